@@ -1,0 +1,57 @@
+# One entry for everything. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DATASET ?= phantom
+PROFILE ?= demo
+BIN := .venv/bin
+SMOKE := artifacts/smoke
+# no progress bars and no dates in what notebooks show, as when mri-aug runs them
+KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
+
+.PHONY: help book test lab lint sync lock clean
+
+help:  ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make book DATASET=phantom|<hub id>|<folder> PROFILE=smoke|demo|thesis   (default: $(DATASET), $(PROFILE))'
+	@echo '  PYTHON=python3.12 chooses the Python (3.11 or newer) that the environment is made with.'
+
+book: .venv/installed  ## Run the study and the notebooks, then draw the book
+	$(BIN)/mri-aug book --dataset '$(DATASET)' --profile '$(PROFILE)'
+
+test: .venv/installed  ## Test the library, the notebooks (run twice, outputs compared) and the book
+	$(BIN)/python -m pytest tests
+	$(BIN)/mri-aug book --profile smoke --output $(SMOKE)
+	$(KERNEL) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+	  -p no:cacheprovider $(SMOKE)/executed/notebooks
+
+lab: .venv/installed  ## Open the notebooks in JupyterLab, each paired with its .py
+	$(BIN)/jupyter lab notebooks
+
+lint: .venv/installed  ## Check the style of the code
+	$(BIN)/ruff check mri_aug tests
+
+sync: .venv/installed  ## Bring each notebook and its .py to the newer of the two
+	$(BIN)/jupytext --sync notebooks/*.ipynb
+
+lock: .venv/installed  ## Move every package to its newest allowed version and write constraints.txt
+	$(PYTHON) -m venv --clear artifacts/lock
+	artifacts/lock/bin/python -m pip install --quiet -e '.[test,openai]'
+	{ sed -n '/^#/p' constraints.txt; artifacts/lock/bin/python -m pip freeze --exclude-editable \
+	  | grep -E '^[A-Za-z0-9_.-]+=='; } > artifacts/constraints.txt
+	mv artifacts/constraints.txt constraints.txt
+	rm -rf artifacts/lock
+
+clean:  ## Remove the environment and everything under artifacts, cached images and finished simulations too
+	rm -rf .venv artifacts
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,122 @@
+"""The command ``mri-aug``: run a study with a progress bar, and make the book.
+
+It parses words, calls the library and prints; whatever can be used from Python lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mri_aug import paths
+from mri_aug.profiles import PROFILES, profile_parameters
+
+FAULTS = (ValueError, FileNotFoundError, ConnectionError, ImportError, RuntimeError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0 done, 1 a fault (said in one line), 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except FAULTS as error:
+        print(f"mri-aug: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mri-aug: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mri-aug", description="Do synthetic images train a better classifier?")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    study = commands.add_parser("study", help="run the simulations of chapter 7, resuming what was interrupted")
+    book = commands.add_parser("book", help="run the study and the notebooks, and render the book")
+    for command in (study, book):
+        command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
+        command.add_argument("--profile", default="demo", choices=PROFILES, help="how much to compute (default: demo)")
+        command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
+        command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
+    study.add_argument("--real-frac", type=float, default=0.3, metavar="X", help="share of real images (default: 0.3)")
+    study.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
+    study.add_argument("--seed", type=int, default=0)
+    study.add_argument("--export", metavar="NAME", help="write the table to results/NAME.csv, with its manifest")
+    study.set_defaults(command=_study)
+    book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
+    book.set_defaults(command=_book)
+    return parser
+
+
+def _study(options: argparse.Namespace) -> None:
+    rows, manifest = _run(
+        options, real_frac=options.real_frac, seed=options.seed, n_simulations=options.simulations
+    )
+    if options.export:
+        from mri_aug.deposit import export
+
+        print(f"wrote {export(rows, options.export, manifest=manifest)}")
+
+
+def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int | None = None):
+    # Imported late, as in every command: torch takes seconds, and --help should not.
+    from mri_aug.conditions import chapter_conditions
+    from mri_aug.dataset import load_images
+    from mri_aug.provenance import machine, versions
+    from mri_aug.store import Store
+    from mri_aug.study import run_study
+    from mri_aug.training import TrainConfig
+
+    sizes = profile_parameters(options.profile, options.dataset)
+    n_simulations = n_simulations or sizes["n_simulations"]
+    start = time.perf_counter()
+    image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
+    conditions = chapter_conditions(real_frac)
+    print(f"{image_set}\n{len(conditions)} conditions x {n_simulations} simulations", flush=True)
+    rows = run_study(
+        conditions,
+        image_set,
+        n_simulations=n_simulations,
+        seed=seed,
+        store=Store(paths.artifacts("store.sqlite")),
+        config=TrainConfig(epochs=sizes["epochs"]),
+        n_jobs=options.jobs,
+        scheduler=options.scheduler,
+        progress=sys.stderr.isatty(),
+    )
+    minutes = (time.perf_counter() - start) / 60
+    print(f"{len(rows)} simulations are in the store; this took {minutes:.1f} minutes")
+    manifest = {
+        "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
+        "images": image_set.fingerprint,
+        "n_images": len(image_set),
+        "profile": options.profile,
+        **sizes,
+        "n_simulations": n_simulations,
+        "real_frac": real_frac,
+        "seed": seed,
+        "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    return rows, manifest
+
+
+def _book(options: argparse.Namespace) -> None:
+    from mri_aug.book import pages, render
+    from mri_aug.notebooks import execute_all
+
+    dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
+    name = f"{Path(dataset).name.lower()}-{options.profile}"
+    output = options.output or paths.artifacts("books", name)
+    rows, manifest = _run(options)
+    # A dataset's content is not in its name: a folder may have changed since the last time.
+    sources = [paths.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
+    parameters = {"dataset": dataset, **profile_parameters(options.profile, dataset)}
+    for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=manifest["images"]):
+        print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
+    first = render(output / "executed", output)
+    print(f"\nThe book is ready. Open {first} in a browser.")

@@ -1,0 +1,129 @@
+"""The seam between studies and whatever makes synthetic images.
+
+An :class:`ImageGenerator` turns each real image into one variation of it. This module holds that protocol and
+what every kind of generator needs: checked inputs, content digests, fingerprints and random streams by content.
+It makes no image, reads no file and knows no concrete generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mri_aug.imageset import IMAGE_SIZE
+
+
+@runtime_checkable
+class ImageGenerator(Protocol):
+    """What a study asks of a maker of synthetic images.
+
+    Attributes
+    ----------
+    name : str
+        The name it has in a ``Condition``.
+    fingerprint : str
+        Hexadecimal digits that change when its output would: options, version, and what it was fitted on.
+    learns_from_study : bool
+        True where it must be fitted on the study's training images before use; see :class:`LearningGenerator`.
+    reproducible : bool
+        True where the same images, labels and seed give the same bytes again; False for a remote service.
+    """
+
+    name: str
+    fingerprint: str
+    learns_from_study: bool
+    reproducible: bool
+
+    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        """Return one variation per image, uint8 of the images' shape (n, 1, 128, 128)."""
+
+
+@runtime_checkable
+class LearningGenerator(ImageGenerator, Protocol):
+    """A generator that is fitted on training images, and on those only."""
+
+    def fit(self, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int) -> ImageGenerator:
+        """Return a new, fitted generator; this one stays as it is."""
+
+
+def fit_generator(
+    generator: ImageGenerator, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int
+) -> ImageGenerator:
+    """Return the generator ready for use: fitted on the training images if it learns, else itself.
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+    images : Tensor of uint8, shape (n, 1, 128, 128)
+        The images that the simulation trains on, and no others.
+    labels, subjects : Tensor of int64, shape (n,)
+        Class and person of each image; person -1 where unknown.
+    seed : int
+        Of the draws made while fitting.
+    """
+    return generator.fit(images, labels, subjects, seed=seed) if generator.learns_from_study else generator
+
+
+def check_images(images: Tensor, labels: Tensor, subjects: Tensor | None = None) -> None:
+    """Raise ValueError unless images are uint8 (n, 1, 128, 128) with n integer labels (and n integer subjects)."""
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
+        raise ValueError(
+            f"images must be uint8 of shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), got {images.dtype} of shape {shape}; "
+            "load_images brings any source to that form"
+        )
+    for name, tensor in (("labels", labels), ("subjects", subjects)):
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape[:1] or tensor.is_floating_point() or tensor.dtype == torch.bool:
+            raise ValueError(
+                f"{name} must be one integer per image, {shape[0]} in all, "
+                f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
+            )
+
+
+def image_digests(images: Tensor) -> list[str]:
+    """Return the SHA-256 of each image's pixels in hexadecimal: the name of an image by its content."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in images.contiguous().numpy()]
+
+
+def make_fingerprint(*parts: object) -> str:
+    """Return sixteen hexadecimal digits that change when any part does; parts must be expressible as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def variation_rngs(digests: Sequence[str], labels: Tensor, *, seed: int) -> list[np.random.Generator]:
+    """Return one random stream per image, set by the seed and the image rather than by its place in the batch.
+
+    The k-th copy of an image in one call gets the k-th stream of that image, so that several variations of one
+    image differ, while neither the order of a batch nor the other images in it change any variation.
+
+    Parameters
+    ----------
+    digests : sequence of str, length n
+        From :func:`image_digests`.
+    labels : Tensor of int64, shape (n,)
+    seed : int
+        Non-negative.
+
+    Raises
+    ------
+    ValueError
+        If the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed}")
+    copies: Counter[tuple[str, int]] = Counter()
+    rngs = []
+    for key in zip(digests, labels.tolist(), strict=True):
+        entropy = [seed, int(key[0], 16), key[1], copies[key]]
+        rngs.append(np.random.default_rng(np.random.SeedSequence(entropy)))
+        copies[key] += 1
+    return rngs

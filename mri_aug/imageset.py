@@ -1,0 +1,113 @@
+"""The one dataset type: images, labels and people as tensors; a subset is an index.
+
+Loading and making image sets is the business of :mod:`mri_aug.dataset` and
+:mod:`mri_aug.phantom`; this module neither reads files nor draws random numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+IMAGE_SIZE = 128  # pixels, height and width of every image in this project
+CLASS_NAMES = ("Non demented", "Very mildly demented", "Mildly demented", "Moderately demented")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ImageSet:
+    """Grey images with their labels and the people that they show.
+
+    Index it as a tensor (integers, booleans or a slice) to get a subset.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, 1, 128, 128)
+    labels : Tensor of int64, shape (n,)
+        Ordinal: 0 is the least severe class of ``class_names``.
+    subjects : Tensor of int64, shape (n,)
+        The person each image shows; -1 where unknown.
+    source_ids : Tensor of int64, shape (n,)
+        The real image each image derives from; its own number for a real one.
+    class_names : tuple of str
+        From the least to the most severe.
+    published_test : Tensor of bool, shape (n,), optional
+        True for the images in the dataset's own test split, where it has one.
+    severity : Tensor of float32, shape (n,), optional
+        Degree of atrophy in [0, 1]; known for phantoms only.
+    atrophy : Tensor of bool, shape (n, 1, 128, 128), optional
+        True where tissue was lost to atrophy; known for phantoms only.
+    notes : tuple of str
+        What was done to the source on the way in, one sentence each (resizing, for example).
+
+    Raises
+    ------
+    ValueError
+        If shapes or types disagree with the above, or a label has no class name.
+    """
+
+    images: Tensor
+    labels: Tensor
+    subjects: Tensor
+    source_ids: Tensor
+    class_names: tuple[str, ...] = CLASS_NAMES
+    published_test: Tensor | None = None
+    severity: Tensor | None = None
+    atrophy: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8 or shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
+            raise ValueError(
+                f"images must be uint8 of shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), "
+                f"got {self.images.dtype} of shape {shape}"
+            )
+        for name, tensor in self._tensors():
+            if len(tensor) != shape[0]:
+                raise ValueError(f"{name} has {len(tensor)} entries for {shape[0]} images")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
+            raise ValueError(f"labels must lie in 0..{self.n_classes - 1}, got {self.labels.unique().tolist()}")
+
+    def _tensors(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                yield field.name, value
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        people = int(self.subjects[self.subjects >= 0].unique().numel())
+        counts = ", ".join(f"{count} {name.lower()}" for name, count in self.class_counts().items())
+        return " ".join([f"ImageSet({len(self)} images of {people or 'unknown'} people: {counts})", *self.notes])
+
+    def __getitem__(self, index) -> ImageSet:
+        """Return the subset at ``index`` (integer array, boolean array or slice)."""
+        if not isinstance(index, slice):
+            index = torch.as_tensor(index)
+            if index.ndim != 1:
+                raise IndexError(f"index an ImageSet with a 1-D array or a slice, got shape {tuple(index.shape)}")
+        return replace(self, **{name: tensor[index] for name, tensor in self._tensors()})
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when an image, label or subject does."""
+        digest = hashlib.sha256("|".join(self.class_names).encode())
+        for name, tensor in self._tensors():
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class, in ordinal order."""
+        counts = torch.bincount(self.labels, minlength=self.n_classes)
+        return dict(zip(self.class_names, counts.tolist(), strict=True))

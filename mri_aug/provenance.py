@@ -1,0 +1,141 @@
+"""What made a result: the library's code, the versions of what it stands on, the machine.
+
+It describes and never decides: nothing here is written to disk, and no host name, user name or path is told.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import platform
+from collections.abc import Container, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# what a result depends on; the rest of the environment is in constraints.txt
+PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "nilearn", "opencv-python-headless",
+    "datasets", "pillow", "grad-cam", "joblib", "dask", "matplotlib", "seaborn", "papermill", "jupyter-book", "myst-nb",
+)  # fmt: skip
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the installed version of each package, ``python`` first; a package that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an optional extra
+    return found
+
+
+def machine() -> dict[str, str | int | float]:
+    """Describe this computer: ``processor``, ``cores`` (usable ones), ``memory_gib``, ``system``, ``python``."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float:
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return float("nan")  # no such call on Windows
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+def library_modules(folder: Path | None = None) -> dict[str, Path]:
+    """Return the file of each of the library's modules, by dotted name.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        A package's folder; by default the one that this module lies in.
+    """
+    folder = folder or Path(__file__).parent
+    modules = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+def imported_modules(source: str, known: Container[str]) -> set[str]:
+    """Return those of the ``known`` modules that Python source imports, anywhere in it, and the packages around them.
+
+    Imports are read, not run: a module named in a string is not seen. The library has no relative imports.
+
+    Raises
+    ------
+    SyntaxError
+        If ``source`` is not Python.
+    """
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    found = {name for name in names if name in known}
+    parents = {".".join(name.split(".")[:depth]) for name in found for depth in range(1, name.count(".") + 1)}
+    return found | {name for name in parents if name in known}
+
+
+def code_fingerprint(*modules: str, folder: Path | None = None) -> str:
+    """Return sixteen hexadecimal digits that change when modules, or what they import of the library, do.
+
+    Comments, docstrings and layout do not count.
+
+    Parameters
+    ----------
+    *modules : str
+        Dotted names, such as ``"mri_aug.simulation"``.
+    folder : Path, optional
+        As in :func:`library_modules`.
+
+    Raises
+    ------
+    ValueError
+        If the library has no such module.
+    """
+    files = library_modules(folder)
+    if unknown := [name for name in modules if name not in files]:
+        raise ValueError(f"the library has no module {', '.join(unknown)}; it has {', '.join(files)}")
+    reached: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            source = files[name].read_text(encoding="utf-8")
+            reached[name] = code_digest(source)
+            waiting += imported_modules(source, files)
+    return hashlib.sha256(repr(sorted(reached.items())).encode()).hexdigest()[:16]
+
+
+def code_digest(source: str) -> str:
+    """Return a hash of Python source that ignores comments, docstrings and layout.
+
+    Raises
+    ------
+    SyntaxError
+        If ``source`` is not Python.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

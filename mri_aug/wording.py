@@ -1,0 +1,163 @@
+"""Put metrics and comparisons into words, so that prose follows the numbers whichever way they fall.
+
+Computes no statistic; it reads rows that :func:`mri_aug.results.compare` made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+Verdict = Literal["better", "worse", "undecided"]
+
+MIN_SIMULATIONS = 5  # the extremes of n values hold the median with probability 1 - 2 ** (1 - n): 0.94 at five
+MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
+_LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
+_GAINS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "quadratic weighted kappa",
+}
+
+
+def metric_name(column: str) -> str:
+    """Return a column's name in words.
+
+    >>> metric_name("test_subject_cross_entropy")
+    'test cross-entropy per subject'
+    """
+    part, level, measure = _parse(column)
+    if measure.startswith("recall_"):
+        words = f"recall of class {measure.removeprefix('recall_')}"
+    else:
+        words = (_LOSSES | _GAINS).get(measure, measure.replace("_", " "))
+    return " ".join(filter(None, (part, words, level and "per subject")))
+
+
+def lower_is_better(column: str) -> bool:
+    """Return whether smaller values of a metric are better.
+
+    Raises
+    ------
+    ValueError
+        If the column is not a metric of :func:`mri_aug.metrics.evaluate`.
+    """
+    measure = _parse(column)[2]
+    if measure in _LOSSES:
+        return True
+    if measure in _GAINS or measure.startswith("recall_"):
+        return False
+    raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
+
+
+def verdict(row: Mapping) -> Verdict:
+    """Return which way a paired comparison falls.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of :func:`mri_aug.results.compare`.
+
+    Returns
+    -------
+    str
+        "better" or "worse" where the interval of the median paired difference leaves out zero, seen from the
+        condition; "undecided" where it does not, or where there are fewer than five simulations.
+    """
+    low, high = row["low"], row["high"]
+    if row["n"] < MIN_SIMULATIONS or not (low > 0 or high < 0):
+        return "undecided"
+    return "better" if (high < 0) == row["lower_is_better"] else "worse"
+
+
+def sentence(
+    row: Mapping,
+    *,
+    condition: str | None = None,
+    baseline: str | None = None,
+    metric: str | None = None,
+    relative: bool | None = None,
+) -> str:
+    """Return one sentence that says what a paired comparison found, with its numbers.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of :func:`mri_aug.results.compare`.
+    condition, baseline, metric : str, optional
+        The words to use for them; the row's own by default.
+    relative : bool, optional
+        Say the difference in percent of the baseline rather than in the metric's units. By default for
+        metrics of which less is better.
+
+    Returns
+    -------
+    str
+        Ends with a full stop.
+    """
+    condition = condition or str(row["condition"])
+    baseline = baseline or str(row["baseline"])
+    metric = metric or metric_name(row["metric"])
+    relative = bool(row["lower_is_better"]) if relative is None else relative
+    prefix = "percent" if relative and math.isfinite(row["percent"]) else "difference"
+    found = verdict(row)
+    if row["n"] < MIN_SIMULATIONS:
+        return _too_few(row, prefix, condition, baseline, metric)
+    if found == "undecided":
+        n = int(row["n"])
+        return (
+            f"{condition} and {baseline} cannot be told apart in {metric} by {n} paired simulations: "
+            f"the median paired difference is {_signed(row[prefix], prefix)} ({_interval(row, prefix, 1)})."
+        )
+    sign = 1 if row["difference"] > 0 else -1
+    return (
+        f"{condition} {'raises' if sign > 0 else 'lowers'} the {metric} by {_number(sign * row[prefix], prefix)} "
+        f"({_interval(row, prefix, sign)}; {int(row['n'])} paired simulations) against {baseline}; "
+        f"it is the better of the two in {100 * row['probability']:.0f} % of the simulations{_caveats(row, found)}."
+    )
+
+
+def _too_few(row: Mapping, prefix: str, condition: str, baseline: str, metric: str) -> str:
+    n = int(row["n"])
+    if n == 0:
+        return f"No simulation of {condition} has a counterpart of {baseline}, so their {metric} is not compared."
+    simulations = "one paired simulation was" if n == 1 else f"{n} paired simulations were"
+    return (
+        f"Only {simulations} run, too few for an interval to mean much: the median difference in {metric} between "
+        f"{condition} and {baseline} is {_signed(row[prefix], prefix)}."
+    )
+
+
+def _caveats(row: Mapping, found: Verdict) -> str:
+    text = ""
+    share = row["probability"] if found == "better" else 1 - row["probability"]
+    if share < MEANINGFUL_SHARE:
+        text += f", less consistent than the {MEANINGFUL_SHARE:.2f} usually asked of a meaningful difference"
+    if row["p_holm"] > 1 - row["confidence_level"]:
+        text += f"; a signed-rank test, adjusted for the number of comparisons, is less sure (p = {row['p_holm']:.2f})"
+    return text
+
+
+def _parse(column: str) -> tuple[str, str, str]:
+    part, _, rest = column.partition("_")
+    if part not in ("train", "validation", "test"):
+        part, rest = "", column
+    level = "subject" if rest.startswith("subject_") else ""
+    return part, level, rest.removeprefix("subject_")
+
+
+def _number(value: float, prefix: str) -> str:
+    text = f"{value:.1f} %" if prefix == "percent" else f"{value:.3f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _signed(value: float, prefix: str) -> str:
+    return ("+" if value > 0 else "") + _number(value, prefix)
+
+
+def _interval(row: Mapping, prefix: str, sign: int) -> str:
+    low, high = ("percent_low", "percent_high") if prefix == "percent" else ("low", "high")
+    ends = sorted((sign * row[low], sign * row[high]))
+    return f"{row['confidence_level'] * 100:g} % interval {_number(ends[0], prefix)} to {_number(ends[1], prefix)}"

@@ -1,0 +1,556 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-training)=
+# # Background on training deep learning models
+#
+# Every result of this thesis is a difference between two trained networks that were given different training images.
+# What does *training* do to those images, and which of its choices have to be the same on both sides before a
+# difference can be put down to the images? This chapter explains the choices one by one: the network, the loss, the
+# steps that reduce the loss, and the weights that training starts from. Each formula is followed by the few lines of
+# code that compute it, and each figure is drawn by the book itself.
+
+# %% tags=["parameters"]
+dataset: str = "phantom"  # "phantom", a hub id, or a local folder
+n_subjects: int = 48  # people to simulate; phantoms only
+seed: int = 0  # of the phantoms, the initial weights and the batches drawn here
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from torch.nn import functional
+
+from mri_aug import diagrams, optimisers
+from mri_aug.dataset import load_images
+from mri_aug.models import count_parameters, freeze_backbone, make_model
+from mri_aug.report import glue_values, numbered_table
+from mri_aug.style import use_book_style
+from mri_aug.training import TrainConfig
+
+use_book_style()
+image_set = load_images(dataset, n_subjects=n_subjects, seed=seed)
+config = TrainConfig()
+rng = np.random.default_rng(seed)
+
+# %% [markdown]
+# (sec-neural-networks)=
+# ## Overview of neural networks
+#
+# A neural network is a function with a great many adjustable numbers {cite:p}`goodfellow2016deep`. Its unit, the
+# neuron, takes the numbers $a_0, \dots, a_{n-1}$ that the $n$ neurons of the layer before it put out, weighs them,
+# adds a number of its own, and passes the sum through a fixed curve $\sigma$:
+#
+# $$
+# a = \sigma\left(w_0 a_0 + w_1 a_1 + \dots + w_{n-1} a_{n-1} + b\right)
+# $$ (eq-neuron)
+#
+# The *weights* $w_i$ say how much each input counts and in which direction; the *bias* $b$ shifts the level at which
+# the neuron begins to respond.[^neuron] The curve, or *activation*, must not be a straight line: a composition of
+# linear layers is one linear layer, however many there are. The networks of this thesis use $\mathrm{ReLU}(z) =
+# \max(0, z)$ {cite:p}`nair2010rectified` and, in the vision transformers, its smooth relative GELU
+# {cite:p}`hendrycks2016gaussian`.
+#
+# In a *fully connected* network every neuron reads every neuron of the preceding layer ({numref}`fig-network`). For a
+# whole layer {eq}`eq-neuron` is a matrix product, $a^{(l)} = \sigma(W^{(l)} a^{(l-1)} + b^{(l)})$. The last layer has
+# one neuron for each class and no activation; its outputs $z_c$, the *logits*, become probabilities through the softmax
+#
+# $$
+# p_c = \frac{e^{z_c}}{\sum_{k=1}^{C} e^{z_k}}.
+# $$ (eq-softmax)
+#
+# [^neuron]: The draft of this thesis {cite:p}`kwon2024draft` prints the first product of this sum three times over.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A fully connected network with two hidden layers. One neuron is picked out: it reads every output of the layer before it, each through a weight of its own.", "name": "fig-network"}}
+_ = diagrams.plot_network((4, 5, 5, 4))
+
+# %% [markdown]
+# ### Forward and backward
+#
+# Training repeats two passes. In the *forward pass* an image goes in, layer after layer is computed, and a loss
+# compares the probabilities that come out with the label. In the *backward pass* the chain rule is applied from the
+# loss to the input, each layer's derivative being built from that of the layer after it. The result is the gradient:
+# for every weight and bias, the rate at which the loss would change with it. This is backpropagation
+# {cite:p}`rumelhart1986learning`. It costs about twice a forward pass, and its recipe is the same whatever the depth.
+# That does not mean that the numbers keep their size on the way: through many layers a gradient may shrink or grow
+# geometrically {cite:p}`hochreiter1998vanishing`, which is why initial weights are scaled to the width of their layer
+# {cite:p}`glorot2010understanding,he2015delving` and why the networks of {numref}`Chapter %s <ch-architectures>` have
+# normalisation and skip connections.
+#
+# The following network has one hidden layer. Its gradient takes four lines.
+
+# %%
+x, label = rng.normal(size=4), 1
+shapes = (5, 4), (5,), (4, 5), (4,)
+W1, b1, W2, b2 = (rng.normal(size=shape) for shape in shapes)
+
+hidden = np.maximum(W1 @ x + b1, 0)  # forward
+probabilities = softmax(W2 @ hidden + b2)
+loss = -np.log(probabilities[label])
+
+d_logits = probabilities - np.eye(4)[label]  # backward
+d_W2, d_b2 = np.outer(d_logits, hidden), d_logits
+d_sum = (W2.T @ d_logits) * (hidden > 0)
+d_W1, d_b1 = np.outer(d_sum, x), d_sum
+
+# %% tags=["hide-input"]
+weights = [torch.tensor(array, requires_grad=True) for array in (W1, b1, W2, b2)]
+logits = weights[2] @ (weights[0] @ torch.tensor(x) + weights[1]).relu() + weights[3]
+functional.cross_entropy(logits, torch.tensor(label)).backward()
+gradients = zip(weights, (d_W1, d_b1, d_W2, d_b2), strict=True)
+gradient_error = max(
+    np.abs(weight.grad.numpy() - ours).max() for weight, ours in gradients
+)
+assert gradient_error < 1e-12, gradient_error
+n_toy_parameters = sum(math.prod(shape) for shape in shapes)
+glue_values(
+    n_toy_parameters=n_toy_parameters,
+    n_cnn=count_parameters(make_model("cnn", seed=seed)),
+)
+
+# %% [markdown]
+# PyTorch's automatic differentiation returns the same {glue:text}`n_toy_parameters:d` numbers to twelve decimals (the
+# book does not build otherwise). The convolutional network of this thesis has {glue:text}`n_cnn:,d` of them.
+#
+# ### Mini-batches, steps and epochs
+#
+# The loss to be reduced is the mean over all training images. Its exact gradient would need a pass over every one of
+# them for a single step. *Stochastic* gradient descent {cite:p}`robbins1951stochastic` takes the mean over a small
+# random part instead, a *mini-batch* of $B$ images. Words matter here, because a study that adds images changes the
+# one but not the other:
+#
+# - a **step**, or iteration, is one mini-batch: forward, backward, one update;
+# - an **epoch** is one pass over the training set, that is $\lceil n / B \rceil$ steps.[^epoch]
+#
+# With the {glue:text}`n_images:,d` images of this build and $B =$ {glue:text}`batch_size:d`, an epoch has
+# {glue:text}`steps_per_epoch:d` steps. Training on twice as many images for the same number of epochs therefore takes
+# twice as many steps, and whether a gain then comes from the images or from the steps is a question that has to be
+# asked
+# ({numref}`Chapter %s <ch-methodology>`).
+#
+# The gradient of a mini-batch is unbiased: its mean over all possible batches is the exact gradient. That does not
+# make it accurate. {numref}`fig-batches` measures how far it is off for a softmax regression on these images. The
+# error falls as $1/\sqrt{B}$, so that four times the computation halves it, and at $B =$ {glue:text}`batch_size:d` it
+# amounts to {glue:text}`batch_error:.0%` of the gradient's own length. Training works in spite of it, since small
+# errors in many steps average out {cite:p}`goodfellow2016deep`.
+#
+# [^epoch]: The draft calls a step an epoch.
+
+# %%
+pixels = (
+    functional.avg_pool2d(image_set.images.double(), 8).flatten(1).numpy()
+)  # 16 x 16 values of each image
+features = (pixels - pixels.mean()) / pixels.std()
+residual = (
+    1 / image_set.n_classes - np.eye(image_set.n_classes)[image_set.labels]
+)  # p - y where all weights are 0
+
+exact = residual.T @ features / len(features)
+errors = {}
+for size in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+    batches = rng.integers(len(features), size=(200, size))
+    noise = [residual[batch].T @ features[batch] / size - exact for batch in batches]
+    errors[size] = np.sqrt(np.mean(np.square(noise).sum(axis=(1, 2)))) / np.linalg.norm(
+        exact
+    )
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length: root mean square over 200 batches of each size.", "name": "fig-batches"}}
+sizes = np.array(list(errors))
+expected = errors[1] / np.sqrt(sizes)
+curves = {
+    "measured": (sizes, list(errors.values())),
+    "1 / √B from the first": (sizes, expected),
+}
+ax = diagrams.plot_curves(
+    curves,
+    x_label="images in a mini-batch, B",
+    y_label="relative error",
+    ax=plt.subplots(figsize=(5.2, 2.8))[1],
+)
+ax.set(xscale="log", yscale="log")
+ax.set_xticks(sizes, sizes)
+ax.set_yticks([0.25, 0.5, 1, 2], ["0.25", "0.5", "1", "2"])
+ax.minorticks_off()
+glue_values(
+    n_images=len(image_set),
+    batch_size=config.batch_size,
+    steps_per_epoch=math.ceil(len(image_set) / config.batch_size),
+    batch_error=errors[1] / math.sqrt(config.batch_size),
+)
+
+# %% [markdown]
+# (sec-loss)=
+# ## Loss function
+#
+# All models here are trained on, and chiefly judged by, the cross-entropy between the label and the predicted
+# probabilities. For one image, with $y_c = 1$ for the true class and 0 for the others,
+#
+# $$
+# L = -\sum_{c=1}^{C} y_c \ln p_c = -\ln p_{\text{true}},
+# $$ (eq-cross-entropy)
+#
+# and the loss of a set of images is the mean. The logarithm is natural. Minimising this loss maximises the likelihood
+# of the labels {cite:p}`bishop2006pattern`, and its minimum is reached by the true conditional probabilities: it
+# rewards a network for being sure when it can be, and for being unsure when it cannot.
+#
+# Two figures help to read the cross-entropies of later chapters. A classifier that knows nothing and gives each of the
+# {glue:text}`n_classes:d` classes the same probability scores $\ln$ {glue:text}`n_classes:d` =
+# {glue:text}`ce_uniform:.3f`. One that knows no more than how common the classes are in this dataset scores the
+# entropy of their shares, {glue:text}`ce_prior:.3f`. Anything above the latter is worse than never looking at the
+# images.
+#
+# The usual alternative is the squared residual, which for the true class is $(1 - p)^2$. It, too, distinguishes
+# degrees of error: summed over the classes it is the Brier score {cite:p}`brier1950verification`, a proper score in
+# its own right, which {numref}`Chapter %s <ch-results>` reports as well. What does see only right and wrong is
+# accuracy ({numref}`tab-losses`).[^residual]
+
+# %% tags=["hide-input"]
+shares = np.bincount(image_set.labels) / len(image_set)
+glue_values(
+    n_classes=image_set.n_classes,
+    ce_uniform=math.log(image_set.n_classes),
+    ce_prior=-sum(share * math.log(share) for share in shares if share),
+)
+
+# %% tags=["hide-input"]
+cases = [
+    ("right and sure", 0.95, 1),
+    ("right, barely", 0.40, 1),
+    ("wrong, barely", 0.35, 0),
+    ("wrong and sure", 0.0001, 0),
+]
+names = ["prediction", "probability of the true class", "accuracy"]
+losses = pd.DataFrame(cases, columns=names)
+p = losses["probability of the true class"]
+losses.insert(2, "cross-entropy", -np.log(p))
+losses.insert(3, "squared residual", (1 - p) ** 2)
+wrong = losses.iloc[-1]
+glue_values(ce_wrong=wrong["cross-entropy"], squared_wrong=wrong["squared residual"])
+numbered_table(losses, "Four predictions for one image, as three measures see them", "tab-losses",
+               formats={"probability of the true class": "g", "cross-entropy": ".2f", "squared residual": ".4f"})  # fmt: skip
+
+# %% [markdown]
+# The two losses part where a prediction is badly wrong. If the true class is given a probability of 0.0001, the
+# squared residual is {glue:text}`squared_wrong:.4f`, hardly more than for any other wrong answer and never above 1,
+# whereas the cross-entropy is $-\ln 0.0001 =$ {glue:text}`ce_wrong:.2f` and has no upper bound.[^log] The difference
+# in *slope* is what matters for learning. Consider two classes, with $p = 1/(1 + e^{-z})$ for the true one, and
+# differentiate with respect to the logit $z$, which is what backpropagation hands to the rest of the network:
+#
+# $$
+# \frac{\partial}{\partial z}\left(-\ln p\right) = -(1 - p),
+# \qquad
+# \frac{\partial}{\partial z}\,(1 - p)^2 = -2\,p\,(1 - p)^2 .
+# $$ (eq-loss-gradients)
+#
+# Where the network is confidently wrong, $p \to 0$, the first tends to $-1$ and the second to zero
+# ({numref}`fig-losses`, right): under the squared residual the worst mistakes are the ones that teach least. For $C$
+# classes the gradient of the cross-entropy keeps this simple form, $\partial L / \partial z_c = p_c - y_c$; it is the
+# line that opened the backward pass above.
+#
+# The same property has a price. A single confident error can outweigh dozens of good predictions in a mean, so a
+# network may classify more images correctly and yet have a larger cross-entropy, by being too sure of those it gets
+# wrong {cite:p}`guo2017calibration`. Hence later chapters report accuracy and calibration beside the loss.
+#
+# [^residual]: The draft ascribes this to the sum of residuals.
+# [^log]: The draft gives 4, which is the logarithm to base ten.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy and squared residual for an image whose true class is given probability *p*: the losses, their slopes in *p* (note the logarithmic axis), and their slopes in the logit.", "name": "fig-losses"}}
+p = np.linspace(1e-3, 1, 600)
+quantities = {
+    "loss": (-np.log(p), (1 - p) ** 2),
+    "|slope| in the probability": (1 / p, 2 * (1 - p)),
+    "|slope| in the logit": (1 - p, 2 * p * (1 - p) ** 2),
+}
+figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
+for ax, (y_label, (entropy, squared)) in zip(axes, quantities.items(), strict=True):
+    curves = {"cross-entropy": (p, entropy), "squared residual": (p, squared)}
+    diagrams.plot_curves(curves, x_label="p of the true class", y_label=y_label, ax=ax)
+_ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
+
+# %% [markdown]
+# (sec-gradient-descent)=
+# ## Gradient descent
+#
+# Let $\theta$ hold all weights and biases, $\theta_0$ their initial values, and $\theta_t$ their values after step
+# $t$. Write
+#
+# $$
+# g_t = \nabla_\theta L(\theta_{t-1}; \mathcal{B}_t)
+# $$ (eq-gradient)
+#
+# for the gradient of the mean loss over the mini-batch $\mathcal{B}_t$, taken where the step starts. Every method
+# below turns $g_1, g_2, \dots$ into steps; they differ in how long the steps are and in what they remember. To
+# compare them, we minimise a loss of two parameters that one can draw: a valley, twenty-five times as steep across as
+# along, set at an angle so that neither parameter alone points down it. In networks, too, curvature differs by orders
+# of magnitude between directions {cite:p}`goodfellow2016deep`.
+#
+# (sec-learning-rate)=
+# ### Learning rate
+#
+# Plain stochastic gradient descent goes downhill in proportion to the slope:
+#
+# $$
+# \theta_t = \theta_{t-1} - \eta\, g_t .
+# $$ (eq-sgd)
+#
+# The factor $\eta > 0$ is the *learning rate*. {numref}`fig-learning-rate` shows how narrow the useful range is. On a
+# quadratic loss with largest curvature $\lambda_{\max}$ the path converges only for $\eta < 2/\lambda_{\max}$, here
+# {glue:text}`rate_limit:.3f`. Far below the limit progress along the valley is hopelessly slow; a little above it
+# each step across the valley overshoots by more than the last.
+
+# %%
+turn = np.array([[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]])
+hessian = turn @ np.diag([1.0, 25.0]) @ turn.T
+start = turn @ np.array([-2.2, 0.9])
+rate_limit = 2 / np.linalg.eigvalsh(hessian).max()
+
+shares = {"too small": 0.02, "useful": 0.9, "too large": 1.02}
+by_rate = {
+    f"η = {share * rate_limit:.4f}: {name}": optimisers.descend(
+        hessian.dot, start, learning_rate=share * rate_limit, n_steps=30
+    )
+    for name, share in shares.items()
+}
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Thirty steps of gradient descent from one start under three learning rates, over the contours of the loss. The star is the minimum; above each panel, by what factor the loss changed.", "name": "fig-learning-rate"}}
+figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
+for ax, (name, path) in zip(axes, by_rate.items(), strict=True):
+    first, last = (0.5 * theta @ hessian @ theta for theta in path[[0, -1]])
+    diagrams.plot_descent(hessian, {name: path}, ax=ax, limit=2.6)
+    ax.set_title(f"{name}\nloss × {last / first:.2g}", fontsize=9, fontweight="normal")
+glue_values(rate_limit=rate_limit)
+
+# %% [markdown]
+# The rate need not stay the same. Large steps early cover ground and average over the noise of mini-batches; small
+# steps late let the noise die down. All networks of this thesis follow the *one-cycle* schedule
+# {cite:p}`smith2019superconvergence`, in the form that PyTorch gives it: from a small value the rate rises along a
+# cosine to its peak, $\eta_{\max} =$ {glue:text}`max_rate:g`, during the first 30 % of the steps, and falls to almost
+# nothing over the rest ({numref}`fig-one-cycle`). The schedule is stretched to the number of steps, so that two arms
+# that are compared at equal steps also see equal rates.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}}
+n_steps = config.n_steps(len(image_set))
+rates = optimisers.one_cycle(n_steps, max_rate=config.learning_rate)
+decays = optimisers.one_cycle_momentum(n_steps)
+glue_values(
+    max_rate=config.learning_rate,
+    beta_high=decays.max(),
+    beta_low=decays.min(),
+    n_epochs=config.epochs,
+    n_steps=n_steps,
+)
+figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
+for ax, name, values in zip(
+    axes, ("learning rate η", "decay β₁"), (rates, decays), strict=True
+):
+    diagrams.plot_curves(
+        {name: (np.arange(1, n_steps + 1), values)}, x_label="step", y_label=name, ax=ax
+    ).get_legend().remove()
+
+# %% [markdown]
+# (sec-momentum)=
+# ### Momentum
+#
+# Across a narrow valley successive gradients point to and fro; along it they agree. Momentum
+# {cite:p}`polyak1964some,sutskever2013importance` uses this by stepping along a running sum of gradients, the
+# *velocity* $u_t$, rather than along the last gradient alone:
+#
+# $$
+# \begin{aligned}
+# u_t &= \beta\, u_{t-1} + g_t, \qquad u_0 = 0,\\
+# \theta_t &= \theta_{t-1} - \eta\, u_t .
+# \end{aligned}
+# $$ (eq-momentum)
+#
+# The momentum $\beta \in [0, 1)$ is the share of the velocity that survives a step; $\beta = 0$ is {eq}`eq-sgd`. What
+# alternates cancels, what persists builds up, to as much as $1/(1-\beta)$ times a single step.[^momentum]
+#
+# [^momentum]: The draft evaluates the gradient at $t$ in its formula and at $t-1$ in its explanation, and uses one
+#     symbol for this velocity and for Adam's second moment. It also multiplies the gradient by $1-\beta$. With
+#     constant $\eta$ that form takes the same path at a learning rate $1/(1-\beta)$ times as large; the form here is
+#     the one that PyTorch computes.
+#
+# (sec-adam)=
+# ### Adam optimizer
+#
+# One learning rate must serve every parameter, though their gradients may differ a thousandfold. Adam, for adaptive
+# moment estimation {cite:p}`kingma2015adam`, gives each parameter a scale of its own. It keeps two running means, of
+# the gradient and of its square, taken element by element:
+#
+# $$
+# \begin{aligned}
+# m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, & m_0 &= 0,\\
+# v_t &= \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, & v_0 &= 0,\\
+# \hat m_t &= \frac{m_t}{1 - \beta_1^t}, \qquad \hat v_t = \frac{v_t}{1 - \beta_2^t},\\
+# \theta_t &= \theta_{t-1} - \eta\,\frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon} .
+# \end{aligned}
+# $$ (eq-adam)
+#
+# The first mean $m_t$ is momentum. The second, $v_t$, divides each parameter's step by the typical size of its
+# gradient, which makes the step independent of the gradient's scale and roughly $\eta$ in length. Because both begin
+# at zero, they are too small in the first steps; dividing by $1 - \beta^t$ corrects exactly this bias ($\beta_1^t$ is
+# a power, not an index). The published defaults are $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$. Adam
+# makes steps well scaled; it does not make the gradient any cheaper or more exact.
+#
+# All models in this thesis are trained with Adam. As the one-cycle schedule of PyTorch provides, $\beta_1$ moves from
+# {glue:text}`beta_high:.2f` to {glue:text}`beta_low:.2f` and back while the learning rate rises and falls
+# ({numref}`fig-one-cycle`).
+#
+# In {numref}`fig-optimisers` the three methods descend the same valley. The paths come from NumPy functions that
+# transcribe {eq}`eq-sgd`, {eq}`eq-momentum` and {eq}`eq-adam`, and that the project's tests hold against
+# `torch.optim` step by step.
+
+# %%
+rate = 0.5 * rate_limit
+by_method = {
+    "gradient descent": optimisers.descend(
+        hessian.dot, start, learning_rate=rate, n_steps=80
+    ),
+    "momentum, β = 0.7": optimisers.descend_with_momentum(
+        hessian.dot, start, learning_rate=rate, momentum=0.7, n_steps=80
+    ),
+    "Adam, η = 0.2": optimisers.descend_with_adam(
+        hessian.dot, start, learning_rate=0.2, n_steps=80
+    ),
+}
+valley_loss = {
+    name: 0.5 * np.sum(path @ hessian * path, axis=1)
+    for name, path in by_method.items()
+}
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}}
+figure, axes = plt.subplot_mosaic(
+    [list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1)
+)
+for panel, (name, path) in zip("abc", by_method.items(), strict=True):
+    diagrams.plot_descent(hessian, {name: path[:31]}, ax=axes[panel], limit=2.6)
+    axes[panel].set_title(name, fontsize=9, fontweight="normal")
+curves = {
+    name: (np.arange(len(values)), values) for name, values in valley_loss.items()
+}
+_ = diagrams.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(
+    yscale="log"
+)
+plain, heavy, adam = (values[-1] / values[0] for values in valley_loss.values())
+glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
+
+# %% [markdown]
+# After 80 steps gradient descent has {glue:text}`plain_left:.1e` of the initial loss left, momentum
+# {glue:text}`heavy_left:.1e` and Adam {glue:text}`adam_left:.1e`. The order is that of this valley and these rates,
+# and no law: Adam scales each parameter by itself, which cannot straighten a valley that runs aslant, and under a
+# constant rate its loss comes down in waves, as the steps keep a length of about $\eta$ even where the slope has
+# become small. That is one more reason to let the rate fall towards the end.
+#
+# (sec-fine-tuning)=
+# ## Fine-tuning pre-trained models
+#
+# Training may also begin from weights that have learnt another task. The usual source is ImageNet
+# {cite:p}`deng2009imagenet`, in the version of the 2012 challenge {cite:p}`russakovsky2015imagenet`: 1,281,167
+# training, 50,000 validation and 100,000 test photographs in 1,000 classes. The early layers of such a network detect
+# edges, blobs and textures that serve other tasks nearly as well; later layers are more specific, and transfer the
+# less the further the new task lies from the old {cite:p}`yosinski2014transferable`. Grey slices of a brain lie far
+# from colour photographs of dogs and lorries. For medical images the gain is often small, and part of it comes from
+# the well-scaled weights rather than from the features {cite:p}`raghu2019transfusion`. It is an empirical question,
+# and one that depends on how few images there are.
+#
+# The classifier for 1,000 classes is removed, a new one for {glue:text}`n_classes:d` is put in its place with random
+# weights, and one of two things follows ({numref}`fig-transfer`):
+#
+# - **fine-tuning**: training continues on the new images, and every weight may move;
+# - **feature extraction**: the old weights are frozen, and only the new head learns. The frozen network is then a
+#   fixed function, its output for each image may be computed once and kept, and a training takes seconds. Random
+#   augmentation of the images gives up that advantage, since each augmented image needs a pass of its own.
+#
+# Following the draft, pre-trained models here are fine-tuned.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three ways to train one model, here the ResNet-18 of {numref}`sec-resnet`: which part starts from what, and which part is allowed to move. Under each part's name, its number of parameters, counted in the model.", "name": "fig-transfer"}}
+resnet = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
+sizes = {name: weight.numel() for name, weight in resnet.named_parameters()}
+names = {"conv1": "stem", "bn1": "stem", "fc": "head"} | {
+    f"layer{i}": f"stage {i}" for i in range(1, 5)
+}
+parts = (
+    pd.Series(sizes)
+    .groupby([names[name.split(".")[0]] for name in sizes], sort=False)
+    .sum()
+)
+_ = diagrams.plot_transfer(list(parts.items()))
+
+# %% [markdown]
+# What *frozen* means can be watched. Below, the same network takes one step of Adam on a mini-batch in either way,
+# and we count the numbers that changed. The initial weights are random here, so that this page needs no download;
+# which weights move does not depend on where they start.
+
+# %%
+batch = image_set[rng.choice(len(image_set), 32, replace=False)]
+rows = []
+for way in ("fine-tuning", "feature extraction"):
+    model = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
+    model = freeze_backbone(model) if way == "feature extraction" else model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.Adam(
+        [weight for weight in model.parameters() if weight.requires_grad], lr=1e-3
+    )
+    functional.cross_entropy(model(batch.images / 255), batch.labels).backward()
+    optimiser.step()
+    changed = {
+        name: int((value != before[name]).sum())
+        for name, value in model.state_dict().items()
+    }
+    statistics = sum(count for name, count in changed.items() if "running" in name)
+    learnt = sum(
+        count
+        for name, count in changed.items()
+        if name in dict(model.named_parameters())
+    )
+    rows.append((way, count_parameters(model, trainable=True), learnt, statistics))
+
+# %% tags=["hide-input"]
+moved = pd.DataFrame(
+    rows,
+    columns=[
+        "way",
+        "trainable parameters",
+        "parameters changed",
+        "normalisation statistics changed",
+    ],
+)
+glue_values(
+    frozen_moved=moved["parameters changed"].iloc[1],
+    statistics_moved=moved["normalisation statistics changed"].iloc[1],
+)
+numbered_table(moved, "One step of Adam on 32 images, in two ways of training one ResNet-18", "tab-one-step",
+               formats=dict.fromkeys(moved.columns[1:], ",d"))  # fmt: skip
+
+# %% [markdown]
+# Feature extraction changes {glue:text}`frozen_moved:,d` parameters, those of the head. {numref}`tab-one-step` also
+# shows a trap: the running means and variances of batch normalisation {cite:p}`ioffe2015batch` are not parameters,
+# have no gradient, and move all the same ({glue:text}`statistics_moved:,d` of them) as long as the network is in
+# training mode. A backbone is frozen only if it is also put into evaluation mode.
+#
+# ## What a comparison must hold fixed
+#
+# The question at the head of this chapter has a short answer. Between two sets of training images we hold fixed the
+# architecture, the initial weights, the loss, the optimiser with its constants, the batch size, and the shape of the
+# schedule. Two quantities cannot both be held: with the {glue:text}`n_epochs:d` epochs that are the default here,
+# {glue:text}`n_images:,d` images are trained on for {glue:text}`n_steps:,d` steps, and a set of another size, in as
+# many epochs, for a number of steps in proportion. Comparisons are therefore made both ways, in equal epochs as the
+# draft did and in equal steps. What is left to chance, the order of the mini-batches above all, is repeated in many
+# simulations, paired by seed. {numref}`Chapter %s <ch-methodology>` turns this list into a protocol.

@@ -1,0 +1,188 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-methodology)=
+# # Methodology
+#
+# Two ways of stretching a small training set are compared: changing its images on the fly, and adding synthetic ones.
+# This chapter says exactly what each does, what is held equal between the arms of the comparison, and how sure one can
+# be of a difference.
+
+# %% tags=["parameters"]
+dataset: str = "phantom"  # "phantom", a hub id, or a folder
+n_subjects: int = 48  # people in the study; 0 is everyone
+real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
+seed: int = 0
+
+# %% tags=["hide-input"]
+import numpy as np
+import pandas as pd
+import torch
+
+from mri_aug import plots
+from mri_aug.conditions import thesis_arms
+from mri_aug.dataset import load_images
+from mri_aug.diagrams import plot_generation_policy
+from mri_aug.policies import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.protocols import split
+from mri_aug.report import glue_values, numbered_table
+from mri_aug.simulation import Seeds, assemble
+from mri_aug.style import use_book_style
+from mri_aug.training import TrainConfig
+
+use_book_style(image_format="png")
+image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+seeds = Seeds.of(seed, 0)
+training = image_set[split(image_set, "image", seed=seeds.split).train]
+
+# %% [markdown]
+# ## Traditional Image Augmentation Policies
+#
+# A *policy* changes each training image anew every time that the network sees it. It adds no image and no step of
+# training; it makes every epoch look different. Augmentation by simple transformations has been standard since
+# the first large convolutional networks {cite:p}`krizhevsky2012imagenet,shorten2019survey`, and reviews of medical imaging find
+# that it helps more often than not {cite:p}`chlap2021review`. What counts as harmless, however, depends on the question.
+# Turning a photograph of a cat upside down leaves a cat; scaling a brain changes the apparent size of the very
+# cavities that the diagnosis rests on.
+#
+# {numref}`tab-policies` lists the policies of this project. Automated policies draw from lists of
+# operations that were found, or assumed, to help on photographs: AutoAugment searched for its list on ImageNet
+# {cite:p}`cubuk2019autoaugment`, RandAugment and TrivialAugment draw from it at random
+# {cite:p}`cubuk2020randaugment,muller2021trivialaugment`, and AugMix averages several chains {cite:p}`hendrycks2020augmix`.
+# Mixup and CutMix combine two images and their labels {cite:p}`zhang2018mixup,yun2019cutmix`. {numref}`fig-policies` shows one draw
+# of each on the same slice.
+
+# %% tags=["hide-input"]
+notes = pd.DataFrame({"policy": POLICIES, "what it may do to a diagnosis": [POLICY_NOTES[name] for name in POLICIES]})
+numbered_table(notes, "Augmentation policies, and what each may do to a diagnosis.", "tab-policies")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One draw of every policy on the same slice. For mixup and cutmix the partner is a slice of another class.", "name": "fig-policies"}, "image": {"alt": "One draw of every policy on the same slice"}}
+pair = [int((training.labels == c).nonzero()[12]) for c in (0, 2)]
+batch = training.images[pair].float() / 255
+drawn = [
+    make_policy(name)(batch, training.labels[pair], generator=torch.Generator().manual_seed(seed + 3))[0][0, 0]
+    for name in POLICIES
+]
+pictures = (255 * torch.stack(drawn)).round().to(torch.uint8).numpy()
+_ = plots.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
+
+# %% [markdown]
+# ## Synthetic Image Generation Policy
+#
+# Let $n$ be the number of training images. A fraction $X$ of them is kept as the *real sample*; the rest is treated as
+# if it had never been scanned. A fraction $Y$, also of $n$, is added as variations of images in that sample. With
+# $X + Y = 1$ the mixed set has exactly the size of the full one, class by class to within one image, so that a comparison with
+# the full set is about the origin of images and not about their number. One simulation runs as in {numref}`fig-mix`:
+#
+# 1. A stratified sample of the training images is drawn without replacement: each class keeps its share, and none is lost.
+# 2. A generator makes variations of the images in the sample. A generator that learns is fitted in this step, on
+#    this sample; sources are used equally often, to within one.
+# 3. If the arm has a policy, it is applied to the mixed set on the fly.
+# 4. The network is trained, and its cross-entropy is measured on the test part.
+# 5. Steps 1 to 4 are repeated with new seeds, which yields a distribution of the loss instead of one number.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulation. Counts are those of this copy of the book.", "name": "fig-mix"}, "image": {"alt": "One simulation"}}
+mixed_arm = thesis_arms(real_frac)[2]
+arm, n_real = assemble(mixed_arm, training, seeds)
+shown = [int(arm.labels[n_real:].eq(c).nonzero()[3]) + n_real for c in (0, 1, 2)]
+_ = plot_generation_policy(
+    arm.images[:n_real, 0][:: max(1, n_real // 3)].numpy(),
+    arm.images[shown, 0].numpy(),
+    n_full=len(training),
+    n_real=n_real,
+    n_synthetic=len(arm) - n_real,
+)
+
+# %% tags=["hide-input"]
+names = ("full set", "real sample", "synthetic", "mixed set")
+parts = (training.labels, arm.labels[:n_real], arm.labels[n_real:], arm.labels)
+table = pd.DataFrame({"class": image_set.class_names})
+for name, labels in zip(names, parts, strict=True):
+    table[name] = np.bincount(labels.numpy(), minlength=image_set.n_classes)
+table.loc[len(table)] = ["all", *table.iloc[:, 1:].sum()]
+numbered_table(table, "Images of each class in one simulation.", "tab-mix")
+
+# %% tags=["remove-cell"]
+config = TrainConfig()
+glue_values(
+    x_percent=100 * real_frac,
+    y_percent=100 * mixed_arm.synth_frac,
+    batch_size=config.batch_size,
+    learning_rate=config.learning_rate,
+)
+
+# %% [markdown]
+# ### What is held equal
+#
+# A mixed set of full size differs from its real sample in three ways at once: it holds synthetic images, it holds *more* images,
+# and, at a fixed number of epochs, it trains for more steps. The draft's comparison cannot say which of the three helps. Two controls
+# take them apart.
+#
+# Duplicate control
+# : The sample is filled up with exact copies of its own images instead of variations. Count and steps equal those of the mixed
+#   set; only novelty is missing.
+#
+# Step control
+# : The sample alone is trained for as many steps as the full set. Only the number of steps is raised.
+#
+# A gain that these controls reach as well is not a gain from synthetic images. Studies that included such a control found
+# much smaller effects than those that did not {cite:p}`pink2026`.
+#
+# ### Protocols
+#
+# Under the *image* protocol, which is the draft's, a stratified fifth of the images is held out for testing and a tenth of the rest
+# for validation. Under the *subject* protocol the same shares of **people** are held out, so that no one is on two sides;
+# [Appendix A](A_people.ipynb) shows how people are found and what the difference is worth. Generators, samples and normalisation
+# see training images only. The weights after the last step are evaluated; no epoch is chosen, by any score.
+#
+# ### Training
+#
+# Every network is trained with Adam {cite:p}`kingma2015adam` on batches of {glue:text}`batch_size:d` images under a one-cycle learning
+# rate that peaks at {glue:text}`learning_rate:.0e` {cite:p}`smith2019superconvergence`, on images normalised by the mean and standard
+# deviation of its own training images. The draft does not state its epochs, learning rate or batch size; ours are in
+# [Appendix B](B_reproducing.ipynb).
+#
+# ### Measures
+#
+# With $p_{ic}$ the predicted probability of class $c$ for image $i$ and $c_i$ its label, the primary measure is the thesis's,
+#
+# $$
+# L = -\frac{1}{n} \sum_{i=1}^{n} \ln p_{i c_i} ,
+# $$ (eq-test-cross-entropy)
+#
+# the mean cross-entropy on the test part. Accuracy, balanced accuracy, macro F1, the Brier score {cite:p}`brier1950verification`, quadratic
+# weighted kappa {cite:p}`cohen1968weighted`, which charges a confusion of *non* with *moderate* more than one with *very mild*, and, as
+# a diagnostic, the expected calibration error {cite:p}`guo2017calibration` accompany it. Each is computed per image and per person, the
+# probability of a person being the mean over that person's slices.
+#
+# ### Uncertainty
+#
+# Simulation $r$ of every arm shares its split, its sample and its initial weights; all of these vary between simulations, as
+# they should if a conclusion is to outlive one lucky split {cite:p}`bouthillier2021accounting`. Arms are therefore compared in pairs. If
+# $a_r$ and $b_r$ are the losses of two arms in simulation $r$, we report the median of $a_r - b_r$, also in percent of $b_r$, with
+# a 95 % bootstrap interval (BCa where it exists {cite:p}`efron1987better`, percentile otherwise), and
+#
+# $$
+# P(A > B) = \frac{1}{R} \sum_{r=1}^{R} \left( [a_r < b_r] + \tfrac{1}{2} [a_r = b_r] \right) ,
+# $$ (eq-probability)
+#
+# the share of simulations in which the first arm has the lower loss. The contrast of the mixed set with the real sample
+# is the primary one; the others carry Holm's correction {cite:p}`holm1979simple`. Slices of one person are not independent of
+# each other, so wherever people are the source of uncertainty, people are resampled and never slices.
+
+# %% tags=["hide-input"]
+assert table["mixed set"].iloc[-1] == len(arm)
+assert abs(table["mixed set"] - table["full set"]).iloc[:-1].max() <= 1

@@ -1,0 +1,118 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (app-reproducing)=
+# # Reproducing this book
+#
+# What does it take to make every page again, and what may differ when you do?
+
+# %% tags=["parameters"]
+executed: str = ""  # folder of the other notebooks' executed copies; filled in by `make book`
+dataset: str = "phantom"  # "phantom", a hub id, or a folder
+n_subjects: int = 48  # people in the study; 0 is everyone
+n_simulations: int = 5  # repetitions of every condition
+epochs: int = 10  # passes over the training images
+
+# %% tags=["hide-input"]
+from pathlib import Path
+
+import pandas as pd
+
+from mri_aug.notebooks import executions
+from mri_aug.profiles import OTHER_DATASETS, PROFILES
+from mri_aug.provenance import code_fingerprint, machine, versions
+from mri_aug.report import glue_values, numbered_table
+from mri_aug.training import TrainConfig
+
+# %% [markdown]
+# ## Commands
+#
+# | command | what it does |
+# | :--- | :--- |
+# | `make book` | installs into `.venv`, runs the study and every notebook on phantoms, renders these pages |
+# | `make book DATASET=Falah/Alzheimer_MRI` | the same chapters on the thesis's images from the hub; a folder works too |
+# | `make book PROFILE=thesis` | the same chapters with the draft's hundred simulations |
+# | `make test` | runs the tests, executes all notebooks twice and compares their outputs, builds the book with warnings as errors |
+# | `make lab` | opens the notebooks in JupyterLab |
+# | `papermill notebooks/07_results.ipynb -p real_frac 0.5` | one chapter with another parameter |
+# | `mri-aug study --profile thesis --scheduler tcp://HOST:8786` | the simulations of chapter 7 on a Dask cluster |
+#
+# A study may be interrupted at any moment, and goes on from there when the same command is given again. A second `make book` runs only what
+# changed.
+#
+# ## Sizes
+
+# %% tags=["hide-input"]
+named = {"dataset_subjects": "people described", "n_subjects": "people in the study", "n_simulations": "simulations", "epochs": "epochs"}
+sizes = pd.DataFrame(
+    [
+        {"profile": f"{profile}, {kind}", **{words: values[key] or "all" for key, words in named.items()}}
+        for profile in PROFILES
+        for kind, values in (("phantoms", PROFILES[profile]), ("real images", {**PROFILES[profile], **OTHER_DATASETS[profile]}))
+    ]
+)
+numbered_table(sizes, "What the profiles compute.", "tab-profiles")
+
+# %% tags=["remove-cell"]
+config, computer = TrainConfig(), machine()
+glue_values(
+    this_run=f"`{dataset.rstrip('/').split('/')[-1]}`, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition, "
+    f"{epochs} epochs",
+    batch_size=config.batch_size,
+    learning_rate=config.learning_rate,
+    precision=config.resolved_precision(),
+    processor=computer["processor"],
+    cores=computer["cores"],
+    memory=computer["memory_gib"],
+    system=computer["system"],
+    library=code_fingerprint("mri_aug.simulation"),
+)
+
+# %% [markdown]
+# This copy: {glue:text}`this_run:s`. Training is Adam with its default decay rates, batches of {glue:text}`batch_size:d`, a one-cycle learning rate
+# with its peak at {glue:text}`learning_rate:.0e`, in {glue:text}`precision:s` where the processor multiplies in it.
+#
+# ## Machine, versions and times
+#
+# Processor {glue:text}`processor:s`, {glue:text}`cores:d` cores, {glue:text}`memory:.1f` GiB of memory, {glue:text}`system:s`. The code that a simulation
+# runs through has the fingerprint {glue:text}`library:s`.
+
+# %% tags=["hide-input"]
+numbered_table(pd.DataFrame(versions().items(), columns=["package", "version"]), "Versions that made this copy.", "tab-versions")
+
+# %% tags=["hide-input"]
+times = executions(Path(executed), without=["B_reproducing"]) if executed else pd.DataFrame()
+if len(times):
+    table = times[["notebook", "seconds"]].assign(fingerprint=times["library"].str[:8])
+    table.loc[len(table)] = ["all", table["seconds"].sum(), ""]
+else:
+    table = pd.DataFrame({"notebook": ["none yet: run `make book`"], "seconds": [None]})
+numbered_table(table, "Seconds that each notebook took, the study's simulations being finished beforehand.", "tab-times", formats={"seconds": ".0f"} if len(times) else None)
+
+# %% [markdown]
+# ## What is fixed and what may differ
+#
+# Every random draw takes a seed: the phantoms, the split, the sample, the initial weights, the order of batches, the policy and the generator.
+# Simulation $r$ derives its seeds from the study's seed and $r$ alone, so results do not depend on how many processes ran them or in which order, and the
+# same machine repeats every digit. Another processor may round differently, and training amplifies that: expect medians
+# that agree within their intervals, not digits. A row of the study is stored under a key made of the images, the condition, the configuration, the seeds and the code that it ran through; when any
+# of these changes, the row is computed anew.
+#
+# The hub's dataset is pinned to one commit, for a later one merges its classes. Nothing else is downloaded. The thesis's own synthetic images cannot be
+# reproduced by anyone, since the service that made them is gone.
+
+# %% tags=["hide-input"]
+assert set(PROFILES) == {"smoke", "demo", "thesis"}
