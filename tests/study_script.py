@@ -1,0 +1,29 @@
+"""Run a small study in a process of its own, for the tests that kill it: ``python study_script.py STORE``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest import make_toy_images  # noqa: E402
+
+from mri_aug.conditions import thesis_arms  # noqa: E402
+from mri_aug.store import Store  # noqa: E402
+from mri_aug.study import run_study  # noqa: E402
+from mri_aug.training import TrainConfig  # noqa: E402
+
+N_SIMULATIONS = 6
+
+
+def small_study(store: Path, **options):
+    """Thirty simulations of about a third of a second each."""
+    config = TrainConfig(epochs=2, batch_size=16)
+    return run_study(
+        thesis_arms(0.3), make_toy_images(), n_simulations=N_SIMULATIONS, seed=0, store=Store(store), config=config, **options
+    )
+
+
+if __name__ == "__main__":
+    small_study(Path(sys.argv[1]), n_jobs=2)

@@ -1,0 +1,154 @@
+"""A study's rows depend on nothing but its arguments: not on workers, order, kills or clusters."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study_script import N_SIMULATIONS, small_study
+
+from mri_aug.conditions import Condition, thesis_arms
+from mri_aug.store import Store
+from mri_aug.study import run_study, task_key
+from mri_aug.training import TrainConfig
+
+QUICK = TrainConfig(epochs=1, batch_size=16)
+
+
+def stable(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns="seconds").reset_index(drop=True)
+
+
+def count(path: Path) -> int:
+    return len(Store(path)) if path.exists() else 0
+
+
+def wait_for(condition, what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {seconds} s"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The table of the small study, run in this process without interruption."""
+    return small_study(tmp_path_factory.mktemp("reference") / "store.sqlite", n_jobs=1)
+
+
+def test_one_row_per_condition_and_simulation_in_that_order(reference):
+    arms = [arm.label for arm in thesis_arms(0.3)]
+    assert reference["condition"].tolist() == [label for label in arms for _ in range(N_SIMULATIONS)]
+    assert reference["simulation"].tolist() == list(range(N_SIMULATIONS)) * len(arms)
+    assert reference["key"].is_unique
+
+
+def test_arms_are_paired(reference):
+    seeds = [column for column in reference if column.startswith("seed_")]
+    assert len(seeds) == 5
+    assert (reference.groupby("simulation")[seeds].nunique() == 1).all(axis=None)
+    assert (reference.groupby("condition")[seeds].nunique() == N_SIMULATIONS).all(axis=None)
+
+
+def test_rows_do_not_depend_on_the_number_of_workers(reference, tmp_path):
+    parallel = small_study(tmp_path / "store.sqlite", n_jobs=2)
+    pd.testing.assert_frame_equal(stable(parallel), stable(reference), check_exact=True)
+
+
+def test_finished_simulations_are_read_and_not_run(reference, tmp_path, monkeypatch, toy_images):
+    store = Store(tmp_path / "store.sqlite")
+    options = dict(seed=0, store=store, config=QUICK, n_jobs=1)
+    short = run_study([Condition(real_frac=0.3)], toy_images, n_simulations=1, **options)
+    longer = run_study([Condition(real_frac=0.3), Condition(real_frac=0.5)], toy_images, n_simulations=2, **options)
+    assert longer["seconds"].iloc[0] == short["seconds"].iloc[0]
+    monkeypatch.setattr("mri_aug.study.simulate", lambda *_, **__: pytest.fail("run again"))
+    again = run_study([Condition(real_frac=0.5), Condition(real_frac=0.3)], toy_images, n_simulations=2, **options)
+    assert sorted(again["key"]) == sorted(longer["key"]) and again["real_frac"].tolist() == [0.5, 0.5, 0.3, 0.3]
+
+
+def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, monkeypatch):
+    base = dict(image_set=toy_images, simulation=0, seed=0, config=QUICK, generators={})
+    arm = Condition(real_frac=0.3)
+    keys = [task_key(arm, **base), task_key(replace(arm, real_frac=0.4), **base)]
+    changes = [{"simulation": 1}, {"seed": 1}, {"config": TrainConfig()}, {"image_set": toy_images[:-1]}]
+    keys += [task_key(arm, **{**base, **change}) for change in changes]
+    monkeypatch.setattr("mri_aug.study._simulation_code", lambda: "other code")
+    keys.append(task_key(arm, **base))
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_study_killed_again_and_again_ends_with_the_same_table(reference, tmp_path):
+    path = tmp_path / "store.sqlite"
+    kept: dict[str, dict] = {}
+    for target in (2, 9):
+        process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("study_script.py"), path], start_new_session=True
+        )
+        wait_for(lambda target=target: count(path) >= target or process.poll() is not None, f"{target} rows")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        rows = Store(path).rows(reference["key"])
+        assert len(rows) >= target
+        assert {key: rows[key] for key in kept} == kept, "a finished row was lost or run again"
+        kept = rows
+    assert len(kept) < len(reference), "the study ended before it could be killed; make it longer"
+    finished = small_study(path, n_jobs=2)
+    pd.testing.assert_frame_equal(stable(finished), stable(reference), check_exact=True)
+    assert finished.set_index("key").loc[list(kept), "seconds"].tolist() == [row["seconds"] for row in kept.values()]
+
+
+@contextmanager
+def dask_cluster():
+    """Start a scheduler and two single-threaded workers on loopback, as a user would."""
+    dask, loopback = str(Path(sys.executable).with_name("dask")), ["--host", "127.0.0.1", "--no-dashboard"]
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    scheduler = subprocess.Popen([dask, "scheduler", *loopback, "--port", "0"], stderr=subprocess.PIPE, text=True)
+    processes = [scheduler]
+    try:
+        address = next(found[0] for line in scheduler.stderr if (found := re.search(r"tcp://127\.0\.0\.1:\d+", line)))
+        options = [*loopback, "--nthreads", "1", "--no-nanny"]
+        processes += [subprocess.Popen([dask, "worker", address, *options], **quiet) for _ in range(2)]
+        yield address, processes[1:]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+        scheduler.stderr.close()
+
+
+def test_a_dask_cluster_gives_the_same_rows_though_a_worker_dies(reference, tmp_path, monkeypatch):
+    path, killed = tmp_path / "store.sqlite", []
+    with dask_cluster() as (address, workers):
+        append = Store.append
+
+        def kill_one(store, key, row):
+            append(store, key, row)
+            if len(store) == 4:
+                workers[0].kill()
+                killed.append(workers[0].wait())
+
+        monkeypatch.setattr(Store, "append", kill_one)
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        table = small_study(path, scheduler=address)
+    assert killed == [-signal.SIGKILL]
+    pd.testing.assert_frame_equal(stable(table), stable(reference), check_exact=True)
+
+
+def test_bad_input_is_named(toy_images, tmp_path):
+    options = dict(seed=0, store=Store(tmp_path / "store.sqlite"), config=QUICK)
+    with pytest.raises(ValueError, match="n_simulations must be at least 1"):
+        run_study([Condition()], toy_images, n_simulations=0, **options)
+    with pytest.raises(ValueError, match="no generator is called 'dalle'"):
+        arm = Condition(real_frac=0.5, synth_frac=0.5, generator="dalle")
+        run_study([arm], toy_images, n_simulations=1, n_jobs=1, **options)
+    with pytest.raises(ConnectionError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        run_study([Condition()], toy_images, n_simulations=1, scheduler="tcp://127.0.0.1:9", **options)

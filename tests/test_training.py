@@ -1,0 +1,99 @@
+"""Training learns, repeats itself to the bit, and looks at nothing but the images it is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mri_aug.models import make_model
+from mri_aug.training import TrainConfig, _batches, pixel_statistics, predict, train
+
+QUICK = TrainConfig(epochs=2, batch_size=16)
+
+
+def weights(classifier):
+    return torch.cat([parameter.flatten() for parameter in classifier.model.parameters()])
+
+
+def test_it_learns_what_can_be_learnt(toy_images):
+    classifier = train(make_model("cnn", seed=0), toy_images, seed=0, config=TrainConfig(epochs=15, batch_size=16))
+    probabilities = predict(classifier, toy_images.images)
+    assert (probabilities.argmax(1) == toy_images.labels.numpy()).mean() > 0.95
+    assert classifier.losses[-5:].mean() < 0.3 * classifier.losses[:5].mean()
+
+
+@pytest.mark.parametrize("policy", ["none", "traditional", "mixup"])
+def test_same_seed_same_bits_another_seed_others(toy_images, policy):
+    torch.set_num_threads(1)
+    runs = [
+        weights(train(make_model("cnn", seed=0), toy_images, seed=seed, config=QUICK, policy=policy))
+        for seed in (3, 3, 4)
+    ]
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+def test_training_leaves_the_global_random_state_alone(toy_images):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    train(make_model("cnn", seed=0), toy_images, seed=0, config=QUICK, n_steps=2)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_steps_follow_from_epochs_unless_given(toy_images):
+    assert QUICK.n_steps(96) == 12
+    assert len(train(make_model("cnn", seed=0), toy_images, seed=0, config=QUICK).losses) == 12
+    assert len(train(make_model("cnn", seed=0), toy_images, seed=0, config=QUICK, n_steps=3).losses) == 3
+
+
+def test_every_image_is_seen_equally_often():
+    rng = torch.Generator().manual_seed(0)
+    seen = torch.cat(list(_batches(10, 4, 13, rng))).bincount(minlength=10)
+    assert seen.sum() == 52 and seen.min() == 5 and seen.max() == 6
+
+
+def test_pixel_statistics_agree_with_numpy(toy_images):
+    pixels = toy_images.images.numpy() / 255
+    mean, std = pixel_statistics(toy_images.images)
+    assert mean == pytest.approx(pixels.mean(), abs=1e-12) and std == pytest.approx(pixels.std(), abs=1e-12)
+
+
+def test_probabilities_do_not_depend_on_the_batch(toy_images):
+    config = replace(QUICK, precision="float32")
+    classifier = train(make_model("cnn", seed=0), toy_images, seed=0, config=config)
+    whole = predict(classifier, toy_images.images)
+    assert np.allclose(whole, predict(classifier, toy_images.images, batch_size=7), atol=1e-5)
+    assert np.allclose(whole.sum(1), 1) and whole.dtype == np.float64
+
+
+def test_bfloat16_learns_the_same_as_float32(toy_images):
+    config = TrainConfig(epochs=10, batch_size=16)
+    losses = [
+        train(make_model("cnn", seed=0), toy_images, seed=0, config=replace(config, precision=precision)).losses
+        for precision in ("float32", "bfloat16")
+    ]
+    assert abs(losses[0][0] - losses[1][0]) < 0.02
+    assert max(loss[-5:].mean() for loss in losses) < 0.3 * losses[0][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"epochs": 0}, "epochs must be positive"), ({"precision": "half"}, "precision must be")],
+)
+def test_bad_configuration_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**values)
+
+
+def test_bad_input_is_named(toy_images):
+    with pytest.raises(ValueError, match="at least 2 images"):
+        train(make_model("cnn", seed=0), toy_images[:1], seed=0)
+    black = replace(toy_images, images=torch.zeros_like(toy_images.images))
+    with pytest.raises(ValueError, match="all pixels"):
+        train(make_model("cnn", seed=0), black, seed=0)
+    with pytest.raises(ValueError, match="diverged"):
+        train(make_model("cnn", seed=0), toy_images, seed=0, config=replace(QUICK, learning_rate=1e30))
