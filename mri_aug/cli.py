@@ -56,7 +56,7 @@ def _study(options: argparse.Namespace) -> None:
         options, real_frac=options.real_frac, seed=options.seed, n_simulations=options.simulations
     )
     if options.export:
-        from mri_aug.deposit import export
+        from mri_aug.results.deposit import export
 
         print(f"wrote {export(rows, options.export, manifest=manifest)}")
 
@@ -106,8 +106,8 @@ def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int |
 
 
 def _book(options: argparse.Namespace) -> None:
-    from mri_aug.book import pages, render
-    from mri_aug.notebooks import execute_all
+    from mri_aug.publishing.book import pages, render
+    from mri_aug.publishing.notebooks import execute_all
 
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
     name = f"{Path(dataset).name.lower()}-{options.profile}"

@@ -1,7 +1,7 @@
 """How much of a heat map falls where disease is: its energy inside a known region, against chance.
 
 Takes maps and masks, whatever made them. It knows no network, draws no picture and computes no interval: the
-values it returns are one per image, to be averaged per person and resampled by :mod:`mri_aug.inference`.
+values it returns are one per image, to be averaged per person and resampled by :mod:`mri_aug.results.inference`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from mri_aug.generators import ImageGenerator, fit_generator, make_generator
 from mri_aug.imageset import ImageSet
 from mri_aug.models import make_model
 from mri_aug.provenance import machine, versions
-from mri_aug.table import encode_by_subject
+from mri_aug.results.table import encode_by_subject
 from mri_aug.training import TrainConfig, predict, train
 
 

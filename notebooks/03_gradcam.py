@@ -40,11 +40,11 @@ import torch
 from mri_aug.dataset import load_images
 from mri_aug.generators import fit_generator, make_generator
 from mri_aug.gradcam import gradcam_by_hand, heatmaps
-from mri_aug.inference import median_interval
 from mri_aug.localisation import brain_masks, energy_share
 from mri_aug.models import make_model, target_layer
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
+from mri_aug.results.inference import median_interval
 from mri_aug.style import PAGE_WIDTH, use_book_style
 from mri_aug.training import TrainConfig, predict, train
 
@@ -152,7 +152,7 @@ glue_values(
     gradcam_dead_slices=int((~has_map).sum()),
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The three steps on one test slice. From the left: the slice; the two feature maps with the most positive weight for the class asked about; the two with the most negative; their weighted sum, cut off at zero; the same, enlarged, over the slice.", "name": "fig-gradcam-steps"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The three steps on one test slice. From the left: the slice; the two feature maps with the most positive weight for the class asked about; the two with the most negative; their weighted sum, cut off at zero; the same, enlarged, over the slice.", "name": "fig-gradcam-steps"}, "image": {"alt": "The three steps on one test slice"}}
 weights, maps = alpha[0, :, 0, 0].detach(), feature_maps[0][0].detach()
 order = weights.argsort(descending=True)
 figure, axes = plt.subplots(1, 7, figsize=(PAGE_WIDTH, 1.35))
@@ -200,7 +200,7 @@ variations = generator.vary(test.images, test.labels, seed=seed)
 real_maps = heatmaps(network, test.images, method="hirescam", target=predicted, **scaling)
 synthetic_maps = heatmaps(network, variations, method="hirescam", target=predicted, **scaling)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation. The maps ask for the class that the network predicts for the real slice, named above the second row. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation. The maps ask for the class that the network predicts for the real slice, named above the second row. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}, "image": {"alt": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation"}}
 of_class = [np.flatnonzero(truth == c) for c in np.unique(truth)]
 middle = [members[len(members) // 2] for members in of_class]
 rows = [(test.images, None, "slice"), (test.images, plain_maps, "Grad-CAM"), (test.images, real_maps, "HiResCAM")]
@@ -287,7 +287,7 @@ by_person = pd.concat(records).groupby(["region", "map", "network", "subject"], 
 people = by_person[["share", "chance"]].mean()
 people["ratio"] = people["share"] / people["chance"]
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the heat maps inside a region, relative to a uniform map (line at 1), for the trained and the untrained network. Each dot is a test person, the mean of their slices; the dark mark is the median with its 95 % bootstrap interval over people. The atrophied tissue is known for phantoms only.", "name": "fig-gradcam-energy"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the heat maps inside a region, relative to a uniform map (line at 1), for the trained and the untrained network. Each dot is a test person, the mean of their slices; the dark mark is the median with its 95 % bootstrap interval over people. The atrophied tissue is known for phantoms only.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the heat maps inside a region, relative to a uniform map (line at 1), for the trained and the untrained network"}}
 use_book_style()
 drawn = people.reset_index()
 figure, axes = plt.subplots(1, len(regions), figsize=(PAGE_WIDTH, 3.4), squeeze=False)

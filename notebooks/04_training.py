@@ -78,7 +78,7 @@ rng = np.random.default_rng(seed)
 #
 # [^neuron]: The draft of this thesis {cite:p}`kwon2024draft` prints the first product of this sum three times over.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A fully connected network with two hidden layers. One neuron is picked out: it reads every output of the layer before it, each through a weight of its own.", "name": "fig-network"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A fully connected network with two hidden layers. One neuron is picked out: it reads every output of the layer before it, each through a weight of its own.", "name": "fig-network"}, "image": {"alt": "A fully connected network with two hidden layers"}}
 _ = diagrams.plot_network((4, 5, 5, 4))
 
 # %% [markdown]
@@ -171,7 +171,7 @@ for size in (1, 2, 4, 8, 16, 32, 64, 128, 256):
         exact
     )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length: root mean square over 200 batches of each size.", "name": "fig-batches"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length: root mean square over 200 batches of each size.", "name": "fig-batches"}, "image": {"alt": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length"}}
 sizes = np.array(list(errors))
 expected = errors[1] / np.sqrt(sizes)
 curves = {
@@ -271,7 +271,7 @@ numbered_table(losses, "Four predictions for one image, as three measures see th
 # [^residual]: The draft ascribes this to the sum of residuals.
 # [^log]: The draft gives 4, which is the logarithm to base ten.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy and squared residual for an image whose true class is given probability *p*: the losses, their slopes in *p* (note the logarithmic axis), and their slopes in the logit.", "name": "fig-losses"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy and squared residual for an image whose true class is given probability *p*: the losses, their slopes in *p* (note the logarithmic axis), and their slopes in the logit.", "name": "fig-losses"}, "image": {"alt": "Cross-entropy and squared residual for an image whose true class is given probability *p*"}}
 p = np.linspace(1e-3, 1, 600)
 quantities = {
     "loss": (-np.log(p), (1 - p) ** 2),
@@ -329,7 +329,7 @@ by_rate = {
     for name, share in shares.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Thirty steps of gradient descent from one start under three learning rates, over the contours of the loss. The star is the minimum; above each panel, by what factor the loss changed.", "name": "fig-learning-rate"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Thirty steps of gradient descent from one start under three learning rates, over the contours of the loss. The star is the minimum; above each panel, by what factor the loss changed.", "name": "fig-learning-rate"}, "image": {"alt": "Thirty steps of gradient descent from one start under three learning rates, over the contours of the loss"}}
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
 for ax, (name, path) in zip(axes, by_rate.items(), strict=True):
     first, last = (0.5 * theta @ hessian @ theta for theta in path[[0, -1]])
@@ -345,7 +345,7 @@ glue_values(rate_limit=rate_limit)
 # nothing over the rest ({numref}`fig-one-cycle`). The schedule is stretched to the number of steps, so that two arms
 # that are compared at equal steps also see equal rates.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}, "image": {"alt": "The one-cycle schedule over the steps of a whole training"}}
 n_steps = config.n_steps(len(image_set))
 rates = optimisers.one_cycle(n_steps, max_rate=config.learning_rate)
 decays = optimisers.one_cycle_momentum(n_steps)
@@ -435,7 +435,7 @@ valley_loss = {
     for name, path in by_method.items()
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}, "image": {"alt": "Gradient descent, momentum and Adam from one start"}}
 figure, axes = plt.subplot_mosaic(
     [list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1)
 )
@@ -480,7 +480,7 @@ glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
 #
 # Following the draft, pre-trained models here are fine-tuned.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three ways to train one model, here the ResNet-18 of {numref}`sec-resnet`: which part starts from what, and which part is allowed to move. Under each part's name, its number of parameters, counted in the model.", "name": "fig-transfer"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Three ways to train one model, here the ResNet-18 of {numref}`sec-resnet`: which part starts from what, and which part is allowed to move. Under each part's name, its number of parameters, counted in the model.", "name": "fig-transfer"}, "image": {"alt": "Three ways to train one model, here the ResNet-18 of sec-resnet"}}
 resnet = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
 sizes = {name: weight.numel() for name, weight in resnet.named_parameters()}
 names = {"conv1": "stem", "bn1": "stem", "fc": "head"} | {

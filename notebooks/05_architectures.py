@@ -42,8 +42,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mri_aug import diagrams
 from mri_aug.dataset import load_images
-from mri_aug.layer_table import layer_table
 from mri_aug.models import ARCHITECTURES, count_parameters, make_model
+from mri_aug.models.layer_table import layer_table
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.style import use_book_style
 
@@ -71,7 +71,7 @@ rows = {name: layer_table(model) for name, model in models.items()}
 # maps of where a pattern occurs, *pooling* layers make the maps smaller, and *fully connected* layers at the end turn
 # what was found into one logit for each class.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The outline of a typical convolutional network. Maps become smaller and more numerous from left to right; flattened into a vector, they are classified by fully connected layers.", "name": "fig-cnn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The outline of a typical convolutional network. Maps become smaller and more numerous from left to right; flattened into a vector, they are classified by fully connected layers.", "name": "fig-cnn"}, "image": {"alt": "The outline of a typical convolutional network"}}
 _ = diagrams.plot_cnn_outline(image)
 
 # %% [markdown]
@@ -97,10 +97,10 @@ edges = diagrams.convolve(grey_levels.astype(int), sobel)
 row, column = np.unravel_index(edges[2:-4, 2:-4].argmax(), edges[2:-4, 2:-4].shape)
 window = grey_levels[row + 1 : row + 7, column + 1 : column + 7].astype(int)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A convolution worked out on six by six pixels of a slice, their brightness in ten levels. The framed window times the kernel, element by element, adds up to the framed value of the feature map (below, the products whose weight is not zero).", "name": "fig-convolution"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A convolution worked out on six by six pixels of a slice, their brightness in ten levels. The framed window times the kernel, element by element, adds up to the framed value of the feature map (below, the products whose weight is not zero).", "name": "fig-convolution"}, "image": {"alt": "A convolution worked out on six by six pixels of a slice, their brightness in ten levels"}}
 _ = diagrams.plot_convolution(window, sobel, at=(1, 1))
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same kernel slid over a whole slice. Grey is zero; bright and dark are edges of opposite sign. ReLU keeps the bright ones.", "name": "fig-feature-map"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same kernel slid over a whole slice. Grey is zero; bright and dark are edges of opposite sign. ReLU keeps the bright ones.", "name": "fig-feature-map"}, "image": {"alt": "The same kernel slid over a whole slice"}}
 whole = diagrams.convolve(image.astype(int), sobel)
 bound = np.abs(whole).max()
 panels = {
@@ -135,7 +135,7 @@ for ax, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
 #
 # [^abstract]: The draft has edges learnt by the deeper kernels; it is the reverse.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Max pooling over blocks of two by two, applied to the feature map of {numref}`fig-convolution` after ReLU. The framed value of each block is the one that is kept.", "name": "fig-pooling"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Max pooling over blocks of two by two, applied to the feature map of {numref}`fig-convolution` after ReLU. The framed value of each block is the one that is kept.", "name": "fig-pooling"}, "image": {"alt": "Max pooling over blocks of two by two, applied to the feature map of fig-convolution after ReLU"}}
 feature_map = np.maximum(diagrams.convolve(window, sobel), 0)
 _ = diagrams.plot_max_pooling(feature_map)
 
@@ -173,7 +173,7 @@ glue_values(
 # learn its training images by heart, and what keeps it from doing so is the length of training and the variety of the
 # images. That makes it a sensitive instrument for a study of augmentation.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN of this thesis, drawn from the model: for each layer the shape of its output, its number of parameters, and its kind. The side of a slab grows with the size of the maps, its thickness and the height of a column with the logarithm of their number.", "name": "fig-thesis-cnn"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN of this thesis, drawn from the model: for each layer the shape of its output, its number of parameters, and its kind. The side of a slab grows with the size of the maps, its thickness and the height of a column with the logarithm of their number.", "name": "fig-thesis-cnn"}, "image": {"alt": "The CNN of this thesis, drawn from the model"}}
 _ = diagrams.plot_layers(rows["cnn"], image)
 
 # %% [markdown]
@@ -192,7 +192,7 @@ _ = diagrams.plot_layers(rows["cnn"], image)
 # and its layers learn the residual $F(x) = y - x$, what is to be *changed* about $x$. To pass $x$ on, they only have
 # to become zero.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A residual block of ResNet-18: two convolutions with batch normalisation, and the skip connection around them. The second ReLU follows the addition.", "name": "fig-block"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A residual block of ResNet-18: two convolutions with batch normalisation, and the skip connection around them. The second ReLU follows the addition.", "name": "fig-block"}, "image": {"alt": "A residual block of ResNet-18"}}
 _ = diagrams.plot_residual_block()
 
 # %% [markdown]
@@ -240,7 +240,7 @@ for name, skip in {"plain": 0, "with skip connections": 1}.items():
         [float(gradient.norm() / gradients[-1].norm()) for gradient in gradients]
     )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer. Read from right to left.", "name": "fig-gradient-flow"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer. Read from right to left.", "name": "fig-gradient-flow"}, "image": {"alt": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer"}}
 glue_values(
     n_stacked=n_stacked,
     plain_gradient=sizes["plain"][0],
@@ -268,7 +268,7 @@ _ = ax.set(yscale="log")
 # channel (a pre-trained one is summed over its three colours, which gives what a grey image in all three would give).
 # The size needs no change: at 128 pixels the last maps are {glue:text}`resnet_last_map:s`.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "ResNet-18, drawn from the model: every layer with weights and every skip connection. A box reads kernel, stride (after the slash, where it is not one) and number of maps; below each stage, the shape of its output.", "name": "fig-resnet"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "ResNet-18, drawn from the model: every layer with weights and every skip connection. A box reads kernel, stride (after the slash, where it is not one) and number of maps; below each stage, the shape of its output.", "name": "fig-resnet"}, "image": {"alt": "ResNet-18, drawn from the model"}}
 weighted = [row for row in rows["resnet18"] if row.kind in ("convolution", "dense")]
 projections = [row for row in weighted if "downsample" in row.name]
 last_map = [row for row in weighted if row.kind == "convolution"][-1].output_shape
@@ -305,7 +305,7 @@ _ = diagrams.plot_resnet(rows["resnet18"])
 # class token. Models trained on ImageNet at 224 by 224 have 196, and a position embedding for each. To use such
 # weights here, their grid of 14 by 14 is interpolated to {glue:text}`patch_grid:s`, which keeps left left and top top.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A vision transformer, with the numbers of the small one used in this thesis. Patches become embeddings *E x*, to which positions *p* are added; the class token at the front carries the result to the classifier.", "name": "fig-vit"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A vision transformer, with the numbers of the small one used in this thesis. Patches become embeddings *E x*, to which positions *p* are added; the class token at the front carries the result to the classifier.", "name": "fig-vit"}, "image": {"alt": "A vision transformer, with the numbers of the small one used in this thesis"}}
 tiny = models["vit_tiny"]
 n_heads = tiny.encoder.layers[0].self_attention.num_heads
 patch_size = tiny.patch_size
@@ -373,7 +373,7 @@ tokens = pca.transform(
 tokens *= np.sqrt(n_components) / np.linalg.norm(tokens, axis=1, keepdims=True)
 attention = softmax(tokens @ tokens.T / np.sqrt(n_components), axis=1)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attention from one patch (framed) to all patches of a slice, for three patches, by {eq}`eq-attention` with principal components as queries and keys. The stronger the orange, the larger the weight, each panel scaled to its largest.", "name": "fig-attention"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Attention from one patch (framed) to all patches of a slice, for three patches, by {eq}`eq-attention` with principal components as queries and keys. The stronger the orange, the larger the weight, each panel scaled to its largest.", "name": "fig-attention"}, "image": {"alt": "Attention from one patch (framed) to all patches of a slice, for three patches, by eq-attention with principal components as queries and keys"}}
 glue_values(n_components=n_components)
 middle = side // 2
 queries = [side * (middle - 1) + middle - 1, side * middle + middle - 2, side + middle]
@@ -412,7 +412,7 @@ with torch.inference_mode():
 # a network with one hidden layer and GELU {cite:p}`hendrycks2016gaussian`, the same for all tokens. After the last
 # block the class token is normalised once more and mapped to the logits by a linear layer.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One encoder block of a vision transformer, its two skip connections in red. Normalisation comes before attention and before the dense layers, inside the skip connections.", "name": "fig-encoder"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One encoder block of a vision transformer, its two skip connections in red. Normalisation comes before attention and before the dense layers, inside the skip connections.", "name": "fig-encoder"}, "image": {"alt": "One encoder block of a vision transformer, its two skip connections in red"}}
 _ = diagrams.plot_encoder_block()
 
 # %% [markdown]

@@ -31,9 +31,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.notebooks import executions
 from mri_aug.profiles import OTHER_DATASETS, PROFILES
 from mri_aug.provenance import code_fingerprint, machine, versions
+from mri_aug.publishing.notebooks import executions
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.training import TrainConfig
 

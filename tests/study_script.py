@@ -19,10 +19,8 @@ N_SIMULATIONS = 6
 
 def small_study(store: Path, **options):
     """Thirty simulations of about a third of a second each."""
-    config = TrainConfig(epochs=2, batch_size=16)
-    return run_study(
-        thesis_arms(0.3), make_toy_images(), n_simulations=N_SIMULATIONS, seed=0, store=Store(store), config=config, **options
-    )
+    options |= dict(store=Store(store), config=TrainConfig(epochs=2, batch_size=16))
+    return run_study(thesis_arms(0.3), make_toy_images(), n_simulations=N_SIMULATIONS, seed=0, **options)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 import yaml
 
-from mri_aug.book import BookError, complaints, pages, render
 from mri_aug.paths import project
+from mri_aug.publishing.book import BookError, complaints, pages, render
 
 GOOD = (
     '<html><head><link rel="canonical" href="https://example.org/"></head><body><img src="a.svg" alt="A"></body></html>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mri_aug import cells
+from mri_aug.publishing import cells
 
 
 def notebook(*sources: str, tag: str = "parameters"):

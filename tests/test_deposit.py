@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mri_aug.deposit import export, load_deposit
+from mri_aug.results.deposit import export, load_deposit
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import torchvision
 from torch import nn
 
 from mri_aug import diagrams
-from mri_aug.layer_table import LayerRow, layer_table
+from mri_aug.models.layer_table import LayerRow, layer_table
 from mri_aug.optimisers import descend
 
 IMAGE = np.add.outer(np.arange(128), np.arange(128)) % 256

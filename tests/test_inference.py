@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mri_aug import inference
+from mri_aug.results import inference
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 20, 101])

@@ -13,17 +13,15 @@ from mri_aug.provenance import imported_modules, library_modules
 
 LAYERS = (
     # 0: no notion of a dataset
-    "paths allocator provenance cells sampling metrics inference table wording subject_interval deposit results "
-    "axes plots plots_data plots_paired optimisers profiles style report diagrams",
+    "paths allocator provenance sampling metrics results plots optimisers profiles style report diagrams",
     # 1: images, people, what is done to an image, networks
-    "imageset cache atlas anatomy scanner phantom dataset linkage subjects protocols geometric photometric automated "
-    "mixing policies layer_table layers weights models",
+    "imageset cache phantom dataset subjects protocols policies models",
     # 2: what learns, and what looks at it
-    "generators fidelity training gradcam localisation",
+    "generators training gradcam localisation",
     # 3: a study
     "conditions store simulation study",
     # 4: commands, and the making of the book
-    "cli notebooks book papermill_default sphinx_executed sphinx_lists",
+    "cli publishing",
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 # numbers and drawings are read, plotted and tested without a deep learning framework or a client of an API

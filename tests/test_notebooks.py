@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from toy_book import PARAMETERS, REPRODUCING, change_cell, write_notebook
 
-from mri_aug import cells
-from mri_aug.book import pages
-from mri_aug.notebooks import NotebookError, execute, execute_all, executions, read_record
 from mri_aug.paths import project
+from mri_aug.publishing import cells
+from mri_aug.publishing.book import pages
+from mri_aug.publishing.notebooks import NotebookError, execute, execute_all, executions, read_record
 
 SOURCES = [project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
 FORBIDDEN = ("sys.path", "filterwarnings", "simplefilter", "!pip", "%pip", "random.seed(")
@@ -121,7 +121,11 @@ def test_unchanged_is_skipped_whatever_its_prose(executed, monkeypatch):
 def test_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
     source, done = executed
     calls = []
-    monkeypatch.setattr("mri_aug.notebooks._run", lambda notebook, *_, **__: calls.append(1) or cells.read(done.path))
+
+    def run(notebook, *_, **__):
+        return calls.append(1) or cells.read(done.path)
+
+    monkeypatch.setattr("mri_aug.publishing.notebooks._run", run)
     copy = tmp_path / "one.ipynb"
     copy.write_bytes(done.path.read_bytes())
     other = tmp_path / "source.ipynb"
@@ -129,7 +133,7 @@ def test_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
     if what == "source":
         change_cell(other, "print(", "print(1, ")
     if what == "library":
-        monkeypatch.setattr("mri_aug.notebooks.code_fingerprint", lambda *_: "another")
+        monkeypatch.setattr("mri_aug.publishing.notebooks.code_fingerprint", lambda *_: "another")
     values = {"real_frac": 0.4 if what == "parameter" else 0.5}
     execute(other, copy, values, inputs="data" if what == "inputs" else "")
     assert calls == [1]
@@ -177,5 +181,5 @@ def test_a_report_on_the_copies_follows_them(executed, tmp_path, monkeypatch):
     fresh = cells.read(copies / "one.ipynb")
     fresh.metadata["mri_aug"]["seconds"] = 999.0
     nbformat.write(fresh, copies / "one.ipynb")
-    monkeypatch.setattr("mri_aug.notebooks._run", lambda *_, **__: cells.read(copies / report.name))
+    monkeypatch.setattr("mri_aug.publishing.notebooks._run", lambda *_, **__: cells.read(copies / report.name))
     assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, True]

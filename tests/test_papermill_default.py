@@ -13,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell
 from toy_book import PARAMETERS, write_notebook
 
-from mri_aug import cells
-from mri_aug.papermill_default import complete, parse
+from mri_aug.publishing import cells
+from mri_aug.publishing.papermill_default import complete, parse
 
 SOURCE = "notebooks/07_results.ipynb"
 DEFAULT = "artifacts/papermill/07_results__real_frac=0.3.ipynb"
@@ -46,7 +46,7 @@ def printed(path: str) -> str:
 
 def test_the_entry_point_is_installed():
     found = {point.value for point in entry_points(group="papermill.io")}
-    assert "mri_aug.papermill_default:handler" in found, "install the project again: pip install -e ."
+    assert "mri_aug.publishing.papermill_default:handler" in found, "install the project again: pip install -e ."
 
 
 def injected(path: str) -> str:

@@ -6,8 +6,8 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from mri_aug import paths, phantom
-from mri_aug.atlas import load_atlas
 from mri_aug.phantom import class_shares, load_phantoms, make_phantoms, make_subject
+from mri_aug.phantom.atlas import load_atlas
 
 SLICES = 6
 

@@ -7,9 +7,8 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
-from mri_aug import automated, geometric, photometric
 from mri_aug.imageset import IMAGE_SIZE
-from mri_aug.policies import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.policies import POLICIES, POLICY_NOTES, automated, geometric, make_policy, photometric
 
 CHANGING = [name for name in POLICIES if name != "none"]
 MIXING = ("mixup", "cutmix")

@@ -105,6 +105,7 @@ def test_test_images_do_not_touch_training(toy_images):
     images = toy_images.images.clone()
     images[test] = images[test] // 3
     arm = thesis_arms(0.3)[2]
-    rows = [simulate(arm, data, simulation=0, seed=0, config=QUICK) for data in (toy_images, replace(toy_images, images=images))]
+    changed = replace(toy_images, images=images)
+    rows = [simulate(arm, data, simulation=0, seed=0, config=QUICK) for data in (toy_images, changed)]
     assert rows[0]["validation_cross_entropy"] == rows[1]["validation_cross_entropy"]
     assert rows[0]["test_cross_entropy"] != rows[1]["test_cross_entropy"]

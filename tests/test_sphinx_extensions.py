@@ -10,10 +10,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from toy_book import change_cell, make_toy_book
 
-from mri_aug import cells
-from mri_aug.book import BookError, render
-from mri_aug.notebooks import execute_all
-from mri_aug.sphinx_executed import merge
+from mri_aug.publishing import cells
+from mri_aug.publishing.book import BookError, render
+from mri_aug.publishing.notebooks import execute_all
+from mri_aug.publishing.sphinx_executed import merge
 
 
 class _Text(HTMLParser):

@@ -93,7 +93,7 @@ def test_a_study_killed_again_and_again_ends_with_the_same_table(reference, tmp_
         process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("study_script.py"), path], start_new_session=True
         )
-        wait_for(lambda target=target: count(path) >= target or process.poll() is not None, f"{target} rows")
+        wait_for(lambda target=target: count(path) >= target, f"{target} rows")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         rows = Store(path).rows(reference["key"])

@@ -8,10 +8,10 @@ import torch
 from scipy.cluster.hierarchy import linkage
 from torch.nn.functional import interpolate
 
-from mri_aug import linkage as ours
 from mri_aug.imageset import ImageSet
 from mri_aug.protocols import Split, split
 from mri_aug.subjects import audit_split, nearest_twins, recover_subjects
+from mri_aug.subjects import linkage as ours
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "Alzheimer_MRI"
 

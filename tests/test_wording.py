@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mri_aug.wording import lower_is_better, metric_name, sentence, verdict
+from mri_aug.results.wording import lower_is_better, metric_name, sentence, verdict
 
 
 def comparison(**changes):

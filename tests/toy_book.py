@@ -37,7 +37,7 @@ REPRODUCING = [
     new_markdown_cell("# Reproducing"),
     new_code_cell('executed: str = ""', metadata={"tags": ["parameters", "hide-input"]}),
     new_code_cell(
-        "from mri_aug.notebooks import executions\n"
+        "from mri_aug.publishing.notebooks import executions\n"
         'print(executions(executed, without=["B_reproducing"]).notebook.to_list() if executed else "none")'
     ),
 ]

@@ -1,7 +1,7 @@
 """The two convolutional models of chapter 5, drawn from the rows of their own layer tables.
 
 A row is (name, kind, output shape, number of parameters, detail), as in
-:class:`mri_aug.layer_table.LayerRow`. No model is made or run here.
+:class:`mri_aug.models.layer_table.LayerRow`. No model is made or run here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import nbformat
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from mri_aug import cells
+from mri_aug.publishing import cells
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Draw the book: jupyter-book on the executed copies, warnings as errors, then a look at what came out.
 
-It executes no notebook; :mod:`mri_aug.notebooks` does.
+It executes no notebook; :mod:`mri_aug.publishing.notebooks` does.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def render(executed: Path, output: Path, *, source: Path | None = None, quiet: b
     config = yaml.safe_load((source / "_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"]["executed_dir"] = str(executed.resolve())
     written = output / "_config.yml"
-    written.write_text("# written by mri_aug.book from the project's _config.yml\n" + yaml.safe_dump(config))
+    written.write_text("# written by mri_aug.publishing.book from the project's _config.yml\n" + yaml.safe_dump(config))
     # --all: an incremental build leaves old numbers in pages that quote a notebook which ran again
     options = ["--all", "-W", "-n", "--keep-going", *(["-q"] if quiet else [])]
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source), *options]

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mri_aug.axes import FAINT_INK, INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
+from mri_aug.plots.axes import FAINT_INK, INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
+from mri_aug.results.wording import metric_name, verdict
 from mri_aug.style import PALETTE
-from mri_aug.wording import metric_name, verdict
 
 # colour, marker and filling all tell the verdicts apart
 _VERDICTS = {
@@ -32,7 +32,7 @@ def plot_paired(
 ) -> Axes:
     """Draw paired differences from the baseline with their intervals, as a forest plot.
 
-    Filled circles are better than the baseline and squares worse, as :func:`mri_aug.wording.verdict` tells;
+    Filled circles are better than the baseline and squares worse, as :func:`mri_aug.results.wording.verdict` tells;
     hollow diamonds are undecided. The column on the right is the share of simulations in which the condition
     is the better of the two.
 

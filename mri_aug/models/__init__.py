@@ -1,7 +1,7 @@
 """The classifiers, by name: the thesis's CNN, ResNet-18 and two vision transformers, for one grey channel.
 
 Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Where
-their weights come from is in :mod:`mri_aug.weights`. Nothing here trains (:mod:`mri_aug.training` does) or
+their weights come from is in :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.training` does) or
 normalises.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, VisionTransformer, resnet18, vit_b_16
 
 from mri_aug.imageset import IMAGE_SIZE
-from mri_aug.weights import load_weights
+from mri_aug.models.weights import load_weights
 
 ARCHITECTURES = ("cnn", "resnet18", "vit_b_16", "vit_tiny")
 PATCH_SIZE = 16  # pixels, of both transformers

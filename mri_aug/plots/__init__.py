@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mri_aug.axes import INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
-from mri_aug.plots_data import plot_class_counts, plot_component_curve, plot_image_grid, plot_twin_correlations
-from mri_aug.plots_paired import plot_paired
+from mri_aug.plots.axes import INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
+from mri_aug.plots.data import plot_class_counts, plot_component_curve, plot_image_grid, plot_twin_correlations
+from mri_aug.plots.paired import plot_paired
+from mri_aug.results.table import check_known, pivot
+from mri_aug.results.wording import metric_name
 from mri_aug.style import PALETTE
-from mri_aug.table import check_known, pivot
-from mri_aug.wording import metric_name
 
 __all__ = [
     "plot_class_counts",

@@ -9,7 +9,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Generator, Tensor
 
-from mri_aug.geometric import rectangles
+from mri_aug.policies.geometric import rectangles
 
 
 def mixup(images: Tensor, targets: Tensor, strength: float, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_aug import cells
+from mri_aug.publishing import cells
 
 # papermill's options that are followed by values, and by how many
 N_VALUES = dict.fromkeys(("-p", "--parameters", "-r", "--parameters_raw"), 2) | dict.fromkeys(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mri_aug import inference
-from mri_aug.table import check_known, check_table, decode_columns
+from mri_aug.results import inference
+from mri_aug.results.table import check_known, check_table, decode_columns
 
 # per subject: the column that is averaged, and the column that weighs it (None: every subject alike)
 _METRICS = {
@@ -40,7 +40,7 @@ def subject_interval(
     Parameters
     ----------
     rows : DataFrame
-        One row per simulation with a column ``by_subject`` as :func:`mri_aug.table.encode_by_subject` writes it.
+        One row per simulation, ``by_subject`` among its columns (:func:`~mri_aug.results.table.encode_by_subject`).
     metric : {"accuracy", "cross_entropy", "subject_accuracy", "subject_cross_entropy"}
         Of the test images, or of the subjects' mean probabilities.
     by, confidence_level, n_resamples, seed

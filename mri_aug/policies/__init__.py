@@ -1,9 +1,8 @@
 """Augmentation policies by name: how a batch of training images is changed each time it is seen.
 
 Each image gets its own draw, in one vectorised pass, from the generator that is passed in. What a policy may do to a
-diagnosis is data here (``POLICY_NOTES``); whether it helps is for :mod:`mri_aug.study` to say. The kernels are in
-:mod:`mri_aug.geometric`, :mod:`mri_aug.photometric`, :mod:`mri_aug.mixing` and :mod:`mri_aug.automated`. Nothing here
-makes an image for keeps (generators do) or knows about training.
+diagnosis is data here (``POLICY_NOTES``); whether it helps is for :mod:`mri_aug.study` to say. The kernels are in the
+package's other modules. Nothing here makes an image for keeps (generators do) or knows about training.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from mri_aug import automated, mixing, photometric
-from mri_aug.geometric import affine_matrices, elastic_displacement, lattice_points, rectangles, warp
+from mri_aug.policies import automated, mixing, photometric
+from mri_aug.policies.geometric import affine_matrices, elastic_displacement, lattice_points, rectangles, warp
 
 MAX_STRENGTH = 2.0
 

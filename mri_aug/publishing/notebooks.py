@@ -22,8 +22,8 @@ import papermill
 from IPython.core.inputtransformer2 import TransformerManager
 from papermill.exceptions import PapermillExecutionError
 
-from mri_aug import cells
 from mri_aug.provenance import code_fingerprint, imported_modules, library_modules, machine, versions
+from mri_aug.publishing import cells
 
 RECORD = "mri_aug"  # key of the record in an executed notebook's metadata
 # a kernel's environment: no progress bars in pages, no dates in figures, sets in the same order every time

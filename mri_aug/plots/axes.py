@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from mri_aug.results.table import check_known
 from mri_aug.style import PAGE_WIDTH
-from mri_aug.table import check_known
 
 INK = "#222222"
 FAINT_INK = "#555555"

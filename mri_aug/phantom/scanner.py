@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.anatomy import Tissue
-from mri_aug.atlas import smooth_field
+from mri_aug.phantom.anatomy import Tissue
+from mri_aug.phantom.atlas import smooth_field
 
 _JPEG_QUALITY = 90  # read off the quantisation tables of the thesis's images
 

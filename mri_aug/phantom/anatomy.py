@@ -1,6 +1,6 @@
 """The anatomy of a simulated brain: which tissue lies where, before and after atrophy.
 
-The average brain of :mod:`mri_aug.atlas` is bent into a person by a global map, a smooth deformation and
+The average brain of :mod:`mri_aug.phantom.atlas` is bent into a person by a global map, a smooth deformation and
 folds of their own. Nothing here knows of grey values, classes or files.
 """
 
@@ -13,7 +13,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from mri_aug.atlas import BRAIN_CENTRE, FIRST_SLICE, N_SLICES, SLICE_MM, frame, sample, smooth_field
+from mri_aug.phantom.atlas import BRAIN_CENTRE, FIRST_SLICE, N_SLICES, SLICE_MM, frame, sample, smooth_field
 
 _VISIBLE = 1e-3  # of the mask: what lies below leaves no grey value
 

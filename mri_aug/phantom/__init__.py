@@ -1,7 +1,7 @@
 """Phantoms: simulated axial brain slices whose people, severity and atrophied tissue are known.
 
 They stand in for the thesis's dataset where there is no network and wherever a truth is needed to test
-against. Anatomy is the business of :mod:`mri_aug.anatomy`; this module scans it, counts out classes and
+against. Anatomy is the business of :mod:`mri_aug.phantom.anatomy`; this module scans it, counts out classes and
 keeps the result. It does not pretend to be evidence on dementia: class and atrophy are tied by construction.
 """
 
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from mri_aug import anatomy, paths
-from mri_aug.atlas import N_SLICES, Atlas, load_atlas
+from mri_aug import paths
 from mri_aug.cache import cached_image_set
 from mri_aug.imageset import ImageSet
-from mri_aug.scanner import scan
+from mri_aug.phantom import anatomy
+from mri_aug.phantom.atlas import N_SLICES, Atlas, load_atlas
+from mri_aug.phantom.scanner import scan
 
 PHANTOM_VERSION = 1  # part of the cache's name: raise it whenever the same seed gives other bytes
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mri_aug.axes import new_axes
+from mri_aug.plots.axes import new_axes
 from mri_aug.style import PAGE_WIDTH, PALETTE
 
 _GAP = 4  # pixels between the images of a sheet

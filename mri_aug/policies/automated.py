@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
-from mri_aug import photometric
-from mri_aug.geometric import affine_matrices, warp
+from mri_aug.policies import photometric
+from mri_aug.policies.geometric import affine_matrices, warp
 
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 GREY_TABLE = ("AutoContrast", "Equalize", "Posterize", "Solarize")

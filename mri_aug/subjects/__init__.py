@@ -17,8 +17,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mri_aug.imageset import ImageSet
-from mri_aug.linkage import BLOCK, COPY, fisher_z, longest_plateau, spanning_tree, unit_features
 from mri_aug.protocols import Split, people
+from mri_aug.subjects.linkage import BLOCK, COPY, fisher_z, longest_plateau, spanning_tree, unit_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def recover_subjects(
     every merge of single linkage (Gower and Ross 1969), so the number of components is known at all thresholds at
     once. The threshold is the middle of the longest plateau, on Fisher's scale, among those at which at most 5 % of
     the pictures stand alone and no component holds over half of them; and only if a plateau that long is not to be
-    expected (p < 0.001) of merges without structure: see :func:`mri_aug.linkage.longest_plateau`.
+    expected (p < 0.001) of merges without structure: see :func:`mri_aug.subjects.linkage.longest_plateau`.
 
     Exact at any n: correlations are reduced block by block, O(n^2) time and O(n) memory beyond one block. Measured on
     2 cores: the thesis's 6,400 images in 2 s.

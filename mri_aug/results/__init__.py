@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mri_aug import inference
-from mri_aug.deposit import export, load_deposit
-from mri_aug.subject_interval import subject_interval
-from mri_aug.table import check_known, decode_by_subject, encode_by_subject, pivot
-from mri_aug.wording import lower_is_better as lower_is_better_by_name
-from mri_aug.wording import metric_name, sentence, verdict
+from mri_aug.results import inference
+from mri_aug.results.deposit import export, load_deposit
+from mri_aug.results.subject_interval import subject_interval
+from mri_aug.results.table import check_known, decode_by_subject, encode_by_subject, pivot
+from mri_aug.results.wording import lower_is_better as lower_is_better_by_name
+from mri_aug.results.wording import metric_name, sentence, verdict
 
 __all__ = [
     "compare",
