@@ -175,12 +175,12 @@ def _hub_items(source: str, revision: str | None) -> Iterator[_Item]:
             f"the dataset {source!r} is neither in the local cache nor could it be fetched ({type(error).__name__}); "
             "check the id and the network, or download it and give its folder, or use 'phantom'"
         ) from None
+    except ValueError as error:  # how the library reports a split without rows
+        raise ValueError(f"cannot read {source}: {error} A split may be empty; remove it or fill it.") from None
     for split, table in splits.items():
         missing = {"image", "label"} - set(table.column_names)
         if missing:
             raise ValueError(f"{source} lacks the column {min(missing)!r}; it has {', '.join(table.column_names)}")
-        if not len(table):
-            raise ValueError(f"the split {split!r} of {source} is empty")
         label = table.features["label"]
         names = label.int2str if isinstance(label, datasets.ClassLabel) else str
         for index, row in enumerate(table.cast_column("image", datasets.Image(decode=False))):

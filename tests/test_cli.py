@@ -1,0 +1,57 @@
+"""The command says what it does, and a fault is one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from mri_aug import cli, dataset, paths
+from mri_aug.results import load_deposit
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch, toy_images):
+    """Toy images in place of phantoms, and a folder of its own for what is written."""
+    monkeypatch.setattr(dataset, "load_phantoms", lambda **_: toy_images)
+    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_study_is_run_kept_and_exported(small, capsys):
+    sizes = ["--profile", "smoke", "--simulations", "1", "--real-frac", "0.5", "--jobs", "2"]
+    command = ["study", *sizes, "--export", "toy"]
+    assert cli.main(command) == 0
+    rows, manifest = load_deposit("toy", folder=small / "results")
+    assert len(rows) == 18 and manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
+    assert {"machine", "versions", "core_hours", "images"} <= set(manifest)
+    assert "96 images of 16 people" in capsys.readouterr().out
+    assert cli.main(["study", *sizes]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["study", "--real-frac", "1.5", "--profile", "smoke"], "real_frac must lie in (0, 1], got 1.5"),
+        (["study", "--real-frac", "1", "--profile", "smoke"], "real_frac must be below 1"),
+        (["study", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
+        (["book", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
+    ],
+)
+def test_a_fault_is_one_line(small, capsys, command, message):
+    assert cli.main(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("mri-aug: ") and message in said and len(said.strip().splitlines()) == 1
+
+
+def test_unknown_words_end_with_the_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["study", "--profile", "quick"])
+    assert stop.value.code == 2 and "smoke" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_go_on(small, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", lambda *_, **__: interrupted(0))
+    assert cli.main(["study"]) == 130
+    assert "goes on from there" in capsys.readouterr().err

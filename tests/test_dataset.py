@@ -1,0 +1,187 @@
+"""Any source comes out as one form, and what is wrong with a source is said in one sentence."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mri_aug import dataset
+from mri_aug.dataset import load_images, ordinal_label, take_subjects
+from mri_aug.imageset import CLASS_NAMES
+from mri_aug.paths import project
+
+REAL = project().parent / "shared" / "data" / "Alzheimer_MRI"
+ALPHABETICAL = ["Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented"]
+KAGGLE = ["Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset.paths, "artifacts", lambda *parts: tmp_path.joinpath("artifacts", *parts))
+
+
+def picture(value: int, *, size=(128, 128), mode="L") -> Image.Image:
+    pixels = np.random.default_rng(value).integers(0, 256, size=size[::-1], dtype=np.uint8)
+    pixels[:9, :9] = value
+    return Image.fromarray(pixels).convert(mode)
+
+
+def encoded(image: Image.Image) -> dict:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def hub_folder(folder: Path, splits: dict[str, list[int]], names=ALPHABETICAL, column="image") -> Path:
+    """Write a dataset in the hub's layout, the images of each split given by their labels."""
+    features = datasets.Features({column: datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    (folder / "data").mkdir(parents=True)
+    for split, labels in splits.items():
+        rows = {column: [encoded(picture(10 * label + i)) for i, label in enumerate(labels)], "label": labels}
+        table = datasets.Dataset.from_dict(rows, features=features)
+        table.to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
+    return folder
+
+
+def class_folder(folder: Path, names=KAGGLE, *, n=3, **options) -> Path:
+    for label, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            picture(10 * label + i, **options).save(folder / name / f"{name}_{i}.png")
+    return folder
+
+
+def test_hub_layout_comes_out_ordinal_whatever_its_order(tmp_path):
+    images = load_images(hub_folder(tmp_path / "hub", {"train": [0, 1, 2, 3, 2], "test": [3, 0]}))
+    assert images.labels.tolist() == [2, 3, 0, 1, 0, 1, 2]
+    assert images.published_test.tolist() == [False] * 5 + [True] * 2
+    assert images.class_names == CLASS_NAMES and images.source_ids.tolist() == list(range(7))
+    assert np.array_equal(images.images[2, 0].numpy(), np.asarray(picture(22)))
+
+
+def test_class_folders_are_read_and_splits_kept(tmp_path):
+    flat = load_images(class_folder(tmp_path / "flat"))
+    assert flat.labels.tolist() == [2] * 3 + [3] * 3 + [0] * 3 + [1] * 3 and flat.published_test is None
+    for split in ("train", "test"):
+        class_folder(tmp_path / "split" / split, ["Non", "VeryMild", "Mild", "Moderate"], n=2)
+    assert load_images(tmp_path / "split").published_test.sum() == 8
+
+
+def test_any_size_and_mode_is_brought_to_form_and_said(tmp_path):
+    images = load_images(class_folder(tmp_path / "large", size=(200, 180), mode="RGB"))
+    assert images.images.shape == (12, 1, 128, 128) and images.images.dtype == torch.uint8
+    assert images.notes[0] == "12 images came as RGB 200 x 180 and were brought to grey 128 x 128."
+    assert "RGB 200 x 180" in repr(images)
+
+
+def test_own_classes_may_be_named(tmp_path):
+    folder = class_folder(tmp_path / "own", ["benign", "malignant"])
+    assert load_images(folder, class_names=("benign", "malignant")).labels.tolist() == [0] * 3 + [1] * 3
+    with pytest.raises(ValueError, match="unknown class 'benign'.*give class_names="):
+        load_images(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (ALPHABETICAL, [2, 3, 0, 1]),
+        (["NonDemented", "Very Mild Demented", "mildly demented", "MODERATE"], [0, 1, 2, 3]),
+        (["No dementia", "very_mild_dementia", "Mild dementia", "Moderately demented"], [0, 1, 2, 3]),
+    ],
+)
+def test_spellings(names, expected):
+    assert [ordinal_label(name) for name in names] == expected
+
+
+def test_the_hub_dataset_is_pinned_and_others_are_not(monkeypatch):
+    asked = []
+
+    def load_dataset(source, revision=None):
+        asked.append((source, revision))
+        raise ConnectionError
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    for source, revision in (("Falah/Alzheimer_MRI", None), ("some/other", None), ("Falah/Alzheimer_MRI", "main")):
+        with pytest.raises(ConnectionError, match="neither in the local cache nor could it be fetched"):
+            load_images(source, revision=revision)
+    thesis = "Falah/Alzheimer_MRI"
+    assert asked == [(thesis, dataset.HUB_REVISION), ("some/other", None), (thesis, "main")]
+    assert len(dataset.HUB_REVISION) == 40, "the hub takes full commit hashes only"
+
+
+def test_without_network_one_sentence_tells_the_way_on(tmp_path):
+    code = "from mri_aug.dataset import load_images; load_images('Falah/Alzheimer_MRI')"
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": "", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ConnectionError: the dataset 'Falah/Alzheimer_MRI' is neither")
+    assert "use 'phantom'" in done.stderr and "During handling" not in done.stderr
+
+
+def test_faults_of_a_source_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder 'nowhere'"):
+        load_images("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds neither parquet files nor images"):
+        load_images(tmp_path / "empty")
+    with pytest.raises(ValueError, match="lacks the column 'image'; it has picture, label"):
+        load_images(hub_folder(tmp_path / "column", {"train": [0, 1, 2, 3]}, column="picture"))
+    with pytest.raises(ValueError, match="no image of the class 'Moderately demented'"):
+        load_images(hub_folder(tmp_path / "three", {"train": [0, 2, 3]}))
+    with pytest.raises(ValueError, match="cannot read .*\"test\".*A split may be empty"):
+        load_images(hub_folder(tmp_path / "split", {"train": [0, 1, 2, 3], "test": []}))
+    broken = class_folder(tmp_path / "broken") / "Mild_Demented" / "Mild_Demented_1.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(ValueError, match="cannot read .*Mild_Demented_1.png"):
+        load_images(tmp_path / "broken")
+    picture(1).save(tmp_path / "broken" / "stray.png")
+    broken.unlink()
+    with pytest.raises(ValueError, match="stray.png is in no class folder"):
+        load_images(tmp_path / "broken")
+
+
+def test_a_changed_folder_is_read_again(tmp_path):
+    folder = class_folder(tmp_path / "flat")
+    before = load_images(folder)
+    assert load_images(folder).fingerprint == before.fingerprint
+    picture(77).save(folder / "Non_Demented" / "another.png")
+    assert len(load_images(folder)) == len(before) + 1
+
+
+def test_people_that_cannot_be_recovered_stay_unknown(tmp_path):
+    images = load_images(class_folder(tmp_path / "noise"))
+    assert (images.subjects == -1).all() and "People unknown" in images.notes[-1]
+    with pytest.raises(ValueError, match="people are not known"):
+        load_images(tmp_path / "noise", n_subjects=8)
+
+
+def test_fewer_people_keep_their_classes_and_all_their_slices(toy_images):
+    few = take_subjects(toy_images, 8, seed=0)
+    assert few.subjects.unique().numel() == 8 and list(few.class_counts().values()) == [12] * 4
+    assert few.fingerprint == take_subjects(toy_images, 8, seed=0).fingerprint
+    assert few.fingerprint != take_subjects(toy_images, 8, seed=1).fingerprint
+    with pytest.raises(ValueError, match="at most 16"):
+        take_subjects(toy_images, 17, seed=0)
+
+
+def test_phantoms_by_name(monkeypatch, toy_images):
+    asked = {}
+    monkeypatch.setattr(dataset, "load_phantoms", lambda **options: asked.update(options) or toy_images)
+    assert load_images("phantom", n_subjects=12, seed=3) is toy_images and asked == {"n_subjects": 12, "seed": 3}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the thesis's dataset is not beside the checkout")
+def test_the_thesis_dataset():
+    images = load_images(REAL)
+    assert list(images[~images.published_test].class_counts().values()) == [2566, 1781, 724, 49]
+    people, sizes = images.subjects.unique(return_counts=True)
+    assert len(people) == 200 and (sizes == 32).all() and images.notes == ()
