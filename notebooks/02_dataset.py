@@ -47,12 +47,11 @@ rng = np.random.default_rng(seed)
 is_phantom = dataset == "phantom"
 glue_values(
     dataset_note=(
-        "This copy of the book was computed on **phantoms**: slices that are simulated from the anatomical templates "
+        "This copy of the book was computed on phantoms: slices that are simulated from the anatomical templates "
         "of the Montreal Neurological Institute, with the thesis's numbers of people. They need no download, and for "
-        "them the truth is known. The same chapters are made on the thesis's own images by "
-        "`make book DATASET=Falah/Alzheimer_MRI`."
+        "them the truth is known. Appendix B tells how to make the same chapters on the thesis's own images."
         if is_phantom
-        else f"This copy of the book was computed on the images of `{dataset.rstrip('/').split('/')[-1]}`."
+        else f"This copy of the book was computed on the images of the dataset {dataset.rstrip('/').split('/')[-1]}."
     ),
     load_notes=" ".join(image_set.notes) or "No image had to be resized or converted.",
 )
@@ -118,14 +117,14 @@ smallest, largest = (audit.sizes.min(), audit.sizes.max()) if audit.found else (
 slices = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
 glue_values(
     people_sentence=(
-        f"It finds **{audit.n_subjects} people** of {slices} slices each"
+        f"It finds {audit.n_subjects} people of {slices} slices each"
         + (f", and {100 * audit.class_purity:.4g} % of them have all their slices in one class."
            if audit.class_purity is not None else ".")
         if audit.found
         else f"Here it finds no people: {audit.reason}."
     ),
     leak_sentence=(
-        f"Of the test images of a stratified random split, **{100 * twins.near_twins:.1f} %** have a near-twin among the "
+        f"Of the test images of a stratified random split, {100 * twins.near_twins:.1f} % have a near-twin among the "
         f"training images, and to copy the label of the most similar training image, which is no diagnosis at all, "
         f"is right for {100 * twins.accuracy:.1f} % of them."
         if twins

@@ -91,7 +91,7 @@ glue_values(
     real_frac_percent=round(100 * real_frac),
     synth_frac_percent=round(100 * (1 - real_frac)),
     too_few="" if n_simulations >= 20 else f"With {n_simulations} simulations per condition, intervals are wide, and "
-    "what is undecided here may be decided by more: the profile `thesis` runs 100, as the draft did.",
+    "what is undecided here may be decided by more: the profile called thesis runs 100, as the draft did.",
 )
 
 # %% [markdown]
@@ -116,7 +116,7 @@ table = pd.DataFrame({"training set": [words[arm] for arm in arms]})
 table["draft"] = [f"{draft[arm]:.3f}" if arm in draft else None for arm in arms]
 for protocol, summary in summaries.items():
     shown = [summary.loc[arm] for arm in arms]
-    table[f"{protocol} protocol"] = [f"{row['median']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in shown]
+    table[f"{protocol} protocol"] = [f"{row['median']:.3f} [{row['low']:.3f},\u00a0{row['high']:.3f}]" for row in shown]
 numbered_table(
     table,
     f"Median test cross-entropy over {n_simulations} simulations with its 95 % bootstrap interval, beside the draft's medians "
@@ -193,7 +193,7 @@ _ = plots.plot_simulations(image_rows, metric, summarise(image_rows, metric), or
 
 # %% tags=["hide-input"]
 contrast = compare(image_rows[image_rows["condition"].isin([*policies, mixed])], metric, baseline=mixed)
-contrast["interval"] = [f"[{row.percent_low:+.1f}, {row.percent_high:+.1f}]" for row in contrast.itertuples()]
+contrast["interval"] = [f"[{row.percent_low:+.1f},\u00a0{row.percent_high:+.1f}]" for row in contrast.itertuples()]
 shown = contrast[["condition", "median", "percent", "interval", "probability", "p_holm"]].rename(
     columns={"median": "median loss", "percent": "difference, %", "probability": "P(policy better)", "p_holm": "p (Holm)"}
 )
@@ -223,7 +223,7 @@ _ = plots.plot_simulations(subject_rows, metric, summarise(subject_rows, metric)
 over_people = pd.concat(
     [subject_interval(subject_rows, measure).assign(measure=measure) for measure in ("cross_entropy", "accuracy", "subject_accuracy")]
 )
-over_people["value"] = [f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in over_people.itertuples()]
+over_people["value"] = [f"{row.value:.3f} [{row.low:.3f},\u00a0{row.high:.3f}]" for row in over_people.itertuples()]
 wide = over_people.pivot(index="condition", columns="measure", values="value").loc[arms].reset_index()
 wide["condition"] = wide["condition"].map(words)
 wide.columns = ["training set", "accuracy", "cross-entropy", "accuracy per person"]
@@ -247,6 +247,31 @@ table["condition"] = table["condition"].map(words)
 table.columns = ["protocol", "training set", *measures]
 caption = f"Medians over {n_simulations} simulations of the measures per image on the test part."
 numbered_table(table, caption, "tab-measures")
+
+# %% [markdown]
+# ## The answer
+#
+# Four questions stand between "the mixed set has a lower loss" and "synthetic images help". {numref}`tab-answer` answers each from the intervals
+# above: *yes* or *no* where the interval of the paired difference leaves out zero, *undecided* where it does not or where there are fewer than five
+# simulations.
+
+# %% tags=["hide-input"]
+questions = {
+    "Is it better than the real sample alone?": comparison["image"].loc[mixed],
+    "Is it better than copies in place of variations?": against_copies.loc[mixed],
+    "Is it better than the real sample trained for as long?": against_longer.loc[mixed],
+    "Is it better than the real sample alone, on people never seen?": comparison["subject"].loc[mixed],
+}
+answers = {"better": "yes", "worse": "no, worse", "undecided": "undecided"}
+table = pd.DataFrame(
+    [
+        {"the mixed set": question, "answer": answers[verdict(row)], "difference, %": row["percent"],
+         "interval": f"[{row['percent_low']:+.1f},\u00a0{row['percent_high']:+.1f}]", "P(better)": row["probability"]}
+        for question, row in questions.items()
+    ]
+)
+caption = f"The mixed set of {x} real and {y} synthetic images: paired difference in test cross-entropy, with its 95 % interval, over {n_simulations} simulations."
+numbered_table(table, caption, "tab-answer", formats={"difference, %": "+.1f", "P(better)": ".2f"})
 
 # %% tags=["hide-input"]
 assert len(rows) == len(conditions) * n_simulations

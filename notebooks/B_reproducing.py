@@ -69,7 +69,7 @@ numbered_table(sizes, "What the profiles compute.", "tab-profiles")
 # %% tags=["remove-cell"]
 config, computer = TrainConfig(), machine()
 glue_values(
-    this_run=f"`{dataset.rstrip('/').split('/')[-1]}`, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition, "
+    this_run=f"{dataset.rstrip('/').split('/')[-1]}, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition, "
     f"{epochs} epochs",
     batch_size=config.batch_size,
     learning_rate=config.learning_rate,
