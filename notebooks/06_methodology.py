@@ -143,8 +143,8 @@ glue_values(
 #
 # ### Protocols
 #
-# Under the *image* protocol, which is the draft's, a stratified fifth of the images is held out for testing and a tenth of the rest
-# for validation. Under the *subject* protocol the same shares of **people** are held out, so that no one is on two sides;
+# Under the *image* protocol, which is the draft's, a stratified fifth of the images is held out for testing and a twentieth of the rest
+# for validation; nothing is chosen by the latter, it is only reported. Under the *subject* protocol the same shares of **people** are held out, so that no one is on two sides;
 # [Appendix A](A_people.ipynb) shows how people are found and what the difference is worth. Generators, samples and normalisation
 # see training images only. The weights after the last step are evaluated; no epoch is chosen, by any score.
 #

@@ -52,7 +52,7 @@ def test_nobody_is_on_both_sides(seed):
 def test_image_protocol_has_the_thesis_sizes_and_shares():
     image_set = make_set(THESIS_PEOPLE, slices=32)
     parts = split(image_set, "image", seed=0)
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (4608, 512, 1280)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (4864, 256, 1280)
     sizes = np.array(THESIS_PEOPLE) * 32
     for part in (parts.train, parts.validation, parts.test):
         counts = np.bincount(image_set.labels[part], minlength=4)
@@ -62,10 +62,10 @@ def test_image_protocol_has_the_thesis_sizes_and_shares():
 @pytest.mark.parametrize(
     "by_class, expected",
     [
-        (THESIS_PEOPLE, ([72, 50, 21, 1], [8, 6, 2, 0], [20, 14, 5, 1])),
-        ((32, 22, 8, 2), ([23, 16, 6, 1], [3, 2, 0, 0], [6, 4, 2, 1])),
+        (THESIS_PEOPLE, ([76, 53, 22, 1], [4, 3, 1, 0], [20, 14, 5, 1])),
+        ((32, 22, 8, 2), ([24, 17, 6, 1], [2, 1, 0, 0], [6, 4, 2, 1])),
         ((6, 4, 2, 2), ([4, 3, 1, 1], [1, 0, 0, 0], [1, 1, 1, 1])),
-        ((10, 5, 4, 1), ([7, 3, 3, 1], [1, 1, 0, 0], [2, 1, 1, 0])),  # one person only trains
+        ((10, 5, 4, 1), ([7, 4, 3, 1], [1, 0, 0, 0], [2, 1, 1, 0])),  # one person only trains
     ],
 )
 def test_people_per_class(by_class, expected):
@@ -77,7 +77,7 @@ def test_published_part_is_the_test_part():
     image_set = make_set()
     parts = split(image_set, "published", seed=0, test_share=0.5)
     assert np.array_equal(parts.test, np.flatnonzero(image_set.published_test))
-    assert len(parts.validation) == round(0.1 * int((~image_set.published_test).sum()))
+    assert len(parts.validation) == round(0.05 * int((~image_set.published_test).sum()))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -1,0 +1,60 @@
+"""What a study's processes cost: two against one, memory of each, and seconds until the first training step.
+
+The study is the library's own, run as a user runs it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+
+from benchmarks import engine
+from benchmarks.record import Tables
+from benchmarks.settings import BATCH_SIZE, Settings, repeated
+from benchmarks.worker import worker_memory
+from mri_aug import paths
+
+
+def measure(settings: Settings) -> Tables:
+    """Measure throughput by number of processes, resident memory of each worker, and start-up."""
+    return {"workers": _scaling(settings), "memory": _memory(settings), "start": _start(settings)}
+
+
+def _scaling(settings: Settings) -> list[dict]:
+    rows, n_images = [], settings.size(1024, 2 * BATCH_SIZE)
+    for n in (1, joblib.cpu_count()):
+        rates = engine.images_per_second(settings.work, processes=n, n_images=n_images, repeats=settings.repeats)
+        rows.append({"processes": n, "images_per_second": statistics.median(rates)})
+    return [row | {"ratio": row["images_per_second"] / rows[0]["images_per_second"]} for row in rows]
+
+
+def _memory(settings: Settings) -> list[dict]:
+    """Run a simulation in each of joblib's workers on as many images as the thesis has."""
+    n = settings.size(6400, len(settings.images()))
+    image_set = repeated(settings.images(), n)
+    arrays = (image_set.images.numpy(), image_set.labels.numpy(), image_set.subjects.numpy())
+    cores = joblib.cpu_count()
+    work = [joblib.delayed(worker_memory)(number, *arrays) for number in range(cores)]
+    rows = joblib.Parallel(n_jobs=cores, mmap_mode="c")(work)
+    return [{"images": n, "dataset_mb": image_set.images.numel() / 1e6} | row for row in rows]
+
+
+def _start(settings: Settings) -> list[dict]:
+    """Start the study in a new interpreter and wait for the mark that its first optimiser step leaves."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=settings.work) as folder:
+        for repeat in range(settings.size(3, 1)):
+            mark = Path(folder, f"mark{repeat}")
+            command = [sys.executable, "-m", "benchmarks.first_step", str(settings.work), str(mark)]
+            start = time.time()
+            done = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True, check=False)
+            if done.returncode or not mark.is_file():
+                raise RuntimeError(f"the study in a new process failed: {done.stderr.strip().splitlines()[-1:]}")
+            rows.append({"repeat": repeat, "seconds": float(mark.read_text()) - start})
+    return rows

@@ -1,0 +1,106 @@
+"""Fresh processes for measurements, one alone or several side by side in step.
+
+What one contender leaves in a process (threads, allocator, patched libraries) must not meet the next one, so each
+gets its own. This module times nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PRELOADED = ("torch", "torchvision.transforms", "mri_aug.training")  # imported once, before any process is made
+
+
+class ProcessFailed(RuntimeError):
+    """A measurement's process raised or died; ``missing`` is true where only an import failed."""
+
+    def __init__(self, message: str, *, missing: bool = False):
+        super().__init__(message)
+        self.missing = missing
+
+
+def in_process(function: Callable, *arguments: Any) -> Any:
+    """Return ``function(*arguments)`` computed in a fresh process.
+
+    Raises
+    ------
+    ProcessFailed
+    """
+    return side_by_side(_alone, 1, function, *arguments)[0]
+
+
+def side_by_side(function: Callable, n: int, *arguments: Any) -> list[Any]:
+    """Run ``function(meet, *arguments)`` in ``n`` fresh processes at once and return what each gave.
+
+    Calling ``meet()`` waits until all have called it, so that what follows starts together.
+
+    Raises
+    ------
+    ProcessFailed
+        With the last line of the first failure.
+    """
+    context = _context()
+    barrier = context.Barrier(n)
+    pipes = [context.Pipe(duplex=False) for _ in range(n)]
+    processes = [
+        context.Process(target=_child, args=(sender, barrier, function, arguments)) for _, sender in pipes
+    ]
+    for process, (_, sender) in zip(processes, pipes, strict=True):
+        process.start()
+        sender.close()  # ours: the pipe then ends when the child's end does
+    try:
+        return [_received(receiver, function) for receiver, _ in pipes]
+    finally:
+        barrier.abort()  # releases those that wait for one which died
+        for process in processes:
+            process.join(timeout=60)
+            if process.is_alive():
+                process.kill()
+
+
+def _context():
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    # A server that has imported torch and done nothing with it: as fresh as a new interpreter, seconds sooner.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _alone(meet: Callable, function: Callable, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _child(sender, barrier, function: Callable, arguments: tuple) -> None:
+    try:
+        sender.send(("done", function(barrier.wait, *arguments)))
+    except ImportError as error:
+        sender.send(("missing", f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        traceback.print_exc()
+        sender.send(("failed", f"{type(error).__name__}: {error}"))
+    finally:
+        barrier.abort()
+
+
+def _received(receiver, function: Callable) -> Any:
+    try:
+        status, value = receiver.recv()
+    except EOFError:
+        raise ProcessFailed(f"the process of {function.__name__} died without a word") from None
+    if status != "done":
+        raise ProcessFailed(str(value).splitlines()[0], missing=status == "missing")
+    return value
+
+
+def resident_megabytes(name: str = "VmRSS") -> float | None:
+    """Return this process's resident memory in MB: ``VmRSS`` now, ``VmHWM`` at its peak; None where not Linux."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields[name].split()[0]) / 1000
