@@ -7,12 +7,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DATASET ?= phantom
 PROFILE ?= demo
+BENCH ?=
 BIN := .venv/bin
 SMOKE := artifacts/smoke
 # no progress bars and no dates in what notebooks show, as when mri-aug runs them
 KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
 
-.PHONY: help book test lab lint sync lock clean
+.PHONY: help book test bench lab lint sync lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +30,14 @@ test: .venv/installed  ## Test the library, the notebooks (run twice, outputs co
 	$(KERNEL) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	  -p no:cacheprovider $(SMOKE)/executed/notebooks
 
+bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an idle machine (BENCH='--only throughput')
+	.venv-bench/bin/python -m benchmarks.run --dataset '$(DATASET)' $(BENCH)
+
 lab: .venv/installed  ## Open the notebooks in JupyterLab, each paired with its .py
 	$(BIN)/jupyter lab notebooks
 
 lint: .venv/installed  ## Check the style of the code
-	$(BIN)/ruff check mri_aug tests
+	$(BIN)/ruff check mri_aug tests benchmarks
 
 sync: .venv/installed  ## Bring each notebook and its .py to the newer of the two
 	$(BIN)/jupytext --sync notebooks/*.ipynb
@@ -46,12 +50,21 @@ lock: .venv/installed  ## Move every package to its newest allowed version and w
 	mv artifacts/constraints.txt constraints.txt
 	rm -rf artifacts/lock
 
-clean:  ## Remove the environment and everything under artifacts, cached images and finished simulations too
-	rm -rf .venv artifacts
+clean:  ## Remove the environments and everything under artifacts, cached images and finished simulations too
+	rm -rf .venv .venv-bench artifacts
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+# A framework that cannot be installed is left out here, and the benchmarks' table says that it is missing.
+.venv-bench/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e .
+	grep -v '^#' benchmarks/requirements.txt | while read -r framework; do \
+	  .venv-bench/bin/python -m pip install --quiet -c constraints.txt "$$framework" \
+	    || echo "make bench: $$framework could not be installed" >&2; done
 	touch $@

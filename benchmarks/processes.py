@@ -76,6 +76,8 @@ def _alone(meet: Callable, function: Callable, *arguments: Any) -> Any:
 
 
 def _child(sender, barrier, function: Callable, arguments: tuple) -> None:
+    # The server's method would be this process's default too, and slow every DataLoader that has workers.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     try:
         sender.send(("done", function(barrier.wait, *arguments)))
     except ImportError as error:

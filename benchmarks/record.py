@@ -1,6 +1,6 @@
 """The results file: sections of small tables, each stamped with what made it, written whole or not at all.
 
-It keeps what other sections an earlier run measured; what the numbers mean is decided in
+It keeps what other sections an earlier run measured on the same images; what the numbers mean is decided in
 :mod:`benchmarks.targets` and in the book's appendix.
 """
 
@@ -44,7 +44,7 @@ class Record:
         return self.content["sections"]
 
     def keep(self, name: str, tables: Tables, *, seconds: float, run: dict[str, Any]) -> None:
-        """Keep a section in place of an earlier one of its name.
+        """Keep a section in place of an earlier one of its name, and drop those of other images or of another size.
 
         Parameters
         ----------
@@ -56,7 +56,12 @@ class Record:
         run : dict
             The choices of the run, its dataset among them.
         """
-        self.sections[name] = {"tables": tables, "seconds": round(seconds, 1), **stamp(), "run": run}
+        kept = {
+            other: section for other, section in self.sections.items()
+            if all(section["run"][key] == run[key] for key in ("images", "quick"))
+        }  # fmt: skip
+        self.content["sections"] = kept
+        kept[name] = {"tables": tables, "seconds": round(seconds, 1), **stamp(), "run": run}
         self._write()
 
     def judge(self, targets: list[dict[str, Any]]) -> None:

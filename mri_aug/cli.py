@@ -71,7 +71,7 @@ def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int |
     from mri_aug.training import TrainConfig
 
     sizes = profile_parameters(options.profile, options.dataset)
-    n_simulations = n_simulations or sizes["n_simulations"]
+    n_simulations = sizes["n_simulations"] if n_simulations is None else n_simulations
     start = time.perf_counter()
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
     conditions = chapter_conditions(real_frac)
@@ -90,6 +90,7 @@ def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int |
     minutes = (time.perf_counter() - start) / 60
     print(f"{len(rows)} simulations are in the store; this took {minutes:.1f} minutes")
     manifest = {
+        "date": time.strftime("%Y-%m-%d"),
         "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
         "images": image_set.fingerprint,
         "n_images": len(image_set),

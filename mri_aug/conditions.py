@@ -12,7 +12,7 @@ from math import isfinite
 from mri_aug.protocols import PROTOCOLS
 
 BUDGETS = ("epochs", "steps")
-POLICIES = ("flip", "traditional", "elastic", "autoaugment")  # those that chapter 7 compares
+POLICIES = ("traditional", "elastic", "autoaugment")  # those that chapter 7 compares
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Condition:
     protocol: str = "image"  # how people are divided: "image" (the thesis), "subject", "published"
 
     def __post_init__(self):
-        if not (isfinite(self.real_frac) and 0 < self.real_frac <= 1):
+        for name in ("real_frac", "synth_frac"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
+        if not 0 < self.real_frac <= 1:
             raise ValueError(f"real_frac must lie in (0, 1], got {self.real_frac!r}")
         if not (isfinite(self.synth_frac) and self.synth_frac >= 0):
             raise ValueError(f"synth_frac must be at least 0, got {self.synth_frac!r}")
@@ -52,10 +55,10 @@ class Condition:
     @property
     def label(self) -> str:
         """A short name; two conditions share it only if they differ in nothing but the protocol."""
-        text = f"{100 * self.real_frac:.4g} % real"
+        text = f"{100 * self.real_frac:.10g} % real"
         if self.generator != "none":
             classes = f" of classes {'+'.join(map(str, self.synth_classes))}" if self.synth_classes else ""
-            text += f" + {100 * self.synth_frac:.4g} % {self.generator}{classes}"
+            text += f" + {100 * self.synth_frac:.10g} % {self.generator}{classes}"
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("architecture", "weights", "policy") and value != field.default:
@@ -80,6 +83,8 @@ def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "
         If ``real_frac`` is not below 1: there is then nothing to fill up.
     """
     alone = Condition(real_frac=real_frac, protocol=protocol)
+    if generator in ("none", "duplicate"):
+        raise ValueError(f"generator must make variations, got {generator!r}, which is a control or nothing")
     if real_frac == 1:
         raise ValueError("real_frac must be below 1: when all images are real there is no room for synthetic ones")
     synth_frac = round(1 - real_frac, 10)

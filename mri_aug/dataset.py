@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mri_aug import paths
 from mri_aug.cache import cached_image_set
@@ -80,6 +80,8 @@ def load_images(
         If a column or class is missing or unknown, a split is empty, an image cannot be read, or
         ``n_subjects`` exceeds the people there are.
     """
+    if not str(source):
+        raise ValueError("the dataset is empty; give 'phantom', a hub id or a folder")
     if str(source) == "phantom":
         return load_phantoms(seed=seed, **({} if n_subjects is None else {"n_subjects": n_subjects}))
     folder = Path(source).expanduser()
@@ -193,12 +195,21 @@ def _decode(item: _Item) -> tuple[np.ndarray, str]:
     try:
         with Image.open(io.BytesIO(item.content) if isinstance(item.content, bytes) else item.content) as image:
             came = f"{image.mode} {image.width} x {image.height}"
-            grey = image.convert("L")
+            grey = _grey(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"cannot read {item.name}: {error}; replace or remove it") from None
     if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
-        grey = grey.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+        grey = ImageOps.pad(grey, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)  # black bars, never squashed
     return np.asarray(grey), came
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    if image.mode not in ("I", "I;16", "I;16B", "I;16L", "F"):
+        return image.convert("L")
+    # Pillow would cut such values off at 255.
+    values = np.asarray(image, dtype=np.float64)
+    span = max(float(values.max() - values.min()), 1e-12)
+    return Image.fromarray((255 * (values - values.min()) / span).round().astype(np.uint8))
 
 
 def _assemble(items: Iterable[_Item], class_names: tuple[str, ...]) -> ImageSet:

@@ -6,6 +6,8 @@ how certain a score is, which is the business of :mod:`mri_aug.results`.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -100,6 +102,12 @@ def by_subject(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike)
         _surprise(means, person_labels),
     )
     return pd.DataFrame(dict(zip(BY_SUBJECT_COLUMNS, columns, strict=True)))
+
+
+def encode_by_subject(table: pd.DataFrame) -> str:
+    """Return :func:`by_subject`'s table as compact JSON, a list per column, floats to 5 decimals."""
+    columns = {name: table[name].round(5).tolist() for name in BY_SUBJECT_COLUMNS}
+    return json.dumps(columns, separators=(",", ":"), allow_nan=False)
 
 
 def brier_score(probabilities: NDArray, labels: NDArray) -> float:

@@ -8,6 +8,7 @@ sample and the same initial weights. Repeating, storing and comparing are done e
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ from mri_aug.generators import ImageGenerator, fit_generator, make_generator
 from mri_aug.imageset import ImageSet
 from mri_aug.models import make_model
 from mri_aug.provenance import machine, versions
-from mri_aug.results.table import encode_by_subject
 from mri_aug.training import TrainConfig, predict, train
+
+# torch's random state and thread count belong to the process: a Dask worker with several threads takes turns.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def simulate(
         "n_test": len(split.test),
         "n_steps": n_steps,
         **scores,
-        "by_subject": encode_by_subject(metrics.by_subject(probabilities, *truth)),
+        "by_subject": metrics.encode_by_subject(metrics.by_subject(probabilities, *truth)),
         "precision": config.resolved_precision(),
         "device": config.resolved_device().type,
         "seconds": round(time.perf_counter() - start, 3),
@@ -156,13 +159,14 @@ def _join(first: ImageSet, second: ImageSet) -> ImageSet:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     keep_freed_memory()
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
-        torch.set_flush_denormal(False)
+    with _ONE_AT_A_TIME:
+        before = torch.get_num_threads(), cv2.getNumThreads()
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        torch.set_flush_denormal(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before[0])
+            cv2.setNumThreads(before[1])
+            torch.set_flush_denormal(False)

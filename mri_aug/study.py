@@ -1,9 +1,8 @@
 """Many simulations of many conditions: in parallel, resumable, each paid for once.
 
-A row's key is made of everything that its numbers depend on: the images, the condition, the
-training configuration, the simulation's number and seed, and the code of the library that a
-simulation runs through. A finished key is never run again. Statistics are not made here
-(:mod:`mri_aug.results`).
+A row's key is made of everything that its numbers depend on: the images, the condition, the training configuration,
+the simulation's number and seed, the code of the library that a simulation runs through, and the versions of what it
+computes with. A finished key is never run again. Statistics are not made here (:mod:`mri_aug.results`).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import joblib
 import pandas as pd
@@ -21,12 +21,16 @@ import torch
 from tqdm.auto import tqdm
 
 from mri_aug.conditions import Condition
-from mri_aug.generators import ImageGenerator
+from mri_aug.generators import GENERATORS, ImageGenerator
 from mri_aug.imageset import ImageSet
-from mri_aug.provenance import code_fingerprint
+from mri_aug.models import ARCHITECTURES
+from mri_aug.policies import POLICIES
+from mri_aug.provenance import code_fingerprint, versions
 from mri_aug.simulation import simulate
 from mri_aug.store import Store
 from mri_aug.training import TrainConfig
+
+NUMERICAL = ("torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn")  # a row's digits hang on these
 
 
 def run_study(
@@ -83,7 +87,9 @@ def run_study(
     """
     if n_simulations < 1:
         raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
-    config, generators = config or TrainConfig(), dict(generators or {})
+    # resolved here: every machine of a cluster then trains as the key says
+    config, generators = (config or TrainConfig()).resolved(), dict(generators or {})
+    check_conditions(conditions, image_set, generators)
     tasks = {
         task_key(condition, image_set, simulation=r, seed=seed, config=config, generators=generators): (condition, r)
         for condition in dict.fromkeys(conditions)
@@ -93,8 +99,9 @@ def run_study(
     # All arms of a simulation before the next one: an interrupted study is then a smaller study, not a lopsided one.
     missing = sorted((key for key in tasks if key not in finished), key=lambda key: tasks[key][1])
     if missing:
+        arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
         work = [
-            joblib.delayed(_run)(key, *tasks[key], *_arrays(image_set), image_set.class_names, seed, config, generators)
+            joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
             for key in missing
         ]
         costs = {key: _relative_cost(tasks[key][0]) for key in missing}
@@ -103,6 +110,27 @@ def run_study(
                 store.append(key, row)
                 bar.update(costs[key])
     return store.table(tasks)
+
+
+def check_conditions(
+    conditions: Sequence[Condition], image_set: ImageSet, generators: Mapping[str, ImageGenerator]
+) -> None:
+    """Raise ValueError if a condition names what does not exist, before anything has been computed.
+
+    Names of architectures, policies and generators, and the synthetic classes, are looked at.
+    """
+    known = {
+        "architecture": set(ARCHITECTURES),
+        "policy": set(POLICIES),
+        "generator": {"none", *GENERATORS, *generators},
+    }
+    for condition in conditions:
+        for field, names in known.items():
+            value = getattr(condition, field)
+            if value not in names:
+                raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
+        if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
+            raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
 
 
 def task_key(
@@ -119,14 +147,20 @@ def task_key(
     parts = {
         "images": image_set.fingerprint,
         "condition": asdict(condition),
-        "config": asdict(config),
-        "precision": config.resolved_precision(),
+        "config": asdict(config.resolved()),
         "generator": given.fingerprint if given else condition.generator,
         "simulation": simulation,
         "seed": seed,
         "code": _simulation_code(),
+        "versions": versions(NUMERICAL),
+        "weights": _content(condition.weights),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _content(weights: str) -> str:
+    """Return a digest of a weights file, which may change under its name; nothing for weights by name."""
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""
 
 
 @cache

@@ -8,7 +8,7 @@ The last step's weights are the result; no epoch is ever chosen by a score.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,14 +38,21 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if isinstance(value, str) or not value > 0:
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"precision must be 'auto', 'bfloat16' or 'float32', got {self.precision!r}")
+        if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
 
     def n_steps(self, n_images: int) -> int:
         """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""
-        return max(1, round(self.epochs * n_images / self.batch_size))
+        return max(1, round(self.epochs * n_images / min(self.batch_size, n_images)))
+
+    def resolved(self) -> TrainConfig:
+        """Return this configuration with nothing left to this machine's choice."""
+        return replace(self, device=self.resolved_device().type, precision=self.resolved_precision())
 
     def resolved_device(self) -> torch.device:
         """Return the device that ``device`` names."""

@@ -53,6 +53,8 @@ glue_values(
         if is_phantom
         else f"This copy of the book was computed on the images of the dataset {dataset.rstrip('/').split('/')[-1]}."
     ),
+    largest_share=100 * image_set.labels.bincount().max().item() / len(image_set),
+    smallest_share=100 * image_set.labels.bincount().min().item() / len(image_set),
     load_notes=" ".join(image_set.notes) or "No image had to be resized or converted.",
 )
 
@@ -61,9 +63,9 @@ glue_values(
 #
 # The thesis works on the *Alzheimer MRI Preprocessed Dataset*: 6,400 axial slices of T1-weighted brain scans, grey,
 # skull-stripped and reduced to 128 × 128 pixels, in four classes of dementia from none to moderate. It is published on
-# Kaggle and on the Hugging Face hub, from where the `datasets` library fetches it. Its class and image counts are
-# those of the cross-sectional OASIS-1 study {cite:p}`marcus2007open`, whose clinicians graded people by the
-# Clinical Dementia Rating {cite:p}`morris1993clinical`: 0, 0.5, 1 and 2 for what the dataset calls non, very mildly,
+# Kaggle and on the Hugging Face hub, from where the `datasets` library fetches it. Its counts of
+# demented people suggest that they come from the cross-sectional OASIS-1 study {cite:p}`marcus2007open`, whose clinicians graded people by the
+# Clinical Dementia Rating {cite:p}`morris1993clinical`; grades of 0, 0.5, 1 and 2 would then be what the dataset calls non, very mildly,
 # mildly and moderately demented.
 #
 # {glue:text}`dataset_note:s`
@@ -90,12 +92,13 @@ numbered_table(counts, "Images of each class in the published parts, and the peo
 
 # %% [markdown]
 # {numref}`tab-classes` extends the draft's table 2.1, whose row of training counts is 2566, 1781, 724 and 49. The classes
-# are far from balanced: half of all images are of people without dementia, and one image in a hundred is of the moderate
-# class. {numref}`fig-real` shows one slice of two people per class.
+# are not balanced: {glue:text}`largest_share:.0f` % of the images are of the most frequent class and {glue:text}`smallest_share:.1f` % of the
+# rarest. {numref}`fig-real` shows one slice of two people per class.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Two slices of each class, each of another person. Severe atrophy shows as wide ventricles, the dark cavities in the middle, and as wide furrows at the surface.", "name": "fig-real"}, "image": {"alt": "Two slices of each class, each of another person"}}
-chosen = [rng.choice(np.flatnonzero(labels == c), size=2, replace=False) for c in range(image_set.n_classes)]
-columns = np.array(chosen).T.ravel()
+owner = audit.subjects.numpy() if audit.found else np.arange(len(labels))
+people = [rng.choice(np.unique(owner[labels == c]), size=2, replace=False) for c in range(image_set.n_classes)]
+columns = np.array([[rng.choice(np.flatnonzero(owner == person)) for person in pair] for pair in people]).T.ravel()
 titles = [*image_set.class_names, *[""] * image_set.n_classes]
 _ = plots.plot_image_grid(image_set.images[columns, 0].numpy(), titles=titles, n_columns=image_set.n_classes)
 

@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 48  # people to simulate or keep; 0 is everyone
-epochs: int = 10  # passes over the training images
+epochs: int = 8  # passes over the training images
 seed: int = 0
 
 # %% tags=["hide-input"]

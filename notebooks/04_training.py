@@ -25,7 +25,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
-n_subjects: int = 48  # people to simulate; phantoms only
+n_subjects: int = 48  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms, the initial weights and the batches drawn here
 
 # %% tags=["hide-input"]
@@ -46,7 +46,7 @@ from mri_aug.style import use_book_style
 from mri_aug.training import TrainConfig
 
 use_book_style()
-image_set = load_images(dataset, n_subjects=n_subjects, seed=seed)
+image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 config = TrainConfig()
 rng = np.random.default_rng(seed)
 

@@ -26,7 +26,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
-n_subjects: int = 48  # people to simulate; phantoms only
+n_subjects: int = 48  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms and the initial weights
 
 # %% tags=["hide-input"]
@@ -50,7 +50,7 @@ from mri_aug.style import use_book_style
 use_book_style()
 
 # %% tags=["hide-input"]
-image_set = load_images(dataset, n_subjects=n_subjects, seed=seed)
+image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 n_classes = image_set.n_classes
 brightest = int(
     image_set.images.float().mean(dim=(1, 2, 3)).argmax()

@@ -24,7 +24,7 @@ executed: str = ""  # folder of the other notebooks' executed copies; filled in 
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 48  # people in the study; 0 is everyone
 n_simulations: int = 5  # repetitions of every condition
-epochs: int = 10  # passes over the training images
+epochs: int = 8  # passes over the training images
 
 # %% tags=["hide-input"]
 from pathlib import Path
@@ -83,7 +83,9 @@ glue_values(
 
 # %% [markdown]
 # This copy: {glue:text}`this_run:s`. Training is Adam with its default decay rates, batches of {glue:text}`batch_size:d`, a one-cycle learning rate
-# with its peak at {glue:text}`learning_rate:.0e`, in {glue:text}`precision:s` where the processor multiplies in it.
+# with its peak at {glue:text}`learning_rate:.0e`, in {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
+# chapter 7 took {glue:text}`../notebooks/07_results.ipynb::core_hours:.2f` hours of one core; the profile thesis, with a hundred simulations on
+# everyone, takes some days on two cores, or an evening on a cluster.
 #
 # ## Machine, versions and times
 #

@@ -82,6 +82,16 @@ def test_any_size_and_mode_is_brought_to_form_and_said(tmp_path):
     assert "RGB 200 x 180" in repr(images)
 
 
+def test_deep_images_keep_their_contrast_and_proportions(tmp_path):
+    deep = np.linspace(0, 4000, 64 * 128).reshape(128, 64).astype(np.uint16)
+    for name in KAGGLE:
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        Image.fromarray(deep).save(tmp_path / "deep" / name / "one.png")
+    pixels = load_images(tmp_path / "deep").images[0, 0].numpy()
+    assert (pixels == 255).mean() < 0.02 and pixels[:, 40:90].mean() == pytest.approx(127, abs=8)
+    assert not pixels[:, :30].any() and not pixels[:, 98:].any(), "padded with black, not stretched"
+
+
 def test_own_classes_may_be_named(tmp_path):
     folder = class_folder(tmp_path / "own", ["benign", "malignant"])
     assert load_images(folder, class_names=("benign", "malignant")).labels.tolist() == [0] * 3 + [1] * 3

@@ -183,3 +183,10 @@ def test_a_report_on_the_copies_follows_them(executed, tmp_path, monkeypatch):
     nbformat.write(fresh, copies / "one.ipynb")
     monkeypatch.setattr("mri_aug.publishing.notebooks._run", lambda *_, **__: cells.read(copies / report.name))
     assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, True]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_zero_people_means_everyone(source):
+    text = source.with_suffix(".py").read_text(encoding="utf-8")
+    for name in {"n_subjects", "dataset_subjects"} & set(cells.parameters(cells.read(source))):
+        assert f"{name} or " in text, f"0 is everyone: pass {name} or None"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mri_aug import results
-from mri_aug.metrics import by_subject, evaluate
+from mri_aug.metrics import by_subject, encode_by_subject, evaluate
 
 METRIC = "test_cross_entropy"
 
@@ -38,7 +38,7 @@ def study_with_people(*, accuracy=0.7, n_simulations=12, shift=0.0, condition="a
         probabilities = np.where(labels[:, None] == np.arange(2), right[:, None], 1 - right[:, None])
         scores = evaluate(probabilities, labels, people)
         record = {"simulation": simulation, "condition": condition, "test_accuracy": scores["accuracy"]}
-        encoded = results.encode_by_subject(by_subject(probabilities, labels, people))
+        encoded = encode_by_subject(by_subject(probabilities, labels, people))
         records.append(record | {"test_subject_accuracy": scores["subject_accuracy"], "by_subject": encoded})
     return pd.DataFrame(records)
 
@@ -138,7 +138,7 @@ def test_by_subject_survives_encoding():
     people = np.repeat(np.arange(5), 3)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), size=15)
     table = by_subject(probabilities, people % 3, people)
-    back = results.decode_by_subject(results.encode_by_subject(table))
+    back = results.decode_by_subject(encode_by_subject(table))
     pd.testing.assert_frame_equal(back, table, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="encode_by_subject"):
         results.decode_by_subject("[1, 2]")
@@ -188,7 +188,7 @@ def test_subject_interval_refuses_what_it_cannot_do():
         results.subject_interval(rows, "kappa")
     empty = by_subject(np.full((2, 2), 0.5), np.array([0, 1]), np.array([-1, -1]))
     with pytest.raises(ValueError, match="unknown"):
-        results.subject_interval(rows.assign(by_subject=results.encode_by_subject(empty)), "accuracy")
+        results.subject_interval(rows.assign(by_subject=encode_by_subject(empty)), "accuracy")
     other = rows.assign(condition="b", by_subject=rows["by_subject"].str.replace('"label":[0,1', '"label":[1,1'))
     with pytest.raises(ValueError, match="different labels"):
         results.subject_interval(pd.concat([rows, other]), "accuracy", baseline="a")

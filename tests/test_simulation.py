@@ -45,7 +45,7 @@ def test_counts_and_steps_are_those_of_the_arm(toy_images, arm):
     assert row["n_real"] == round(arm.real_frac * full)
     assert row["n_train"] == (full if arm.synth_frac else row["n_real"]) == row["n_real"] + row["n_synthetic"]
     assert row["n_steps"] == QUICK.n_steps(full if arm.budget == "steps" else row["n_train"])
-    assert 0 < row["test_cross_entropy"] < 10 and 0 <= row["test_accuracy"] <= 1
+    assert 0 < row["test_cross_entropy"] < 50 and 0 <= row["test_accuracy"] <= 1
     assert json.loads(row["versions"])["torch"] == torch.__version__.split("+")[0]
 
 

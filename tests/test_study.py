@@ -147,8 +147,14 @@ def test_bad_input_is_named(toy_images, tmp_path):
     options = dict(seed=0, store=Store(tmp_path / "store.sqlite"), config=QUICK)
     with pytest.raises(ValueError, match="n_simulations must be at least 1"):
         run_study([Condition()], toy_images, n_simulations=0, **options)
-    with pytest.raises(ValueError, match="no generator is called 'dalle'"):
-        arm = Condition(real_frac=0.5, synth_frac=0.5, generator="dalle")
-        run_study([arm], toy_images, n_simulations=1, n_jobs=1, **options)
+    for arm, message in (
+        (Condition(real_frac=0.5, synth_frac=0.5, generator="dalle"), "no generator 'dalle'; choose one of: duplicate"),
+        (Condition(policy="shear"), "no policy 'shear'"),
+        (Condition(architecture="unet"), "no architecture 'unet'; choose one of: cnn"),
+        (Condition(real_frac=0.5, synth_frac=0.5, generator="morph", synth_classes=(9,)), "synth_classes must lie in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_study([Condition(real_frac=0.3), arm], toy_images, n_simulations=1, **options)
+    assert len(options["store"]) == 0, "nothing is computed before every condition has been looked at"
     with pytest.raises(ConnectionError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         run_study([Condition()], toy_images, n_simulations=1, scheduler="tcp://127.0.0.1:9", **options)

@@ -82,7 +82,7 @@ def test_bfloat16_learns_the_same_as_float32(toy_images):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"epochs": 0}, "epochs must be positive"), ({"precision": "half"}, "precision must be")],
+    [({"epochs": 0}, "epochs must be a positive number"), ({"precision": "half"}, "precision must be")],
 )
 def test_bad_configuration_is_named(values, message):
     with pytest.raises(ValueError, match=message):

@@ -40,7 +40,7 @@ def subject_interval(
     Parameters
     ----------
     rows : DataFrame
-        One row per simulation, ``by_subject`` among its columns (:func:`~mri_aug.results.table.encode_by_subject`).
+        One row per simulation, ``by_subject`` among its columns (:func:`mri_aug.metrics.encode_by_subject`).
     metric : {"accuracy", "cross_entropy", "subject_accuracy", "subject_cross_entropy"}
         Of the test images, or of the subjects' mean probabilities.
     by, confidence_level, n_resamples, seed

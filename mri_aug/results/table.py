@@ -60,20 +60,13 @@ def check_known(name: str, names: Iterable[str], role: str, by: str) -> None:
         raise ValueError(f"the {role} {name!r} is not in column {by!r}, which has {list(names)}")
 
 
-def encode_by_subject(table: pd.DataFrame) -> str:
-    """Return :func:`mri_aug.metrics.by_subject`'s table as compact JSON, a list per column, floats to 5 decimals."""
-    require_columns(table, BY_SUBJECT_COLUMNS)
-    columns = {name: table[name].round(5).tolist() for name in BY_SUBJECT_COLUMNS}
-    return json.dumps(columns, separators=(",", ":"), allow_nan=False)
-
-
 def decode_by_subject(text: str) -> pd.DataFrame:
-    """Return the table that :func:`encode_by_subject` wrote."""
+    """Return the table that :func:`mri_aug.metrics.encode_by_subject` wrote."""
     return pd.DataFrame(decode_columns(text))
 
 
 def decode_columns(text: str) -> dict[str, NDArray]:
-    """Return the columns that :func:`encode_by_subject` wrote, as arrays."""
+    """Return the columns that :func:`mri_aug.metrics.encode_by_subject` wrote, as arrays."""
     try:
         columns = json.loads(text)
         return {name: np.asarray(columns[name]) for name in BY_SUBJECT_COLUMNS}

@@ -1,0 +1,219 @@
+"""The benchmarks run at tiny sizes and write what they say; their arithmetic agrees with PyTorch's. No timing asserts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mri_aug.models import make_model
+from mri_aug.paths import project
+from mri_aug.plots.speed import plot_gains, plot_growth, plot_throughput
+
+sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
+
+from benchmarks import ablation, contenders, growth, peers, plain  # noqa: E402
+from benchmarks.flops import forward_flops, training_flops  # noqa: E402
+from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side  # noqa: E402
+from benchmarks.record import Record  # noqa: E402
+from benchmarks.run import SECTIONS, main, measure_all  # noqa: E402
+from benchmarks.settings import Settings, prepare  # noqa: E402
+from benchmarks.targets import judge  # noqa: E402
+from benchmarks.task import PlainCNN, Task  # noqa: E402
+
+QUICK = dict(quick=True, full=False, seeds=1, epochs=1)
+RUN = {"images": "abc", "quick": False}
+
+
+@pytest.fixture(scope="module")
+def work(toy_images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    prepare(toy_images, folder)
+    return folder
+
+
+# --- arithmetic ------------------------------------------------------------------------------------------------
+
+
+def test_flops_of_a_training_step_agree_with_pytorch():
+    model, images = make_model("cnn", seed=0), torch.zeros(2, 1, 128, 128)
+    with FlopCounterMode(display=False) as counter:
+        forward = model(images)
+        n_forward = counter.get_total_flops()
+        forward.sum().backward()
+    assert sum(forward_flops(model).values()) == n_forward / 2
+    assert training_flops(model) == counter.get_total_flops() / 2
+
+
+def test_the_plain_network_is_the_librarys():
+    plain_model, model = PlainCNN(), make_model("cnn", seed=0)
+    with torch.no_grad():
+        for own, other in zip(model.parameters(), plain_model.parameters(), strict=True):
+            other.copy_(own)
+    images = torch.randn(3, 1, 128, 128)
+    torch.testing.assert_close(plain_model(images), model(images))
+
+
+def test_every_gain_has_a_name_and_leaves_the_training_a_training(work, toy_images):
+    assert list(ablation.NAMES) == list(vars(ablation.ALL))
+    for gains in (ablation.Gains(), ablation.ALL):
+        batches = ablation._batches(toy_images.images, toy_images.labels, gains)
+        images, labels = next(iter(batches()))
+        assert images.shape == (64, 1, 128, 128) and images.min() >= -1 and images.max() <= 1 and len(labels) == 64
+
+
+def test_jitter_keeps_the_first_images_and_changes_the_repeats(toy_images):
+    images = toy_images.images
+    more = growth.jittered(images, 2 * len(images) + 5, seed=0)
+    assert len(more) == 2 * len(images) + 5 and torch.equal(more[: len(images)], images)
+    assert not (more[len(images) : 2 * len(images)] == images).flatten(1).all(1).any()
+    assert torch.equal(more, growth.jittered(images, len(more), seed=0))
+    assert not torch.equal(more, growth.jittered(images, len(more), seed=1))
+
+
+# --- processes -------------------------------------------------------------------------------------------------
+
+
+def meet_and_return(meet, value):
+    meet()
+    return value, torch.get_num_threads()
+
+
+def fail_to_import():
+    import no_such_framework  # noqa: F401
+
+
+def fail():
+    raise ValueError("two lines\nof words")
+
+
+def test_processes_run_side_by_side_and_say_why_they_failed():
+    assert [value for value, _ in side_by_side(meet_and_return, 2, 7)] == [7, 7]
+    with pytest.raises(ProcessFailed, match="no_such_framework") as missing:
+        in_process(fail_to_import)
+    with pytest.raises(ProcessFailed, match="ValueError: two lines$") as failed:
+        in_process(fail)
+    assert missing.value.missing and not failed.value.missing
+
+
+def test_resident_memory_is_told_where_it_is_known():
+    assert resident_megabytes() is None or 10 < resident_megabytes() <= resident_megabytes("VmHWM")
+
+
+# --- contenders ------------------------------------------------------------------------------------------------
+
+
+def test_disk_and_memory_train_on_the_same_images(work, toy_images):
+    task = Task(work, train=tuple(range(64)), test=tuple(range(64, 96)), epochs=2, seed=0)
+    outcome = plain.in_memory(task)
+    assert len(outcome.epoch_seconds) == 2 and 0 < sum(outcome.epoch_seconds) < outcome.seconds
+    assert 0 < outcome.test_cross_entropy < 5
+    assert plain.in_memory(task).test_cross_entropy == outcome.test_cross_entropy
+    names = [path.rsplit("/", 2)[1:] for path in task.files([0, 95])]
+    labels = toy_images.labels.tolist()
+    assert [(folder[0], file) for folder, file in names] == [
+        (str(labels[0]), "000000.png"), (str(labels[95]), "000095.png"),
+    ]  # fmt: skip
+
+
+def test_an_absent_framework_is_a_row_that_says_so(monkeypatch, work):
+    error = ProcessFailed("ModuleNotFoundError: No module named 'keras'", missing=True)
+    row = contenders._absent("Keras", error)
+    assert row["n"] == 0 and "not installed" in row["note"] and "keras" in row["note"]
+    assert contenders._summary([row]) == [row]
+    assert set(contenders.FRAMEWORKS.values()) == {peers.lightning, peers.fastai, peers.monai, peers.keras}
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+def test_a_quick_run_writes_what_is_claimed(toy_images, tmp_path, capsys):
+    names = ["peak", "policies", "growth"]
+    assert measure_all(names, toy_images, tmp_path, dataset="toy", **QUICK) == 0
+    content = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert list(content["sections"]) == names
+    for section in content["sections"].values():
+        assert section["run"]["dataset"] == "toy" and section["run"]["n_images"] == 96 and section["run"]["quick"]
+        assert section["machine"]["cores"] >= 1 and section["versions"]["torch"] and section["date"].endswith("UTC")
+    assert len(content["sections"]["policies"]["tables"]["policies"]) == 18
+    assert {row["target"] for row in content["targets"]} >= {"morph variations per second"}
+    with (tmp_path / "benchmarks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["section"] for row in rows} == set(names)
+    assert "targets" in capsys.readouterr().out
+
+
+def test_a_section_that_fails_is_named_and_the_others_go_on(toy_images, tmp_path, monkeypatch, capsys):
+    def broken(settings):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setitem(SECTIONS, "profile", SECTIONS["peak"].__class__(broken, 0, "nothing"))
+    monkeypatch.setitem(SECTIONS, "peak", SECTIONS["peak"].__class__(lambda s: {"peak": []}, 0, "nothing"))
+    assert measure_all(["profile", "peak"], toy_images, tmp_path, dataset="toy", **QUICK) == 1
+    out = capsys.readouterr().out
+    assert "failed: no such luck" in out and "failed: profile" in out
+    assert list(Record(tmp_path).sections) == ["peak"]
+
+
+def test_an_unknown_section_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--only", "peak,speed"])
+    assert "unknown sections ['speed']" in capsys.readouterr().err
+
+
+def test_a_record_keeps_sections_of_the_same_images_only(tmp_path):
+    Record(tmp_path).keep("peak", {"peak": [{"gflops": 1.0}]}, seconds=1, run=RUN)
+    record = Record(tmp_path)
+    record.keep("growth", {}, seconds=1, run=RUN | {"seeds": 9})
+    assert list(Record(tmp_path).sections) == ["peak", "growth"]
+    Record(tmp_path).keep("growth", {}, seconds=1, run=RUN | {"images": "other"})
+    assert list(Record(tmp_path).sections) == ["growth"]
+    (tmp_path / "benchmarks.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a record of benchmarks"):
+        Record(tmp_path)
+
+
+def test_targets_are_judged_from_what_was_measured():
+    rows = [{"contender": name, "images_per_second": rate, "note": ""}
+            for name, rate in ((contenders.OURS, 1200.0), (contenders.PLAIN, 150.0), ("fastai", 400.0))]  # fmt: skip
+    rows.append({"contender": "Keras on torch", "n": 0, "note": "not installed"})
+    sections = {"throughput": {"tables": {"throughput": rows}}}
+    found = {row["target"]: row for row in judge(sections)}
+    assert found["throughput against the plain script"] | {"measured": 8.0, "met": True} == (
+        found["throughput against the plain script"]
+    )
+    fastest = found["throughput against the fastest framework"]
+    assert fastest["measured"] == 3.0 and not fastest["met"] and fastest["wanted"] == 4
+    assert not judge({})
+
+
+def test_quick_sizes_are_smaller(tmp_path):
+    assert Settings(tmp_path).size(100, 1) == 100 and Settings(tmp_path, quick=True).size(100, 1) == 1
+
+
+# --- charts ----------------------------------------------------------------------------------------------------
+
+
+def test_charts_show_the_numbers():
+    rates = pd.DataFrame(
+        {"contender": ["a", "b", "c"], "images_per_second": [10.0, 40.0, None], "least": [9.0, 38.0, None],
+         "most": [11.0, 41.0, None]}
+    )  # fmt: skip
+    ax = plot_throughput(rates, ours="b")
+    assert [bar.get_width() for bar in ax.patches] == [40.0, 10.0]
+    assert "4.0 x" in [text.get_text() for text in ax.texts]
+    with pytest.raises(ValueError, match="no throughput of 'c'"):
+        plot_throughput(rates, ours="c")
+    gains = pd.DataFrame({"step": ["loop", "x"], "images_per_second": [10.0, 15.0], "factor": [1.0, 1.5]})
+    ax = plot_gains(gains)
+    assert [bar.get_width() for bar in ax.patches] == [10.0, 5.0]
+    assert "x 1.50" in [text.get_text() for text in ax.texts]
+    line = plot_growth(pd.DataFrame({"n": [1, 2], "s": [3.0, 6.0]}), "n", "s", x_label="n", y_label="s").lines[0]
+    assert line.get_ydata().tolist() == [3.0, 6.0]
+    with pytest.raises(ValueError, match="lacks"):
+        plot_growth(gains, "n", "s", x_label="n", y_label="s")
