@@ -35,13 +35,13 @@ class Section:
 
 SECTIONS = {
     "peak": Section(peak.measure, 0.4, "matrix-multiply peak of the machine"),
-    "throughput": Section(contenders.throughput, 3.0, "training images per second of every contender"),
+    "throughput": Section(contenders.throughput, 2.5, "training images per second of every contender"),
     "ablation": Section(ablation.measure, 1.8, "what each gain is worth"),
     "profile": Section(profile.measure, 0.2, "where a training step goes"),
     "policies": Section(policy_cost.measure, 0.3, "cost of augmentation policies"),
     "footprint": Section(footprint.measure, 0.8, "processes, their memory, start-up"),
-    "growth": Section(growth.measure, 6.0, "cost against images, people, rows, variations"),
-    "quality": Section(contenders.quality, 7.0, "whole simulations and their cross-entropy"),
+    "growth": Section(growth.measure, 5.5, "cost against images, people, rows, variations"),
+    "quality": Section(contenders.quality, 4.5, "whole simulations and their cross-entropy"),
 }
 
 

@@ -190,8 +190,8 @@ plt.show()
 #
 # A variation of each test slice is made by the *morph* generator ({numref}`Chapter %s <ch-dataset>`), fitted on the training
 # people. The network has seen neither the slice nor its variation. If the variations resemble real slices in what
-# matters to the network, its maps of both should resemble each other. HiResCAM is used for the comparison, because it has
-# a map for nearly every slice.
+# matters to the network, its maps of both should resemble each other. HiResCAM is used for the comparison, because
+# plain Grad-CAM can vanish on this network, as seen above.
 
 # %% tags=["hide-input"]
 people_to_learn_from = training.images, training.labels, training.subjects
@@ -236,6 +236,8 @@ interval = median_interval(gap, seed=seed)
 verdict = (
     "The network thus looks at a variation more as it looks at its source than as it looks at another person."
     if interval.low > 0
+    else "The network thus looks at a variation less as it looks at its source than as it looks at another person."
+    if interval.high < 0
     else "With these people the two cannot be told apart."
 )
 
@@ -253,7 +255,7 @@ glue_values(
 # {numref}`fig-gradcam-examples` shows one slice of each class. Over all test slices, the map of a slice and the map of its
 # variation correlate by {glue:text}`gradcam_own:.2f` in the median person. Brains are alike, and so are maps of different
 # brains: compared with the variations of *other* people for whom the network predicts the same class, the
-# correlation is higher by {glue:text}`gradcam_gap:.2f` (95 % interval over people {glue:text}`gradcam_gap_low:.2f` to
+# correlation differs by {glue:text}`gradcam_gap:+.2f` (95 % interval over people {glue:text}`gradcam_gap_low:.2f` to
 # {glue:text}`gradcam_gap_high:.2f`). {glue:text}`gradcam_gap_sentence:s` Slices whose map, or whose variation's map, is zero
 # everywhere are left out; there are {glue:text}`gradcam_left_out:d`.
 #

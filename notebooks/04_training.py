@@ -137,7 +137,7 @@ glue_values(
 # one but not the other:
 #
 # - a **step**, or iteration, is one mini-batch: forward, backward, one update;
-# - an **epoch** is one pass over the training set, that is $\lceil n / B \rceil$ steps.[^epoch]
+# - an **epoch** is one pass over the training set, that is about $n / B$ steps.[^epoch]
 #
 # With the {glue:text}`n_images:,d` images of this build and $B =$ {glue:text}`batch_size:d`, an epoch has
 # {glue:text}`steps_per_epoch:d` steps. Training on twice as many images for the same number of epochs therefore takes
@@ -478,7 +478,7 @@ glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
 #   fixed function, its output for each image may be computed once and kept, and a training takes seconds. Random
 #   augmentation of the images gives up that advantage, since each augmented image needs a pass of its own.
 #
-# Following the draft, pre-trained models here are fine-tuned.
+# The draft fine-tunes its pre-trained models.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Three ways to train one model, here the ResNet-18 of {numref}`sec-resnet`: which part starts from what, and which part is allowed to move. Under each part's name, its number of parameters, counted in the model.", "name": "fig-transfer"}, "image": {"alt": "Three ways to train one model, here the ResNet-18 of sec-resnet"}}
 resnet = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
@@ -549,7 +549,7 @@ numbered_table(moved, "One step of Adam on 32 images, in two ways of training on
 #
 # The question at the head of this chapter has a short answer. Between two sets of training images we hold fixed the
 # architecture, the initial weights, the loss, the optimiser with its constants, the batch size, and the shape of the
-# schedule. Two quantities cannot both be held: with the {glue:text}`n_epochs:d` epochs that are the default here,
+# schedule. Two quantities cannot both be held: with {glue:text}`n_epochs:d` epochs, say,
 # {glue:text}`n_images:,d` images are trained on for {glue:text}`n_steps:,d` steps, and a set of another size, in as
 # many epochs, for a number of steps in proportion. Comparisons are therefore made both ways, in equal epochs as the
 # draft did and in equal steps. What is left to chance, the order of the mini-batches above all, is repeated in many

@@ -488,4 +488,5 @@ numbered_table(table, "The architectures of this thesis at 128 by 128 pixels", "
 #
 # The question was whether augmentation acts on all of them alike. There is no reason in their construction why it
 # should. A shifted copy tells a convolution little that it does not know, apart from its fully connected layers, and
-# tells a transformer much. Whether the results bear this out is for {numref}`Chapter %s <ch-results>` to say.
+# tells a transformer much. {numref}`Chapter %s <ch-results>` puts the convolutional network, which is
+# trained from scratch, to the test; the other two are here for comparison, and run in a study by their names.

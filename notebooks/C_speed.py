@@ -74,17 +74,16 @@ shown = pd.DataFrame({
     "met": verdicts,
 })
 failed = targets.loc[verdicts == "no", "target"].tolist()
+missed = f"Missed: {'; '.join(failed)}. The profile below shows where the time goes." if failed else "None was missed."
 glue_values(
-    n_met=int((verdicts == "yes").sum()),
-    n_targets=len(targets),
-    failed=("Missed: " + "; ".join(failed) + ". The profile below shows where the time goes.") if failed else "None was missed." if len(targets) else "",
+    summary=f"{(verdicts == 'yes').sum()} of {len(targets)} targets were met. {missed}" if len(targets) else "No target has been looked at yet.",
 )
 
 # %% [markdown]
-# {glue:text}`n_met:d` of {glue:text}`n_targets:d` targets were met. {glue:text}`failed:s`
+# {glue:text}`summary:s`
 
 # %% tags=["hide-input"]
-empty = pd.DataFrame({"": ["not measured: run `make bench`"]})
+empty = pd.DataFrame({"result": ["not measured yet: run `make bench`"]})
 numbered_table(shown if len(shown) else empty, "What was aimed at, and what was measured.", "tab-speed-targets")
 
 # %% [markdown]
@@ -109,7 +108,7 @@ glue_values(
     + (f"; the fastest framework is {fastest}, of which it is {pace[ours] / frameworks[fastest]:.1f} times." if fastest else ".")
     if {ours, *written} <= set(pace)
     else "That has not been measured.",
-    silent="Left out: " + "; ".join(silent) + "." if silent else "",
+    silent="Left out: " + "; ".join(silent) + "." if silent else "None is left out.",
 )
 
 # %% [markdown]
@@ -207,7 +206,7 @@ flops = 3 * sum(2 * adds for adds in widths.values()) - 2 * widths["first convol
 peaks = tables.get("peak peak")
 if peaks is not None and ours in pace:
     best = peaks.loc[peaks.groupby("type")["gflops"].idxmax()].set_index("type")
-    modes = {name: f"{row.gflops:.0f} GFLOP/s in {name} ({row.processes} processes of {row.threads} threads)" for name, row in best.iterrows()}
+    modes = {name: f"{row.gflops:.0f} GFLOP/s in {name} ({row.processes:.0f} × {row.threads:.0f} threads)" for name, row in best.iterrows()}
     share = 100 * pace[ours] * flops / 1e9 / best.at["bfloat16", "gflops"]
     bound = f"The largest matrix products on this machine reach {' and '.join(modes.values())}; training at {pace[ours]:.0f} images per second is {share:.0f} % of that in bfloat16."
 else:

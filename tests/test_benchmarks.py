@@ -1,4 +1,4 @@
-"""The benchmarks run at tiny sizes and write what they say; their arithmetic agrees with PyTorch's. No timing asserts."""
+"""The benchmarks run at tiny sizes and write what they say; their arithmetic agrees with PyTorch. Nothing is timed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_plain_network_is_the_librarys():
     torch.testing.assert_close(plain_model(images), model(images))
 
 
-def test_every_gain_has_a_name_and_leaves_the_training_a_training(work, toy_images):
+def test_every_gain_has_a_name_and_leaves_the_batches_alike(toy_images):
     assert list(ablation.NAMES) == list(vars(ablation.ALL))
     for gains in (ablation.Gains(), ablation.ALL):
         batches = ablation._batches(toy_images.images, toy_images.labels, gains)
@@ -113,7 +113,7 @@ def test_disk_and_memory_train_on_the_same_images(work, toy_images):
     outcome = plain.in_memory(task)
     assert len(outcome.epoch_seconds) == 2 and 0 < sum(outcome.epoch_seconds) < outcome.seconds
     assert 0 < outcome.test_cross_entropy < 5
-    assert plain.in_memory(task).test_cross_entropy == outcome.test_cross_entropy
+    assert in_process(plain.script, task).test_cross_entropy == pytest.approx(outcome.test_cross_entropy, rel=1e-3)
     names = [path.rsplit("/", 2)[1:] for path in task.files([0, 95])]
     labels = toy_images.labels.tolist()
     assert [(folder[0], file) for folder, file in names] == [
@@ -121,7 +121,7 @@ def test_disk_and_memory_train_on_the_same_images(work, toy_images):
     ]  # fmt: skip
 
 
-def test_an_absent_framework_is_a_row_that_says_so(monkeypatch, work):
+def test_an_absent_framework_is_a_row_that_says_so():
     error = ProcessFailed("ModuleNotFoundError: No module named 'keras'", missing=True)
     row = contenders._absent("Keras", error)
     assert row["n"] == 0 and "not installed" in row["note"] and "keras" in row["note"]

@@ -51,7 +51,7 @@ def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:
         figures = numbers.get(page, {}).get(kind, {})
         if not figures:
             continue
-        tree = app.env.get_doctree(page)
+        tree = app.env.get_and_resolve_doctree(page, app.builder, prune_toctrees=False)  # references as words
         for target, number in sorted(figures.items(), key=lambda item: item[1]):
             uri = f"{app.builder.get_relative_uri(docname, page)}#{target}"
             label = nodes.inline(text=".".join(map(str, number)), classes=["figure-list-number"])
