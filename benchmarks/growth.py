@@ -69,18 +69,16 @@ def jittered(images: Tensor, n: int, *, seed: int) -> Tensor:
 
     A repeat is changed as a whole, so that its people still look like one another more than like others.
     """
-    rng = np.random.default_rng(seed)
-    parts, count = [], 0
-    while count < n:
-        part = images[: n - count]
-        if parts:
+    rng, more = np.random.default_rng(seed), torch.empty((n, *images.shape[1:]), dtype=torch.uint8)
+    for first in range(0, n, len(images)):
+        part = images[: n - first]
+        if first:
             shift = tuple(rng.integers(-6, 7, 2).tolist())
             part = torch.roll(part.flip(-1) if rng.random() < 0.5 else part, shift, dims=(-2, -1))
             noise = torch.from_numpy(rng.integers(-4, 5, part.shape, dtype=np.int8))
             part = (part.to(torch.int16) + noise).clamp_(0, 255).to(torch.uint8)
-        parts.append(part)
-        count += len(part)
-    return torch.cat(parts)
+        more[first : first + len(part)] = part
+    return more
 
 
 def _statistics(n_rows: int) -> dict:

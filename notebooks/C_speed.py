@@ -46,11 +46,13 @@ tables = {
 wanted = ["peak", "throughput", "ablation", "profile", "policies", "footprint", "growth", "quality"]
 missing = [name for name in wanted if name not in sections]
 latest = max(sections.values(), key=lambda section: section["date"], default={})
+dates = sorted({section["date"][:10] for section in sections.values()})
+when = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}" if dates else ""
 computer, run = latest.get("machine", {}), latest.get("run", {})
 named = {key: latest.get("versions", {}).get(key) for key in ("python", "torch", "lightning", "fastai", "monai", "keras")}
 versions = ", ".join(f"{name} {version}" for name, version in named.items() if version)
 glue_values(
-    state=f"Measured on {latest['date']} on {computer['processor']} ({computer['cores']} cores, {computer['memory_gib']:.0f} GiB, "
+    state=f"Measured {when} on {computer['processor']} ({computer['cores']} cores, {computer['memory_gib']:.0f} GiB, "
     f"{computer['system']}) with {versions}, on {run['n_images']} images of {run['n_people']} people ({run['dataset']})"
     + (", at sizes too small to mean anything." if run["quick"] else ".")
     + (f" Not measured: {', '.join(missing)}." if missing else "")
@@ -69,8 +71,8 @@ targets = pd.DataFrame(content["targets"], columns=["target", "measured", "bound
 verdicts = targets["met"].map(lambda met: "not measured" if met is None else "yes" if met else "no")
 shown = pd.DataFrame({
     "target": targets["target"],
-    "measured": [f"{row.measured:.3g} {row.unit}" if pd.notna(row.measured) else "–" for row in targets.itertuples()],
-    "wanted": [f"{row.bound} {row.wanted:.3g} {row.unit}" for row in targets.itertuples()],
+    "measured": [f"{row.measured:,.4g} {row.unit}" if pd.notna(row.measured) else "–" for row in targets.itertuples()],
+    "wanted": [f"{row.bound} {row.wanted:,.4g} {row.unit}" for row in targets.itertuples()],
     "met": verdicts,
 })
 failed = targets.loc[verdicts == "no", "target"].tolist()
@@ -136,10 +138,10 @@ numbered_table(quality, "Final test cross-entropy over seeds (median, lowest, hi
 hourly = simulations.set_index("contender") if columns else pd.DataFrame()
 if {ours, written[0]} <= set(hourly.index):
     own, plain = hourly.loc[ours], hourly.loc[written[0]]
-    better = "no worse than" if own["median"] <= plain["most"] else "worse than"
+    better = "no higher than the plain script's worst seed" if own["median"] <= plain["most"] else "higher than any seed's of the plain script"
     verdict = (
         f"That is {own['simulations_per_hour'] / plain['simulations_per_hour']:.1f} times as many simulations per hour as the plain script's; the median "
-        f"cross-entropy, {own['median']:.3f} against {plain['median']:.3f}, is {better} the plain script's within the range of its seeds."
+        f"test cross-entropy, {own['median']:.3f} against {plain['median']:.3f}, is {better} ({plain['least']:.3f} to {plain['most']:.3f})."
     )
 else:
     verdict = "Whole simulations have not been measured."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pty
 import subprocess
@@ -102,6 +103,16 @@ def test_an_unknown_parameter_ends_with_one_sentence(book):
 def test_every_way_to_give_a_parameter_is_checked(book, output, option):
     with pytest.raises(ValueError, match="no parameter real_fraction, x; it has dataset, real_frac"):
         complete([SOURCE, *output, option, "real_fraction", "0.3", "-p", "x", "1", "-p", "dataset", "a"])
+
+
+def test_names_in_yaml_are_checked_too(book):
+    text = "real_fraction: 0.3\ndataset: a\n"
+    Path("parameters.yml").write_text(text)
+    encoded = base64.b64encode(text.encode()).decode()
+    for option, word in (("-f", "parameters.yml"), ("-y", text), ("-b", encoded)):
+        with pytest.raises(ValueError, match="no parameter real_fraction; it has"):
+            complete([SOURCE, option, word])
+    assert complete([SOURCE, "out.ipynb", "-f", "absent.yml"]) == [SOURCE, "out.ipynb", "-f", "absent.yml"]
 
 
 def test_a_source_is_never_overwritten(book):

@@ -8,10 +8,13 @@ A library call of papermill, another notebook, a help option: all are left alone
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from mri_aug.publishing import cells
 
@@ -25,6 +28,10 @@ N_VALUES = dict.fromkeys(("-p", "--parameters", "-r", "--parameters_raw"), 2) | 
     1,
 )  # fmt: skip
 PARAMETERS = ("-p", "--parameters", "-r", "--parameters_raw")
+MAPPINGS = {
+    "-f": "file", "--parameters_file": "file", "-y": "text", "--parameters_yaml": "text",
+    "-b": "base64", "--parameters_base64": "base64",
+}  # fmt: skip
 LEFT_ALONE = {"-h", "--help", "--help-notebook", "--version"}
 
 
@@ -34,12 +41,13 @@ class CommandLine:
 
     paths: tuple[str, ...]  # the input, then the output where one is given
     parameters: tuple[tuple[str, str], ...]  # by -p and -r
+    mappings: tuple[tuple[str, str], ...]  # by -f, -y and -b: the option, and its word
     flags: frozenset[str]
 
 
 def parse(arguments: Sequence[str]) -> CommandLine:
     """Tell papermill's paths, parameters and flags apart."""
-    paths, parameters, flags = [], [], set()
+    paths, parameters, mappings, flags = [], [], [], set()
     queue = list(arguments)
     while queue:
         word = queue.pop(0)
@@ -54,8 +62,24 @@ def parse(arguments: Sequence[str]) -> CommandLine:
         taken, queue = queue[: N_VALUES.get(option, 0)], queue[N_VALUES.get(option, 0) :]
         if option in PARAMETERS and len(taken) == 2:
             parameters.append((taken[0], taken[1]))
+        if option in MAPPINGS and taken:
+            mappings.append((option, taken[0]))
         flags.add(option)
-    return CommandLine(tuple(paths), tuple(parameters), frozenset(flags))
+    return CommandLine(tuple(paths), tuple(parameters), tuple(mappings), frozenset(flags))
+
+
+def mapping_names(option: str, word: str) -> list[str]:
+    """Return the names of the parameters in a YAML file (-f), YAML text (-y) or YAML in base64 (-b).
+
+    Whatever cannot be read is left to papermill, which says so.
+    """
+    try:
+        text = Path(word).read_text(encoding="utf-8") if MAPPINGS[option] == "file" else word
+        text = base64.b64decode(word) if MAPPINGS[option] == "base64" else text
+        values = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return list(map(str, values)) if isinstance(values, dict) else []
 
 
 def is_source(path: Path) -> bool:
@@ -79,7 +103,8 @@ def complete(arguments: Sequence[str]) -> list[str]:
     if source is None or not is_source(source) or not source.is_file() or line.flags & LEFT_ALONE:
         return list(arguments)
     known = cells.parameters(cells.read(source))
-    if unknown := [name for name, _ in line.parameters if name not in known]:
+    names = [name for name, _ in line.parameters] + [name for pair in line.mappings for name in mapping_names(*pair)]
+    if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     if len(line.paths) == 2:
         return list(arguments)
