@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import traceback
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,17 @@ def side_by_side(function: Callable, n: int, *arguments: Any) -> list[Any]:
     for process, (_, sender) in zip(processes, pipes, strict=True):
         process.start()
         sender.close()  # ours: the pipe then ends when the child's end does
+    receivers = [receiver for receiver, _ in pipes]
+    results, waiting = {}, list(receivers)
     try:
-        return [_received(receiver, function) for receiver, _ in pipes]
+        while waiting:  # in the order they finish: one that died is heard of while the others wait for it
+            for receiver in connection.wait(waiting):
+                results[receiver] = _received(receiver, function)
+                waiting.remove(receiver)
+        return [results[receiver] for receiver in receivers]
     finally:
-        barrier.abort()  # releases those that wait for one which died
+        if waiting:
+            barrier.abort()  # releases those that wait for the one which failed
         for process in processes:
             process.join(timeout=60)
             if process.is_alive():
@@ -85,8 +93,6 @@ def _child(sender, barrier, function: Callable, arguments: tuple) -> None:
     except Exception as error:
         traceback.print_exc()
         sender.send(("failed", f"{type(error).__name__}: {error}"))
-    finally:
-        barrier.abort()
 
 
 def _received(receiver, function: Callable) -> Any:

@@ -111,8 +111,9 @@ def _book(options: argparse.Namespace) -> None:
     from mri_aug.publishing.notebooks import execute_all
 
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
-    name = f"{Path(dataset).name.lower()}-{options.profile}"
-    output = options.output or paths.artifacts("books", name)
+    is_folder = Path(dataset).is_dir()
+    name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
+    output = options.output or paths.artifacts("books", f"{name}-{options.profile}")
     rows, manifest = _run(options)
     # A dataset's content is not in its name: a folder may have changed since the last time.
     sources = [paths.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]

@@ -15,7 +15,7 @@ PROFILES: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "smoke": {"dataset_subjects": 16, "n_subjects": 16, "n_simulations": 3, "epochs": 1},
         "demo": {"dataset_subjects": 200, "n_subjects": 48, "n_simulations": 5, "epochs": 8},
-        "thesis": {"dataset_subjects": 200, "n_subjects": 0, "n_simulations": 100, "epochs": 14},
+        "thesis": {"dataset_subjects": 200, "n_subjects": 0, "n_simulations": 100, "epochs": 10},
     }
 )
 # A real dataset is not simulated to size: all its people take part, and demo takes some 40 minutes on the thesis's.

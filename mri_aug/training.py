@@ -30,9 +30,9 @@ class TrainConfig:
         If a value is out of range.
     """
 
-    epochs: int = 14  # passes over the training images, unless the number of steps is given
+    epochs: int = 10  # passes over the training images, unless the number of steps is given; more overfit
     batch_size: int = 64  # images per optimisation step
-    learning_rate: float = 2e-3  # peak of the one-cycle schedule (Smith and Topin, 2019)
+    learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019)
     device: str = "auto"  # "auto": a CUDA device where there is one, else the CPU
     precision: str = "auto"  # "bfloat16", "float32"; "auto": bfloat16 where the processor multiplies in it
 

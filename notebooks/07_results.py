@@ -107,8 +107,10 @@ glue_values(
 # on all of them, and on 30 % filled up to full size with synthetic ones, at equal epochs and under the
 # image protocol. {numref}`fig-by-simulation` repeats it with {glue:text}`real_frac_percent:s` % of the images of this run.
 
-# %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines. Points of one simulation share their split, their sample and their initial weights.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines"}} tags=["hide-input"]
-_ = plots.plot_cross_entropy_by_simulation(image_rows, conditions=[real, full, mixed], labels=words)
+# %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), the medians as lines and their 95 % intervals as bands. Points of one simulation share their split, their sample and their initial weights.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines"}} tags=["hide-input"]
+three = [real, full, mixed]
+summary = summarise(image_rows, "test_cross_entropy")
+_ = plots.plot_cross_entropy_by_simulation(image_rows, summary=summary, conditions=three, labels=words)
 
 # %% tags=["hide-input"]
 metric = "test_cross_entropy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 
 import pandas as pd
@@ -84,6 +85,12 @@ def meet_and_return(meet, value):
     return value, torch.get_num_threads()
 
 
+def one_dies(meet):
+    if meet() == 0:
+        os._exit(3)
+    meet()
+
+
 def fail_to_import():
     import no_such_framework  # noqa: F401
 
@@ -99,6 +106,8 @@ def test_processes_run_side_by_side_and_say_why_they_failed():
     with pytest.raises(ProcessFailed, match="ValueError: two lines$") as failed:
         in_process(fail)
     assert missing.value.missing and not failed.value.missing
+    with pytest.raises(ProcessFailed, match="one_dies died without a word|BrokenBarrier"):
+        side_by_side(one_dies, 2)
 
 
 def test_resident_memory_is_told_where_it_is_known():

@@ -175,3 +175,19 @@ def test_component_curve_marks_choice_and_plateau():
     assert "200 groups throughout" in [text.get_text() for text in ax.get_legend().get_texts()]
     with pytest.raises(ValueError, match="one length"):
         plots.plot_component_curve([0.9], [1, 2], 0.9)
+
+
+def test_intervals_are_bands_around_the_medians():
+    rows = study(12)
+    summary = results.summarise(rows, METRIC)
+    ax = plots.plot_cross_entropy_by_simulation(rows, summary=summary)
+    bands = sorted(tuple(patch.get_extents().transformed(ax.transData.inverted()).intervaly) for patch in ax.patches)
+    assert np.allclose(bands, sorted(zip(summary["low"], summary["high"], strict=True)))
+
+
+def test_twin_correlations_are_shares_of_the_test_images():
+    ax = plots.plot_twin_correlations({"image": [0.99, 0.98, 0.99], "subject": [0.91, 0.93]}, threshold=0.97)
+    assert ax.get_legend_handles_labels()[1] == ["image protocol", "subject protocol"]
+    assert ax.lines[0].get_xdata()[0] == 0.97
+    with pytest.raises(ValueError, match="no test images under subject"):
+        plots.plot_twin_correlations({"image": [0.99], "subject": []}, threshold=0.97)

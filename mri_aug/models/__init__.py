@@ -40,8 +40,8 @@ class CNN(nn.Module):
             nn.Flatten(), nn.Linear(32 * (image_size // 4) ** 2, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()
         )
         self.head = nn.Linear(64, n_classes)
-        # He et al. (2015), eq. 10. PyTorch's own default is smaller by a factor of sqrt(6): with it, training takes
-        # half as many epochs again to the same test cross-entropy on the thesis's images.
+        # He et al. (2015), eq. 10. PyTorch's own default is smaller by a factor of sqrt(6) and needs more epochs to the
+        # same training loss.
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

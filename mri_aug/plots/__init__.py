@@ -94,6 +94,7 @@ def plot_simulations(
 def plot_cross_entropy_by_simulation(
     rows: pd.DataFrame,
     metric: str = "test_cross_entropy",
+    summary: pd.DataFrame | None = None,
     *,
     by: str = "condition",
     conditions: Sequence[str] | None = None,
@@ -107,8 +108,8 @@ def plot_cross_entropy_by_simulation(
 
     Parameters
     ----------
-    rows, metric, by, labels, ax
-        As for :func:`plot_simulations`.
+    rows, metric, summary, by, labels, ax
+        As for :func:`plot_simulations`; the summary's intervals are drawn as bands.
     conditions : sequence of str, optional
         Those to show; all by default.
 
@@ -127,6 +128,10 @@ def plot_cross_entropy_by_simulation(
         values = wide[condition].dropna()
         median = float(values.median())
         name = (labels or {}).get(condition, condition)
+        if summary is not None:
+            low, high = summary.set_index("condition").loc[condition, ["low", "high"]]
+            if np.isfinite([low, high]).all():
+                ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
         ax.axhline(median, color=colour, linewidth=1.4, alpha=0.9, zorder=1)
         ax.scatter(
             values.index + 1,
