@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DATASET ?= phantom
 PROFILE ?= demo
+export DATASET PROFILE
 BENCH ?=
 BIN := .venv/bin
 SMOKE := artifacts/smoke
@@ -22,10 +23,10 @@ help:  ## List these targets
 	@echo '  PYTHON=python3.12 chooses the Python (3.11 or newer) that the environment is made with.'
 
 book: .venv/installed  ## Run the study and the notebooks, then draw the book
-	$(BIN)/mri-aug book --dataset '$(DATASET)' --profile '$(PROFILE)'
+	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE"
 
 test: .venv/installed  ## Test the library, the notebooks (run twice, outputs compared) and the book
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --doctest-modules tests mri_aug
 	$(BIN)/mri-aug book --profile smoke --output $(SMOKE)
 	$(KERNEL) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	  -p no:cacheprovider $(SMOKE)/executed/notebooks
@@ -56,7 +57,7 @@ clean:  ## Remove the environments and everything under artifacts, cached images
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 

@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
     parser.add_argument("--people", type=int, default=24, help="people of it to use; 0 is everyone (default: 24)")
     parser.add_argument("--seeds", type=int, default=5, help="whole simulations of each contender (default: 5)")
-    parser.add_argument("--epochs", type=int, default=14, help="epochs of a whole simulation (default: 14)")
+    parser.add_argument("--epochs", type=int, default=14, help="epochs of the others' simulations (default: 14)")
     parser.add_argument("--full", action="store_true", help="whole simulations of the frameworks too")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: results; artifacts with --quick")

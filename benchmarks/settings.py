@@ -26,7 +26,7 @@ class Settings:
     quick: bool = False  # tiny sizes: does it run, not how fast
     full: bool = False  # whole simulations of the frameworks too
     seeds: int = 5  # simulations of each contender
-    epochs: int = 14  # passes over the training images in a whole simulation
+    epochs: int = 14  # passes over the training images in a whole simulation of any contender but ours
 
     def size(self, default: int, quick: int) -> int:
         """Return ``default``, or the tiny size where only the workings are tested."""

@@ -37,7 +37,7 @@ from mri_aug import paths, plots
 from mri_aug.conditions import POLICIES, chapter_conditions, policy_arms, thesis_arms
 from mri_aug.dataset import load_images
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import compare, load_deposit, sentence, subject_interval, summarise, verdict
+from mri_aug.results import compare, interval_text, load_deposit, sentence, subject_interval, summarise, verdict
 from mri_aug.store import Store
 from mri_aug.study import run_study
 from mri_aug.style import PAGE_WIDTH, use_book_style
@@ -119,7 +119,7 @@ table = pd.DataFrame({"training set": [words[arm] for arm in arms]})
 table["draft"] = [f"{draft[arm]:.3f}" if arm in draft else None for arm in arms]
 for protocol, summary in summaries.items():
     shown = [summary.loc[arm] for arm in arms]
-    table[f"{protocol} protocol"] = [f"{row['median']:.3f} [{row['low']:.3f},\u00a0{row['high']:.3f}]" for row in shown]
+    table[f"{protocol} protocol"] = [f"{row['median']:.3f} {interval_text(row['low'], row['high'])}" for row in shown]
 numbered_table(
     table,
     f"Median test cross-entropy over {n_simulations} simulations with its 95 % bootstrap interval, beside the draft's medians "
@@ -153,6 +153,37 @@ glue_values(**capitals, ce_real=medians[real], ce_full=medians[full], ce_mix=med
 # other images, another generator and settings that it does not state, so it is the *order* of the arms that can be compared, not the
 # third decimal.
 #
+# ## Traditional policies
+#
+# The draft found that its networks did better with synthetic images than with traditional augmentation of the same real sample (its figure 7.2). A policy adds
+# no steps, so {numref}`fig-policies-compared` shows each policy twice: for the epochs of the sample, as in the draft, and for as many steps as
+# the mixed set.
+
+# %% mystnb={"figure": {"caption": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol): every simulation, median and 95 % interval.", "name": "fig-policies-compared"}, "image": {"alt": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol)"}} tags=["hide-input"]
+policies = [arm.label for arm in policy_arms(real_frac, POLICIES)]
+order = [real, *policies[: len(POLICIES)], longer, *policies[len(POLICIES) :], duplicate, mixed]
+_ = plots.plot_simulations(image_rows, metric, summarise(image_rows, metric), order=order)
+
+# %% tags=["hide-input"]
+contrast = compare(image_rows[image_rows["condition"].isin([*policies, mixed])], metric, baseline=mixed)
+contrast["interval"] = [interval_text(row.percent_low, row.percent_high, "+.1f") for row in contrast.itertuples()]
+shown = contrast[["condition", "median", "percent", "interval", "probability", "p_holm"]].rename(
+    columns={"median": "median loss", "percent": "difference, %", "probability": "P(policy better)", "p_holm": "p (Holm)"}
+)
+caption = f"Policies on {x} of the real images against the mixed set: paired difference in test cross-entropy with its 95 % interval."
+numbered_table(shown, caption, "tab-policies-compared", formats={"difference, %": "+.1f", "P(policy better)": ".2f"})
+
+# %% tags=["remove-cell"]
+fall = contrast.apply(verdict, axis=1).value_counts()
+glue_values(
+    sentence_policies=f"Of the {len(contrast)} combinations of a policy and a number of steps, {fall.get('better', 0)} reach a lower loss than "
+    f"the mixed set, {fall.get('worse', 0)} a higher one, and {fall.get('undecided', 0)} cannot be told apart from it."
+)
+
+# %% [markdown]
+# {glue:text}`sentence_policies:s`
+
+# %% [markdown]
 # ## What the controls say
 #
 # A mixed set is larger than its real sample and trains for more steps. Of the two controls of {numref}`Chapter %s <ch-methodology>`, one
@@ -183,36 +214,6 @@ stated = {"better": "lower than", "worse": "higher than", "undecided": "not dist
 glue_values(control_verdict=f"In short, the loss with variations is {stated} the loss with copies, {readings[found]}.")
 
 # %% [markdown]
-# ## Traditional policies
-#
-# The draft found that its networks did better with synthetic images than with traditional augmentation of the same real sample. A policy adds
-# no steps, so {numref}`fig-policies-compared` shows each policy twice: for the epochs of the sample, as in the draft, and for as many steps as
-# the mixed set.
-
-# %% mystnb={"figure": {"caption": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol): every simulation, median and 95 % interval.", "name": "fig-policies-compared"}, "image": {"alt": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol)"}} tags=["hide-input"]
-policies = [arm.label for arm in policy_arms(real_frac, POLICIES)]
-order = [real, *policies[: len(POLICIES)], longer, *policies[len(POLICIES) :], duplicate, mixed]
-_ = plots.plot_simulations(image_rows, metric, summarise(image_rows, metric), order=order)
-
-# %% tags=["hide-input"]
-contrast = compare(image_rows[image_rows["condition"].isin([*policies, mixed])], metric, baseline=mixed)
-contrast["interval"] = [f"[{row.percent_low:+.1f},\u00a0{row.percent_high:+.1f}]" for row in contrast.itertuples()]
-shown = contrast[["condition", "median", "percent", "interval", "probability", "p_holm"]].rename(
-    columns={"median": "median loss", "percent": "difference, %", "probability": "P(policy better)", "p_holm": "p (Holm)"}
-)
-caption = f"Policies on {x} of the real images against the mixed set: paired difference in test cross-entropy with its 95 % interval."
-numbered_table(shown, caption, "tab-policies-compared", formats={"difference, %": "+.1f", "P(policy better)": ".2f"})
-
-# %% tags=["remove-cell"]
-fall = contrast.apply(verdict, axis=1).value_counts()
-glue_values(
-    sentence_policies=f"Of the {len(contrast)} combinations of a policy and a number of steps, {fall.get('better', 0)} reach a lower loss than "
-    f"the mixed set, {fall.get('worse', 0)} a higher one, and {fall.get('undecided', 0)} cannot be told apart from it."
-)
-
-# %% [markdown]
-# {glue:text}`sentence_policies:s`
-#
 # ## People who were never seen
 #
 # Under the image protocol the network is tested on people whom it has trained on. Under the subject protocol it is not, and the median loss of the network trained on
@@ -226,7 +227,7 @@ _ = plots.plot_simulations(subject_rows, metric, summarise(subject_rows, metric)
 over_people = pd.concat(
     [subject_interval(subject_rows, measure).assign(measure=measure) for measure in ("cross_entropy", "accuracy", "subject_accuracy")]
 )
-over_people["value"] = [f"{row.value:.3f} [{row.low:.3f},\u00a0{row.high:.3f}]" for row in over_people.itertuples()]
+over_people["value"] = [f"{row.value:.3f} {interval_text(row.low, row.high)}" for row in over_people.itertuples()]
 wide = over_people.pivot(index="condition", columns="measure", values="value").loc[arms].reset_index()
 wide["condition"] = wide["condition"].map(words)
 wide.columns = ["training set", "accuracy", "cross-entropy", "accuracy per person"]
@@ -266,7 +267,7 @@ names = ["30 % real", "all real", "30 % real + 70 % synthetic", "30 % real + 70 
 table = pd.DataFrame({"training set": names, "draft": ["0.220", "0.176", "0.174", None, None]})
 for protocol, summary in kept_summaries.items():
     picked = [summary.loc[label] for label in labels]
-    table[f"{protocol} protocol"] = [f"{row['median']:.3f} [{row['low']:.3f},\u00a0{row['high']:.3f}]" for row in picked]
+    table[f"{protocol} protocol"] = [f"{row['median']:.3f} {interval_text(row['low'], row['high'])}" for row in picked]
     accuracy = summarise(kept[protocol], "test_accuracy").set_index("condition")["median"]
     table[f"{protocol}, accuracy"] = [100 * accuracy[label] for label in labels]
 caption = f"The thesis's dataset: median test cross-entropy with its 95 % interval and median accuracy in percent, {made['n_simulations']} simulations, {made['epochs']} epochs."
@@ -326,7 +327,7 @@ answers = {"better": "yes", "worse": "no, worse", "undecided": "undecided"}
 table = pd.DataFrame(
     [
         {"the mixed set": question, "answer": answers[verdict(row)], "difference, %": row["percent"],
-         "interval": f"[{row['percent_low']:+.1f},\u00a0{row['percent_high']:+.1f}]", "P(better)": row["probability"]}
+         "interval": interval_text(row["percent_low"], row["percent_high"], "+.1f"), "P(better)": row["probability"]}
         for question, row in questions.items()
     ]
 )

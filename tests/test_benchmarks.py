@@ -135,6 +135,10 @@ def test_an_absent_framework_is_a_row_that_says_so():
     row = contenders._absent("Keras", error)
     assert row["n"] == 0 and "not installed" in row["note"] and "keras" in row["note"]
     assert contenders._summary([row]) == [row]
+    done = {"contender": "a", "simulation": 0, "epochs": 2, "test_cross_entropy": 0.5, "seconds": 36.0}
+    (summary,) = contenders._summary([done, done | {"test_cross_entropy": 0.7, "simulation": 1}])
+    assert summary["n"] == 2 and summary["median"] == pytest.approx(0.6) and summary["most"] == 0.7
+    assert summary["simulations_per_hour"] == pytest.approx(100) and summary["epochs"] == 2
     assert set(contenders.FRAMEWORKS.values()) == {peers.lightning, peers.fastai, peers.monai, peers.keras}
 
 

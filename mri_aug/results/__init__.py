@@ -14,13 +14,14 @@ from mri_aug.results import inference
 from mri_aug.results.deposit import export, load_deposit
 from mri_aug.results.subject_interval import subject_interval
 from mri_aug.results.table import check_known, decode_by_subject, pivot
+from mri_aug.results.wording import interval_text, metric_name, sentence, verdict
 from mri_aug.results.wording import lower_is_better as lower_is_better_by_name
-from mri_aug.results.wording import metric_name, sentence, verdict
 
 __all__ = [
     "compare",
     "decode_by_subject",
     "export",
+    "interval_text",
     "load_deposit",
     "metric_name",
     "sentence",

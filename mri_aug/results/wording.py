@@ -52,6 +52,19 @@ def lower_is_better(column: str) -> bool:
     raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
 
 
+def interval_text(low: float, high: float, specification: str = ".3f") -> str:
+    """Return an interval in brackets that does not break over lines; a dash where it is not defined.
+
+    >>> interval_text(0.1, 0.25)
+    '[0.100,\\xa00.250]'
+    >>> interval_text(float("nan"), float("nan"))
+    '–'
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    return f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]"
+
+
 def verdict(row: Mapping) -> Verdict:
     """Return which way a paired comparison falls.
 
