@@ -22,7 +22,8 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     command = ["study", *sizes, "--export", "toy"]
     assert cli.main(command) == 0
     rows, manifest = load_deposit("toy", folder=small / "results")
-    assert len(rows) == len(chapter_conditions(0.5)) and manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
+    assert len(rows) == len(chapter_conditions(0.5))
+    assert manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
     assert {"machine", "versions", "core_hours", "images"} <= set(manifest)
     assert "96 images of 16 people" in capsys.readouterr().out
     assert cli.main(["study", *sizes]) == 0
