@@ -285,21 +285,22 @@ contrasts = {
 }
 mixed_rows = {name: contrast.set_index("condition").loc[kept_mixed] for name, contrast in contrasts.items()}
 said = {
-    "alone": sentence(mixed_rows["alone"], condition="Filling 30 % real up with variations", baseline="the 30 % alone"),
-    "copies": sentence(mixed_rows["copies"], condition="Filling up with variations", baseline="filling up with copies"),
-    "longer": sentence(mixed_rows["longer"], condition="Filling up with variations", baseline="the 30 % for as many steps"),
-    "people": sentence(mixed_rows["people"], condition="On people never seen, filling up with variations", baseline="the 30 % alone"),
+    "alone": sentence(mixed_rows["alone"], condition="filling 30 % real up with variations", baseline="the 30 % alone"),
+    "copies": sentence(mixed_rows["copies"], condition="filling up with variations", baseline="filling up with copies"),
+    "longer": sentence(mixed_rows["longer"], condition="filling up with variations", baseline="the 30 % for as many steps"),
+    "people": sentence(mixed_rows["people"], condition="filling up with variations", baseline="the 30 % alone"),
 }
 
 # %% tags=["remove-cell"]
 glue_values(
     deposit_words=f"It was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
-    f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core of a {made['machine']['processor']} with {made['machine']['cores']} cores.",
-    **{f"deposit_{name}": text for name, text in said.items()},
+    f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}).",
+    **{f"deposit_{name}": text[0].upper() + text[1:] for name, text in said.items()},
 )
 
 # %% [markdown]
-# {glue:text}`deposit_alone:s` {glue:text}`deposit_copies:s` {glue:text}`deposit_longer:s` {glue:text}`deposit_people:s`
+# Under the image protocol: {glue:text}`deposit_alone:s` {glue:text}`deposit_copies:s` {glue:text}`deposit_longer:s` On people never seen:
+# {glue:text}`deposit_people:s`
 #
 # {numref}`tab-deposit` holds the medians beside the draft's, whose synthetic images came from DALL·E 2.
 
