@@ -204,14 +204,16 @@ _ = plots.plot_paired(comparison["image"].loc[arms[1:]].reset_index(), labels=wo
 # {glue:text}`control_verdict:s`
 
 # %% tags=["remove-cell"]
-readings = {
+gains = {
     "better": "so the variations carry something that neither more images nor more steps explain",
     "worse": "so what the mixed set gains over the small sample is due to count and steps, and the variations cost some of it",
     "undecided": "so whatever the mixed set gains over the small sample cannot be credited to the variations themselves",
 }
+no_gain = "and the mixed set as a whole shows no gain over the small sample"
 found = verdict(against_copies.loc[mixed])
+reading = gains[found] if verdict(comparison["image"].loc[mixed]) == "better" else no_gain
 stated = {"better": "lower than", "worse": "higher than", "undecided": "not distinguishable from"}[found]
-glue_values(control_verdict=f"In short, the loss with variations is {stated} the loss with copies, {readings[found]}.")
+glue_values(control_verdict=f"In short, the loss with variations is {stated} the loss with copies, {reading}.")
 
 # %% [markdown]
 # ## People who were never seen
