@@ -21,7 +21,7 @@ import torch
 from tqdm.auto import tqdm
 
 from mri_aug.conditions import Condition
-from mri_aug.generators import GENERATORS, ImageGenerator
+from mri_aug.generators import GENERATORS, ImageGenerator, generator_module
 from mri_aug.imageset import ImageSet
 from mri_aug.models import ARCHITECTURES
 from mri_aug.policies import POLICIES
@@ -147,8 +147,8 @@ def task_key(
     parts = {
         "images": image_set.fingerprint,
         "condition": asdict(condition),
-        "config": asdict(config.resolved()),
-        "generator": given.fingerprint if given else condition.generator,
+        "config": asdict(config),
+        "generator": given.fingerprint if given else _generator_code(condition.generator),
         "simulation": simulation,
         "seed": seed,
         "code": _simulation_code(),
@@ -166,6 +166,12 @@ def _content(weights: str) -> str:
 @cache
 def _simulation_code() -> str:
     return code_fingerprint("mri_aug.simulation")
+
+
+@cache
+def _generator_code(name: str) -> str:
+    """Return what a generator made by name depends on: kinds are imported late, so a simulation's code has them not."""
+    return name if name == "none" else code_fingerprint(generator_module(name))
 
 
 def _relative_cost(condition: Condition) -> float:

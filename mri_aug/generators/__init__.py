@@ -1,18 +1,28 @@
-"""Generators of synthetic images, by name. It holds no state: a new kind is one more line in ``GENERATORS``."""
+"""Generators of synthetic images, by name. It holds no state: a new kind is one more line in ``GENERATORS``.
+
+A kind is imported when it is asked for, so that a study with deformations needs neither ``openai`` nor ``diffusers``.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import fields
 from types import MappingProxyType
 
 from mri_aug.generators.base import ImageGenerator, LearningGenerator, fit_generator
-from mri_aug.generators.duplicate import DuplicateGenerator
-from mri_aug.generators.morph import MorphGenerator
 
-__all__ = ["GENERATORS", "ImageGenerator", "LearningGenerator", "fit_generator", "make_generator"]
+__all__ = [
+    "GENERATORS", "ImageGenerator", "LearningGenerator", "fit_generator", "generator_kind", "generator_module",
+    "make_generator",
+]  # fmt: skip
 
-GENERATORS: Mapping[str, type] = MappingProxyType({kind.name: kind for kind in (DuplicateGenerator, MorphGenerator)})
+GENERATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "duplicate": "mri_aug.generators.duplicate:DuplicateGenerator",
+        "morph": "mri_aug.generators.morph:MorphGenerator",
+    }
+)
 
 
 def make_generator(name: str, **options) -> ImageGenerator:
@@ -29,17 +39,37 @@ def make_generator(name: str, **options) -> ImageGenerator:
     ------
     ValueError
         If the name or an option is unknown (the known ones are listed), or an option's value is out of range.
+    ImportError
+        If the kind needs a package that is not installed.
 
     Examples
     --------
     >>> make_generator("duplicate").learns_from_study
     False
     """
-    if name not in GENERATORS:
-        raise ValueError(f"no generator is called {name!r}; the known ones are {', '.join(sorted(GENERATORS))}")
-    known = [field.name for field in fields(GENERATORS[name]) if field.init and not field.name.startswith("_")]
+    kind = generator_kind(name)
+    known = [field.name for field in fields(kind) if field.init and not field.name.startswith("_")]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(
             f"generator {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'no options'}"
         )
-    return GENERATORS[name](**options)
+    return kind(**options)
+
+
+def generator_kind(name: str) -> type:
+    """Return the class of that name in ``GENERATORS``; errors are those of :func:`make_generator`."""
+    module = generator_module(name)
+    return getattr(importlib.import_module(module), GENERATORS[name].partition(":")[2])
+
+
+def generator_module(name: str) -> str:
+    """Return the dotted name of the module that a kind is in, without importing it.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in GENERATORS:
+        raise ValueError(f"no generator is called {name!r}; the known ones are {', '.join(sorted(GENERATORS))}")
+    return GENERATORS[name].partition(":")[0]

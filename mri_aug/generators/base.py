@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -51,6 +52,62 @@ class LearningGenerator(ImageGenerator, Protocol):
 
     def fit(self, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int) -> ImageGenerator:
         """Return a new, fitted generator; this one stays as it is."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of the request for one variation.
+
+    Parameters
+    ----------
+    position : int
+        Of the image in the batch that was asked for.
+    pixels : Tensor of uint8, shape (1, 128, 128), optional
+        None where the service refuses to vary this image, which is final.
+    record : mapping
+        Provenance, expressible as JSON: for a service ``model``, ``server``, ``prompt``, ``request_id``, ``usage``,
+        ``usd`` and, of a refusal, ``refused`` (the reason). No key, no host name beyond the server's address.
+    """
+
+    position: int
+    pixels: Tensor | None
+    record: Mapping[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class StreamingGenerator(ImageGenerator, Protocol):
+    """A generator whose variations arrive, and cost, one by one.
+
+    Attributes
+    ----------
+    usd_per_image : float
+        An upper bound of what one request may cost; 0 where nothing is billed.
+    seconds_per_image : float
+        What to expect of one request, for an estimate.
+    concurrency : int
+        Requests in flight at a time.
+    """
+
+    usd_per_image: float
+    seconds_per_image: float
+    concurrency: int
+
+    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
+        """Yield one answer per image as each arrives, in any order; closing the iterator stops what is not sent."""
+
+
+class RefusedVariationsError(LookupError):
+    """A service refuses to vary some images, finally; the others can be had by asking again without those.
+
+    Attributes
+    ----------
+    positions : tuple of int
+        Of the refused images in the batch.
+    """
+
+    def __init__(self, message: str, positions: Sequence[int]):
+        super().__init__(message)
+        self.positions = tuple(positions)
 
 
 def fit_generator(
