@@ -1,8 +1,7 @@
 """Images from a hub, a folder or the simulator, brought to one form: :class:`~mri_aug.imageset.ImageSet`.
 
-Whatever the source's class order and spelling, labels come out ordinal; whatever its image
-size and mode, images come out grey and 128 x 128; and people come out recovered where the
-pixels show them. Nothing here splits, samples or transforms images for training.
+Whatever the source's class order and spelling, labels come out ordinal; whatever its image size and mode, images come
+out grey and 128 x 128; and people come out recovered where the pixels show them. Nothing here splits or augments.
 """
 
 from __future__ import annotations
@@ -151,11 +150,17 @@ def ordinal_label(name: str, class_names: tuple[str, ...] = CLASS_NAMES) -> int:
 
 def _folder_items(folder: Path) -> Iterator[_Item]:
     if any(folder.rglob("*.parquet")):
+        if set("[]*?") & set(str(folder)):  # the datasets library reads them as a pattern and finds nothing
+            raise ValueError(f"the path {str(folder)!r} holds one of [ ] * ?; rename the folder or link to it")
         yield from _hub_items(str(folder), None)
         return
     files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise FileNotFoundError(f"{folder} holds neither parquet files nor images; expected <class>/*.jpg below it")
+    holds = {parent for file in files for parent in file.parents}
+    for part in ("train", "test"):
+        if empty := [path for path in folder.glob("*/") if path.name.lower() == part and path not in holds]:
+            raise ValueError(f"{empty[0]} holds no image; remove it or fill it")
     for file in files:
         parents = file.relative_to(folder).parts[:-1]
         if not parents:
@@ -177,8 +182,8 @@ def _hub_items(source: str, revision: str | None) -> Iterator[_Item]:
             f"the dataset {source!r} is neither in the local cache nor could it be fetched ({type(error).__name__}); "
             "check the id and the network, or download it and give its folder, or use 'phantom'"
         ) from None
-    except ValueError as error:  # how the library reports a split without rows
-        raise ValueError(f"cannot read {source}: {error} A split may be empty; remove it or fill it.") from None
+    except ValueError as error:  # how the library reports a split without rows, or a damaged file
+        raise ValueError(f"cannot read {source}: {error} A file may be damaged or a split empty.") from None
     for split, table in splits.items():
         missing = {"image", "label"} - set(table.column_names)
         if missing:
@@ -186,8 +191,10 @@ def _hub_items(source: str, revision: str | None) -> Iterator[_Item]:
         label = table.features["label"]
         names = label.int2str if isinstance(label, datasets.ClassLabel) else str
         for index, row in enumerate(table.cast_column("image", datasets.Image(decode=False))):
-            content = row["image"]["bytes"] or Path(row["image"]["path"])
-            yield _Item(f"image {index} of split {split!r} of {source}", content, names(row["label"]), split)
+            image, name = row["image"], f"image {index} of split {split!r} of {source}"
+            if image is None or row["label"] is None:
+                raise ValueError(f"{name} has no {'image' if image is None else 'label'}; remove the row")
+            yield _Item(name, image["bytes"] or Path(image["path"]), names(row["label"]), split)
 
 
 def _decode(item: _Item) -> tuple[np.ndarray, str]:
@@ -220,8 +227,7 @@ def _assemble(items: Iterable[_Item], class_names: tuple[str, ...]) -> ImageSet:
         labels.append(ordinal_label(item.class_name, class_names))
         splits.append(item.split)
         forms[came] = forms.get(came, 0) + 1
-    missing = [name for label, name in enumerate(class_names) if label not in set(labels)]
-    if missing:
+    if missing := [name for label, name in enumerate(class_names) if label not in set(labels)]:
         raise ValueError(f"the dataset has no image of the class {missing[0]!r}; expected {', '.join(class_names)}")
     changed = {came: n for came, n in forms.items() if came != f"L {IMAGE_SIZE} x {IMAGE_SIZE}"}
     notes = tuple(f"{n} images came as {came} and were brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}."

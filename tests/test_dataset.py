@@ -40,12 +40,13 @@ def encoded(image: Image.Image) -> dict:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def hub_folder(folder: Path, splits: dict[str, list[int]], names=ALPHABETICAL, column="image") -> Path:
-    """Write a dataset in the hub's layout, the images of each split given by their labels."""
+def hub_folder(folder: Path, splits: dict[str, list[int | None]], names=ALPHABETICAL, column="image") -> Path:
+    """Write a dataset in the hub's layout, the images of each split given by their labels; None is an empty row."""
     features = datasets.Features({column: datasets.Image(), "label": datasets.ClassLabel(names=names)})
     (folder / "data").mkdir(parents=True)
     for split, labels in splits.items():
-        rows = {column: [encoded(picture(10 * label + i)) for i, label in enumerate(labels)], "label": labels}
+        images = [None if label is None else encoded(picture(10 * label + i)) for i, label in enumerate(labels)]
+        rows = {column: images, "label": labels}
         table = datasets.Dataset.from_dict(rows, features=features)
         table.to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
     return folder
@@ -147,7 +148,7 @@ def test_faults_of_a_source_are_named(tmp_path):
         load_images(hub_folder(tmp_path / "column", {"train": [0, 1, 2, 3]}, column="picture"))
     with pytest.raises(ValueError, match="no image of the class 'Moderately demented'"):
         load_images(hub_folder(tmp_path / "three", {"train": [0, 2, 3]}))
-    with pytest.raises(ValueError, match="cannot read .*\"test\".*A split may be empty"):
+    with pytest.raises(ValueError, match="cannot read .*\"test\".*or a split empty"):
         load_images(hub_folder(tmp_path / "split", {"train": [0, 1, 2, 3], "test": []}))
     broken = class_folder(tmp_path / "broken") / "Mild_Demented" / "Mild_Demented_1.png"
     broken.write_bytes(broken.read_bytes()[:200])
@@ -157,6 +158,27 @@ def test_faults_of_a_source_are_named(tmp_path):
     broken.unlink()
     with pytest.raises(ValueError, match="stray.png is in no class folder"):
         load_images(tmp_path / "broken")
+
+
+def test_empty_cells_and_damaged_tables_are_named(tmp_path):
+    table = hub_folder(tmp_path / "null", {"train": [0, 1, None, 2, 3]})
+    with pytest.raises(ValueError, match="image 2 of split 'train' .* has no image; remove the row"):
+        load_images(table)
+    next(table.rglob("*.parquet")).write_bytes(b"PAR1" + bytes(200))
+    with pytest.raises(ValueError, match="A file may be damaged"):
+        load_images(table)
+
+
+def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds one of .*rename the folder"):
+        load_images(hub_folder(tmp_path / "a[b]", {"train": [0, 1, 2, 3]}))
+
+
+def test_an_empty_part_of_class_folders_is_named(tmp_path):
+    class_folder(tmp_path / "parts" / "train")
+    (tmp_path / "parts" / "test" / "Mild_Demented").mkdir(parents=True)
+    with pytest.raises(ValueError, match="test holds no image"):
+        load_images(tmp_path / "parts")
 
 
 def test_a_changed_folder_is_read_again(tmp_path):
