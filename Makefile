@@ -45,7 +45,7 @@ sync: .venv/installed  ## Bring each notebook and its .py to the newer of the tw
 
 lock: .venv/installed  ## Move every package to its newest allowed version and write constraints.txt
 	$(PYTHON) -m venv --clear artifacts/lock
-	artifacts/lock/bin/python -m pip install --quiet -e '.[test,openai]'
+	artifacts/lock/bin/python -m pip install --quiet -e '.[test]'
 	{ sed -n '/^#/p' constraints.txt; artifacts/lock/bin/python -m pip freeze --exclude-editable \
 	  | grep -E '^[A-Za-z0-9_.-]+=='; } > artifacts/constraints.txt
 	mv artifacts/constraints.txt constraints.txt

@@ -20,7 +20,7 @@ from benchmarks import engine
 from benchmarks.processes import in_process, resident_megabytes, side_by_side
 from benchmarks.record import Tables
 from benchmarks.settings import Settings, read_images, repeated
-from mri_aug.generators import MorphGenerator
+from mri_aug.generators.morph import MorphGenerator
 from mri_aug.results import compare, subject_interval, summarise
 from mri_aug.subjects import recover_subjects
 

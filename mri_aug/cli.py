@@ -1,4 +1,4 @@
-"""The command ``mri-aug``: run a study with a progress bar, and make the book.
+"""The command ``mri-aug``: run a study with a progress bar, buy its variations, and make the book.
 
 It parses words, calls the library and prints; whatever can be used from Python lives elsewhere.
 """
@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_aug import paths
-from mri_aug.profiles import PROFILES, profile_parameters
+from mri_aug import cli_bank, paths
+from mri_aug.profiles import PROFILES, part_sizes, profile_parameters
 
-FAULTS = (ValueError, FileNotFoundError, ConnectionError, ImportError, RuntimeError)
+FAULTS = (ValueError, LookupError, OSError, ImportError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,17 +35,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mri-aug", description="Do synthetic images train a better classifier?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     study = commands.add_parser("study", help="run the simulations of chapter 7, resuming what was interrupted")
+    vary = commands.add_parser("vary", help="make the variations that a study will ask for, and keep them in a bank")
     book = commands.add_parser("book", help="run the study and the notebooks, and render the book")
-    for command in (study, book):
+    for command in (study, vary, book):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
         command.add_argument("--profile", default="demo", choices=PROFILES, help="how much to compute (default: demo)")
+    for command in (study, book):
         command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
         command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
-    study.add_argument("--real-frac", type=float, default=0.3, metavar="X", help="share of real images (default: 0.3)")
-    study.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
-    study.add_argument("--seed", type=int, default=0)
+    for command in (study, vary):
+        command.add_argument("--real-frac", type=float, default=0.3, metavar="X", help="share of real images (0.3)")
+        command.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
+        command.add_argument("--parts", nargs="+", default=(), metavar="NAME", help="these alone, such as cnn or sweep")
+        command.add_argument("--seed", type=int, default=0)
+        cli_bank.add_generator_options(command)
+    study.add_argument(
+        "--pretrained", nargs="+", default=(), metavar="NAME",
+        help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
+    )  # fmt: skip
     study.add_argument("--export", metavar="NAME", help="write the table to results/NAME.csv, with its manifest")
     study.set_defaults(command=_study)
+    cli_bank.add_vary_options(vary)
+    vary.set_defaults(command=_vary)
     book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
     book.set_defaults(command=_book)
     return parser
@@ -53,40 +64,49 @@ def _parser() -> argparse.ArgumentParser:
 
 def _study(options: argparse.Namespace) -> None:
     rows, manifest = _run(
-        options, real_frac=options.real_frac, seed=options.seed, n_simulations=options.simulations
-    )
+        options, real_frac=options.real_frac, seed=options.seed, n_simulations=options.simulations,
+        names=options.parts, pretrained=options.pretrained, generator=options.generator,
+        generators=cli_bank.study_generators(options),
+    )  # fmt: skip
     if options.export:
         from mri_aug.results.deposit import export
 
         print(f"wrote {export(rows, options.export, manifest=manifest)}")
 
 
-def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int | None = None):
+def _run(
+    options, *, real_frac=0.3, seed=0, n_simulations=None, names=(), pretrained=(), generator="morph", generators=None
+):
     # Imported late, as in every command: torch takes seconds, and --help should not.
-    from mri_aug.conditions import chapter_conditions
+    import pandas as pd
+
     from mri_aug.dataset import load_images
     from mri_aug.provenance import machine, versions
     from mri_aug.store import Store
     from mri_aug.study import run_study
     from mri_aug.training import TrainConfig
 
-    sizes = profile_parameters(options.profile, options.dataset)
-    n_simulations = sizes["n_simulations"] if n_simulations is None else n_simulations
+    sizes, parts = _sizes_and_parts(options, real_frac, n_simulations, names, pretrained, generator)
     start = time.perf_counter()
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
-    conditions = chapter_conditions(real_frac)
-    print(f"{image_set}\n{len(conditions)} conditions x {n_simulations} simulations", flush=True)
-    rows = run_study(
-        conditions,
-        image_set,
-        n_simulations=n_simulations,
-        seed=seed,
-        store=Store(paths.artifacts("store.sqlite")),
-        config=TrainConfig(epochs=sizes["epochs"]),
-        n_jobs=options.jobs,
-        scheduler=options.scheduler,
-        progress=sys.stderr.isatty(),
-    )
+    print(image_set, flush=True)
+    tables = []
+    for part in parts:
+        print(f"{part.name}: {len(part.conditions)} conditions x {part.n_simulations} simulations", flush=True)
+        table = run_study(
+            part.conditions,
+            image_set,
+            n_simulations=part.n_simulations,
+            seed=seed,
+            store=Store(paths.artifacts("store.sqlite")),
+            config=TrainConfig(epochs=sizes["epochs"]),
+            generators=generators,
+            n_jobs=options.jobs,
+            scheduler=options.scheduler,
+            progress=sys.stderr.isatty(),
+        )
+        tables.append(table)
+    rows = pd.concat(tables).drop_duplicates("key", ignore_index=True)
     minutes = (time.perf_counter() - start) / 60
     print(f"{len(rows)} simulations are in the store; this took {minutes:.1f} minutes")
     manifest = {
@@ -96,14 +116,32 @@ def _run(options, *, real_frac: float = 0.3, seed: int = 0, n_simulations: int |
         "n_images": len(image_set),
         "profile": options.profile,
         **sizes,
-        "n_simulations": n_simulations,
+        "parts": [part.name for part in parts],
         "real_frac": real_frac,
+        "generator": generator,
         "seed": seed,
         "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
         "machine": machine(),
         "versions": versions(),
     }
     return rows, manifest
+
+
+def _sizes_and_parts(options, real_frac, n_simulations, names, pretrained, generator):
+    from mri_aug.chapter import chapter_parts, choose_parts
+
+    sizes = profile_parameters(options.profile, options.dataset)
+    if n_simulations is not None:
+        sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
+    sizes["pretrained"] = list(pretrained)
+    return sizes, choose_parts(chapter_parts(real_frac, generator=generator, **part_sizes(sizes)), names)
+
+
+def _vary(options: argparse.Namespace) -> None:
+    sizes, parts = _sizes_and_parts(
+        options, options.real_frac, options.simulations, options.parts, (), options.generator
+    )
+    cli_bank.vary(options, parts, n_subjects=sizes["n_subjects"] or None)
 
 
 def _book(options: argparse.Namespace) -> None:

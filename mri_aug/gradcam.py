@@ -7,28 +7,18 @@ equations. Nothing here trains a network, draws a picture or judges a map: see :
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import pytorch_grad_cam
 import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mri_aug.cam_methods import METHODS, channels_last
 from mri_aug.imageset import IMAGE_SIZE
 from mri_aug.models import target_layer
-
-METHODS = {
-    "gradcam": pytorch_grad_cam.GradCAM,  # Selvaraju et al. 2017
-    "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,  # Chattopadhay et al. 2018
-    "hirescam": pytorch_grad_cam.HiResCAM,  # Draelos and Carin 2020
-    "eigencam": pytorch_grad_cam.EigenCAM,  # Muhammad and Yeasin 2020; does not depend on the class
-    "layercam": pytorch_grad_cam.LayerCAM,  # Jiang et al. 2021
-    "scorecam": pytorch_grad_cam.ScoreCAM,  # Wang et al. 2020; one forward pass per feature map
-}
 
 
 def heatmaps(
@@ -40,7 +30,7 @@ def heatmaps(
     layer: nn.Module | None = None,
     mean: float = 0.0,
     std: float = 1.0,
-    batch_size: int = 64,
+    batch_size: int = 16,
 ) -> NDArray[np.float32]:
     """Return one class activation map per image, at the image's size.
 
@@ -53,7 +43,7 @@ def heatmaps(
         Maps normalised images (n, 1, 128, 128) to logits (n, n_classes).
     images : Tensor of uint8, shape (n, 1, 128, 128)
     method : str
-        A name of :data:`METHODS`.
+        A name of :data:`mri_aug.cam_methods.METHODS`.
     target : int or sequence of int of length n, optional
         The class that is asked about, for all images or for each; by default the predicted one.
     layer : nn.Module, optional
@@ -62,7 +52,8 @@ def heatmaps(
     mean, std : float
         What the model's inputs are normalised by, of pixels in [0, 1].
     batch_size : int
-        Bounds the memory, not the result; ``scorecam`` takes images singly.
+        Bounds the memory, not the result. At 16 the CNN's feature maps are small enough for the C library to use again;
+        larger batches are slower.
 
     Returns
     -------
@@ -84,21 +75,7 @@ def heatmaps(
         inputs = _normalise(model, images, mean, std)
         reshape, n_classes = _probe(model, layer, inputs[:1])
         classes = _classes(target, len(images), n_classes)
-        cam = METHODS[method](model=model, target_layers=[layer], reshape_transform=reshape)
-        start_here = layer.register_forward_pre_hook(_start_gradients)
-        cam.batch_size = batch_size  # Score-CAM's: masked copies of one image at a time
-        size = 1 if method == "scorecam" else batch_size
-        maps = []
-        try:
-            with _without_bars(method):
-                for start in range(0, len(inputs), size):
-                    part = slice(start, start + size)
-                    targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes[part]]
-                    maps.append(cam(input_tensor=inputs[part], targets=targets))
-        finally:
-            cam.activations_and_grads.release()
-            start_here.remove()
-    return np.clip(np.concatenate(maps), 0, 1, dtype=np.float32)
+        return _library_maps(METHODS[method], model, layer, reshape, inputs, classes, batch_size)
 
 
 def gradcam_by_hand(
@@ -134,6 +111,19 @@ def gradcam_by_hand(
     return (maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy()
 
 
+def map_grid(model: nn.Module, images: Tensor, *, layer: nn.Module | None = None) -> int:
+    """Return how many positions a layer's output has along a side, before it is enlarged to the image's size.
+
+    32 for ``cnn``, 4 for ``resnet18``, 8 for the transformers; parameters and errors are those of :func:`heatmaps`.
+    """
+    check_images(images)
+    layer = target_layer(model) if layer is None else layer
+    with _undisturbed(model), torch.no_grad():
+        inputs = _normalise(model, images[:1], 0.0, 1.0)
+        reshape, _ = _probe(model, layer, inputs)
+        return reshape(_forward(model, layer, inputs)[0]).shape[-1]
+
+
 def check_images(images: Tensor) -> None:
     """Raise TypeError or ValueError unless ``images`` is a uint8 tensor of shape (n, 1, 128, 128)."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
@@ -147,7 +137,7 @@ def _normalise(model: nn.Module, images: Tensor, mean: float, std: float) -> Ten
     if not std > 0:
         raise ValueError(f"std must be positive, got {std!r}")
     device = next(model.parameters()).device
-    return images.to(device).to(torch.float32).div_(255).sub_(mean).div_(std)
+    return channels_last(images.to(device).to(torch.float32).div_(255).sub_(mean).div_(std))
 
 
 def _classes(target, n: int, n_classes: int) -> Tensor | None:
@@ -196,15 +186,26 @@ def _forward(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor
     return outputs[0], logits
 
 
+def _library_maps(kind, model, layer, reshape, inputs, classes, batch_size) -> NDArray[np.float32]:
+    """Return the library's maps, with its hooks removed afterwards."""
+    cam = kind(model=model, target_layers=[layer], reshape_transform=reshape)
+    start_here = layer.register_forward_pre_hook(_start_gradients)
+    maps = []
+    try:
+        for start in range(0, len(inputs), batch_size):
+            part = slice(start, start + batch_size)
+            targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes[part]]
+            maps.append(cam(input_tensor=inputs[part], targets=targets))
+    finally:
+        cam.activations_and_grads.release()
+        start_here.remove()
+    return np.clip(np.concatenate(maps), 0, 1, dtype=np.float32)
+
+
 def _start_gradients(layer: nn.Module, inputs: tuple) -> tuple:
     """Record gradients from this layer on only: what lies before it costs a forward pass and no backward one."""
     # cloned, since a layer that works in place may not write to where gradients end
     return tuple(x.detach().requires_grad_().clone() if isinstance(x, Tensor) else x for x in inputs)
-
-
-def _without_bars(method: str) -> contextlib.AbstractContextManager:
-    """Keep Score-CAM, which draws a progress bar for every image, from the page and the terminal."""
-    return contextlib.redirect_stderr(io.StringIO()) if method == "scorecam" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -8,17 +8,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# smoke: does every line run? About two minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults; at most a quarter of an hour on two cores, on phantoms.
-# thesis: the draft's hundred simulations on everyone; a day and more on two cores, or a cluster (--scheduler).
-PROFILES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+_NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch on a processor: name it yourself, on a GPU
+_ALL_POLICIES = (
+    "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "traditional",
+    "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
+)  # fmt: skip
+_SMALL = {
+    "policies": ("traditional", "elastic", "autoaugment"),
+    "sweep": (0.1, 0.6),
+    "architectures": _NETWORKS,
+    "pretrained": (),  # needs a download of torchvision's weights, so no profile asks for it
+    "network_controls": False,
+    "side_protocols": ("image",),
+}
+# smoke: does every line run? Two minutes on two cores, and no number in it means anything.
+# demo: the notebooks' own defaults; the study takes eight to nine minutes on two cores, on phantoms: 930 seconds of
+# processor time, of which the thesis's own comparison takes 360, the side questions 370 and the larger networks 200.
+# Fewer than five simulations decide nothing, so what those two say stays undecided: they show how it is read.
+# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
+# days on two cores, so a cluster (--scheduler). One command, resumed by itself.
+PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
-        "smoke": {"dataset_subjects": 16, "n_subjects": 16, "n_simulations": 3, "epochs": 1},
-        "demo": {"dataset_subjects": 200, "n_subjects": 48, "n_simulations": 5, "epochs": 8},
-        "thesis": {"dataset_subjects": 200, "n_subjects": 0, "n_simulations": 100, "epochs": 10},
+        "smoke": {
+            "dataset_subjects": 16, "n_subjects": 16, "epochs": 1,
+            "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
+        },
+        "demo": {
+            "dataset_subjects": 200, "n_subjects": 48, "epochs": 5,
+            "n_simulations": 5, "n_side_simulations": 2, "n_network_simulations": 1, **_SMALL,
+        },
+        "thesis": {
+            "dataset_subjects": 200, "n_subjects": 0, "epochs": 14,
+            "n_simulations": 100, "n_side_simulations": 20, "n_network_simulations": 10, **_SMALL,
+            "policies": _ALL_POLICIES, "sweep": tuple(tenth / 10 for tenth in range(1, 10)),
+            "network_controls": True, "side_protocols": ("image", "subject"),
+        },
     }
-)
-# A real dataset is not simulated to size: all its people take part, and demo takes some 40 minutes on the thesis's.
+)  # fmt: skip
+# A real dataset is not simulated to size: all its people take part, and demo takes some hours on the thesis's.
 OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "smoke": {"dataset_subjects": 0},
@@ -26,9 +53,10 @@ OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "thesis": {"dataset_subjects": 0},
     }
 )
+_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs")  # sizes that are not those of the study's parts
 
 
-def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, int]:
+def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
     """Return the notebooks' parameters of a profile.
 
     Parameters
@@ -41,7 +69,8 @@ def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, int]
     -------
     dict
         ``dataset_subjects``, people described in the chapters on the data; ``n_subjects``, people in the study; 0 is
-        everyone; ``n_simulations`` of each condition; ``epochs`` of training.
+        everyone; ``epochs`` of training; and the keywords of :func:`mri_aug.chapter.chapter_parts`, sequences as
+        lists.
 
     Raises
     ------
@@ -50,4 +79,10 @@ def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, int]
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
-    return {**PROFILES[profile], **({} if dataset == "phantom" else OTHER_DATASETS[profile])}
+    sizes = {**PROFILES[profile], **({} if dataset == "phantom" else OTHER_DATASETS[profile])}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
+
+
+def part_sizes(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return those of a profile's parameters that say how large the parts of the study are."""
+    return {name: value for name, value in parameters.items() if name not in _NOT_OF_PARTS}

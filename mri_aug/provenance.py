@@ -16,7 +16,8 @@ from pathlib import Path
 # what a result depends on; the rest of the environment is in constraints.txt
 PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "nilearn", "opencv-python-headless",
-    "datasets", "pillow", "grad-cam", "joblib", "dask", "matplotlib", "seaborn", "papermill", "jupyter-book", "myst-nb",
+    "datasets", "pillow", "grad-cam", "diffusers", "openai", "joblib", "dask", "matplotlib", "seaborn", "papermill",
+    "jupyter-book", "myst-nb",
 )  # fmt: skip
 
 

@@ -81,35 +81,47 @@ def run_study(
     Raises
     ------
     ValueError
-        If ``n_simulations`` is not positive, or a simulation's input is at fault.
+        If ``n_simulations`` is not positive or an input is at fault.
     ConnectionError
         If the scheduler cannot be reached.
     """
+    # resolved here: every machine of a cluster then trains as the key says
+    options = dict(seed=seed, config=(config or TrainConfig()).resolved(), generators=dict(generators or {}))
+    tasks = _tasks(conditions, image_set, n_simulations, **options)
+    finished = store.rows(tasks)
+    missing = {key: task for key, task in tasks.items() if key not in finished}
+    if missing:
+        with _backend(scheduler, n_jobs) as parallel:
+            _compute(missing, image_set, parallel, store=store, progress=progress, **options)
+    return store.table(tasks)
+
+
+def _tasks(conditions, image_set, n_simulations, *, seed, config, generators) -> dict[str, tuple[Condition, int]]:
+    """Return each simulation of the study by its key, once all of them have been looked at."""
     if n_simulations < 1:
         raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
-    # resolved here: every machine of a cluster then trains as the key says
-    config, generators = (config or TrainConfig()).resolved(), dict(generators or {})
     check_conditions(conditions, image_set, generators)
-    tasks = {
+    return {
         task_key(condition, image_set, simulation=r, seed=seed, config=config, generators=generators): (condition, r)
         for condition in dict.fromkeys(conditions)
         for r in range(n_simulations)
     }
-    finished = store.rows(tasks)
+
+
+def _compute(tasks, image_set, parallel, *, store, progress, seed, config, generators) -> None:
+    """Run simulations and keep each row as it is finished."""
     # All arms of a simulation before the next one: an interrupted study is then a smaller study, not a lopsided one.
-    missing = sorted((key for key in tasks if key not in finished), key=lambda key: tasks[key][1])
-    if missing:
-        arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
-        work = [
-            joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
-            for key in missing
-        ]
-        costs = {key: _relative_cost(tasks[key][0]) for key in missing}
-        with _backend(scheduler, n_jobs) as parallel, _bar(sum(costs.values()), progress) as bar:
-            for key, row in parallel(work):
-                store.append(key, row)
-                bar.update(costs[key])
-    return store.table(tasks)
+    order = sorted(tasks, key=lambda key: tasks[key][1])
+    arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
+    work = [
+        joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
+        for key in order
+    ]
+    costs = {key: _relative_cost(condition) for key, (condition, _) in tasks.items()}
+    with _bar(sum(costs.values()), progress) as bar:
+        for key, row in parallel(work):
+            store.append(key, row)
+            bar.update(costs[key])
 
 
 def check_conditions(
@@ -176,7 +188,9 @@ def _generator_code(name: str) -> str:
 
 def _relative_cost(condition: Condition) -> float:
     """Return the share of the full training set's steps that a simulation takes, for the bar's estimate."""
-    return 1.0 if condition.budget == "steps" else condition.real_frac + condition.synth_frac
+    if condition.budget == "steps":
+        return 1.0
+    return condition.synth_frac + (0 if condition.synth_use == "only" else condition.real_frac)
 
 
 def _arrays(image_set: ImageSet):

@@ -7,7 +7,7 @@ The last step's weights are the result; no epoch is ever chosen by a score.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from mri_aug.batches import class_weights, index_batches, pixel_statistics, random_streams
 from mri_aug.imageset import ImageSet
+from mri_aug.models import backbone_and_head, freeze_backbone, parameter_groups
+from mri_aug.models.features import FROZEN_MEAN, FROZEN_STD, frozen_features
 from mri_aug.policies import make_policy
 
 
@@ -30,9 +33,9 @@ class TrainConfig:
         If a value is out of range.
     """
 
-    epochs: int = 10  # passes over the training images, unless the number of steps is given; more overfit
+    epochs: int = 14  # passes over the training images, unless the number of steps is given
     batch_size: int = 64  # images per optimisation step
-    learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019)
+    learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019), times a layer's factor
     device: str = "auto"  # "auto": a CUDA device where there is one, else the CPU
     precision: str = "auto"  # "bfloat16", "float32"; "auto": bfloat16 where the processor multiplies in it
 
@@ -84,6 +87,8 @@ class Classifier:
     config : TrainConfig
     losses : ndarray of float, shape (n_steps,)
         Training cross-entropy of each step's batch.
+    frozen : bool
+        True where the head alone was trained, so that features of images may come from memory.
     """
 
     model: nn.Module
@@ -91,6 +96,7 @@ class Classifier:
     std: float
     config: TrainConfig
     losses: np.ndarray
+    frozen: bool = False
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return uint8 images (n, 1, 128, 128) as the float tensor that the model takes."""
@@ -106,6 +112,7 @@ def train(
     config: TrainConfig | None = None,
     n_steps: int | None = None,
     policy: str = "none",
+    balance: str = "none",
     progress: bool = False,
 ) -> Classifier:
     """Train ``model`` on every image of ``image_set`` with Adam under a one-cycle learning rate.
@@ -117,7 +124,7 @@ def train(
     Parameters
     ----------
     model : nn.Module
-        From :func:`mri_aug.models.make_model`; it is trained in place.
+        From :func:`mri_aug.models.make_model`; it is trained in place, from the weights that it has.
     image_set : ImageSet
         Training images; ``n`` of at least 2.
     seed : int
@@ -127,12 +134,10 @@ def train(
         Optimisation steps; by default ``config.epochs`` passes over the images.
     policy : str
         A name of :data:`mri_aug.policies.POLICIES`.
+    balance : str
+        ``"oversample"`` draws each class equally often, ``"weights"`` weighs the loss by :func:`class_weights`.
     progress : bool
         Show a bar.
-
-    Returns
-    -------
-    Classifier
 
     Raises
     ------
@@ -140,28 +145,67 @@ def train(
         If there are fewer than two images, or all pixels are equal, or the training diverged.
     """
     config = config or TrainConfig()
-    if len(image_set) < 2:
-        raise ValueError(f"training needs at least 2 images, got {len(image_set)}")
-    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
     device = config.resolved_device()
     mean, std = pixel_statistics(image_set.images)
     images, labels = image_set.images.to(device), image_set.labels.to(device)
     augment = make_policy(policy, n_classes=image_set.n_classes)
-    order_rng, policy_rng = (
-        torch.Generator(device).manual_seed(int(child.generate_state(1)[0]))
-        for child in np.random.SeedSequence(seed).spawn(2)
-    )
-    model.to(device, memory_format=torch.channels_last).train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(n_steps, 2))
-    losses = torch.empty(n_steps, device=device)
-    batches = _batches(len(image_set), config.batch_size, n_steps, order_rng)
-    for step, index in enumerate(tqdm(batches, total=n_steps, disable=not progress, unit="step")):
+    order_rng, policy_rng = random_streams(seed, device)
+
+    def draw(index: Tensor) -> tuple[Tensor, Tensor]:
         batch, targets = augment(images[index].to(torch.float32).div_(255), labels[index], generator=policy_rng)
-        batch = batch.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
+        return batch.sub(mean).div_(std).contiguous(memory_format=torch.channels_last), targets
+
+    model.to(device, memory_format=torch.channels_last).train()
+    losses = _optimise(model, draw, image_set, order_rng, config, n_steps, balance, progress)
+    return Classifier(model.eval(), mean, std, config, losses)
+
+
+def train_head(
+    model: nn.Module,
+    image_set: ImageSet,
+    *,
+    seed: int,
+    config: TrainConfig | None = None,
+    n_steps: int | None = None,
+    balance: str = "none",
+) -> Classifier:
+    """Train a model's head alone, on features that its frozen backbone computes once (feature extraction).
+
+    Parameters and errors are those of :func:`train`. There is no policy: an image that is changed each time it is
+    seen has no features to keep. Where the features are in memory, ten epochs of 5,000 images take a second.
+    """
+    config = config or TrainConfig()
+    device = config.resolved_device()
+    backbone, head = backbone_and_head(freeze_backbone(model.to(device).eval()))
+    features, labels = _features(backbone, image_set.images, config), image_set.labels.to(device)
+    order_rng, _ = random_streams(seed, device)
+    losses = _optimise(
+        head, lambda index: (features[index], labels[index]), image_set, order_rng, config, n_steps, balance, False
+    )
+    return Classifier(model, FROZEN_MEAN, FROZEN_STD, config, losses, frozen=True)
+
+
+def _optimise(
+    learner: nn.Module, draw: Callable[[Tensor], tuple[Tensor, Tensor]], image_set: ImageSet, rng: torch.Generator,
+    config: TrainConfig, n_steps: int | None, balance: str, progress: bool,
+) -> np.ndarray:  # fmt: skip
+    """Change the learner's weights in place, on what is drawn for each batch, and return each step's loss."""
+    if len(image_set) < 2:
+        raise ValueError(f"training needs at least 2 images, got {len(image_set)}")
+    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
+    labels = image_set.labels.to(rng.device)
+    weights = class_weights(labels, image_set.n_classes) if balance == "weights" else None
+    groups = parameter_groups(learner, config.learning_rate)
+    optimiser = torch.optim.Adam(groups, fused=True)
+    peaks = [group["lr"] for group in groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=max(n_steps, 2))
+    losses = torch.empty(n_steps, device=rng.device)
+    batches = index_batches(labels, config.batch_size, n_steps=n_steps, rng=rng, balance=balance)
+    for step, index in enumerate(tqdm(batches, total=n_steps, disable=not progress, unit="step")):
+        inputs, targets = draw(index)
         with _autocast(config):
-            logits = model(batch)
-        loss = functional.cross_entropy(logits.float(), targets)
+            logits = learner(inputs)
+        loss = functional.cross_entropy(logits.float(), targets, weight=weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -169,7 +213,7 @@ def train(
         losses[step] = loss.detach()
     if not bool(torch.isfinite(losses).all()):
         raise ValueError(f"training diverged: the loss is not finite; lower learning_rate ({config.learning_rate})")
-    return Classifier(model.eval(), mean, std, config, losses.cpu().numpy())
+    return losses.cpu().numpy()
 
 
 def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 256) -> np.ndarray:
@@ -182,46 +226,21 @@ def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 256) ->
     batch_size : int
         Bounds the memory, not the result.
     """
+    model, take = classifier.model, classifier.normalise
+    if classifier.frozen:
+        backbone, model = backbone_and_head(classifier.model)
+        images, take = _features(backbone, images, classifier.config), nn.Identity()
     logits = []
     with torch.inference_mode(), _autocast(classifier.config):
         for batch in images.split(batch_size):
-            logits.append(classifier.model(classifier.normalise(batch)).double())
+            logits.append(model(take(batch)).double())
     return torch.cat(logits).softmax(dim=1).cpu().numpy()
 
 
-def pixel_statistics(images: Tensor) -> tuple[float, float]:
-    """Return the mean and standard deviation of uint8 images' pixels, scaled to [0, 1].
-
-    Computed exactly from the counts of the 256 grey levels, without a float copy of the images.
-
-    Raises
-    ------
-    ValueError
-        If all pixels are equal, so that there is nothing to normalise by.
-    """
-    counts = torch.zeros(256, dtype=torch.int64)
-    for part in images.split(512):
-        counts += torch.bincount(part.reshape(-1).to(torch.int64), minlength=256).cpu()
-    levels, weights = torch.arange(256, dtype=torch.float64) / 255, counts.double() / counts.sum()
-    mean = float((levels * weights).sum())
-    std = float(((levels - mean).square() * weights).sum().sqrt())
-    if std == 0:
-        raise ValueError("all pixels of the training images are equal; there is nothing to learn from")
-    return mean, std
+def _features(backbone: nn.Module, images: Tensor, config: TrainConfig) -> Tensor:
+    return frozen_features(backbone, images, precision=config.resolved_precision()).to(config.resolved_device())
 
 
-def _batches(n: int, batch_size: int, n_steps: int, rng: torch.Generator):
-    """Yield ``n_steps`` index tensors of equal size from a stream of shuffles."""
-    size = min(batch_size, n)
-    queue = torch.empty(0, dtype=torch.int64, device=rng.device)
-    for _ in range(n_steps):
-        if len(queue) < size:
-            queue = torch.cat([queue, torch.randperm(n, generator=rng, device=rng.device)])
-        yield queue[:size]
-        queue = queue[size:]
-
-
-def _autocast(config: TrainConfig):
-    if config.resolved_precision() == "float32":
-        return nullcontext()
-    return torch.autocast(config.resolved_device().type, torch.bfloat16)
+def _autocast(config: TrainConfig) -> torch.autocast:
+    wanted = config.resolved_precision() == "bfloat16"
+    return torch.autocast(config.resolved_device().type, torch.bfloat16, enabled=wanted)

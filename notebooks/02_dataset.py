@@ -31,6 +31,7 @@ import pandas as pd
 
 from mri_aug import plots
 from mri_aug.dataset import load_images
+from mri_aug.fidelity import generator_kinds
 from mri_aug.generators import fit_generator, make_generator
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
@@ -144,14 +145,41 @@ glue_values(
 # %% [markdown]
 # ## Synthetic Images
 #
-# The draft asked DALL·E 2 {cite:p}`ramesh2022hierarchical` for a *variation* of each real image: the service received one
-# slice and returned another like it. That service was shut down in May 2026, so that none of the draft's images can be
-# made again by anyone. This edition keeps the idea, one real image in and one variation out, behind an interface
-# that any generator can fill. Its embedded generator, *morph*, needs neither network nor training: it registers a
+# A *variation* is a synthetic image that is made from one real image and stays tied to it: it takes over the source's
+# label, and it counts as that person's wherever people are told apart. To ask for variations, rather than for new people
+# out of nothing, keeps anatomy and label near something that was really scanned. The price is that no variation can
+# be more independent of its source than the generator makes it.
+#
+# ### The draft's generator
+#
+# The draft sent each slice to DALL·E 2 {cite:p}`ramesh2022hierarchical`, by a call to OpenAI's endpoint for image variations, and got
+# back another image like it. That model encodes an image into a vector of what it shows and draws a new image from the vector, so that layout
+# and content survive and details do not. It was made for photographs and art, its training data are not public, and it takes no instruction
+# as to what must stay. Model and endpoint were shut down in May 2026: none of the draft's images can be made again, by anyone.
+# What can be repeated is the call. Servers that one runs oneself still answer it, and the service's present models take an image together with a
+# written request. Both are kinds of generator here.
+#
+# ### Kinds of generator
+#
+# Every kind fills the same interface, one real image in and one variation out, and is chosen by its name ({numref}`tab-kinds`). They differ in what
+# they know and in whom they have to be trusted with. Models that are pretrained on other data may know what brains or photographs look like, but
+# whether they have met the images of a public dataset, test images included, can seldom be ruled out. A service moreover sees every image
+# that it varies, which the consent that people gave may not cover, and it may refuse, change or disappear. A model
+# that learns from the study's own training images, such as *diffusion* {cite:p}`ho2020denoising,meng2022sdedit`, can leak nothing that the study does not
+# hold, yet it may remember what it holds: diffusion models have returned their training images {cite:p}`carlini2023extracting`, medical
+# ones among them {cite:p}`dar2024`.
+
+# %% tags=["hide-input"]
+caption = "Kinds of generator by name, what each learns from, and who gets to see the images."
+numbered_table(generator_kinds(), caption, "tab-kinds")
+
+# %% [markdown]
+# The embedded default, *morph*, needs neither network nor training: it registers a
 # slice with a similar slice of another person of the same class {cite:p}`kroeger2016fast`, and deforms it part of the way
 # along and around the path between the two anatomies, in the spirit of statistical deformation models
 # {cite:p}`rueckert2006diffeomorphic`. Pixels are moved, never blended, so variations stay as sharp as their sources.
-# {numref}`fig-variations` shows a source of each class and three of its variations.
+# {numref}`fig-variations` shows a source of each class and three of its variations. *Duplicate* is no generator
+# at all but the control that any other has to beat.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Real slices (left) and three variations of each by the morph generator, which was fitted on 30 % of the training images, the sources among them.", "name": "fig-variations"}, "image": {"alt": "Real slices (left) and three variations of each by the morph generator, which was fitted on 30 % of the training images, the sources among them"}}
 sample = image_set[image_split.train[stratified_sample(labels[image_split.train], 0.3, seed=seed)]]
@@ -164,10 +192,10 @@ titles = ["real", "variation 1", "variation 2", "variation 3", *[""] * (len(grid
 _ = plots.plot_image_grid(grid, titles=titles, n_columns=4, row_labels=sample.class_names)
 
 # %% [markdown]
-# What a variation may carry is bounded by design. The generator is fitted inside each simulation on that simulation's real
-# sample alone, so no image that the sample leaves out, let alone a test image, can reach training through it. Whether its
-# variations are worth more than copies of their sources is not a matter of looks; {numref}`Chapter %s <ch-results>`
-# measures it.
+# What a variation may carry is bounded by design. A generator that learns is fitted inside each simulation, on that simulation's real
+# sample alone, so no image that the sample leaves out, let alone a test image, can reach training through it. How near variations come to
+# real images and to their sources is measured in [Appendix D](D_fidelity.ipynb). Whether they are worth more than copies of
+# their sources is not a matter of looks; {numref}`Chapter %s <ch-results>` measures it.
 
 # %% tags=["hide-input"]
 assert counts["training images"].iloc[-1] + counts["test images"].iloc[-1] == len(image_set)

@@ -20,66 +20,106 @@
 # A network that names the right degree of dementia may have looked at shrunken tissue, at the shape of the head, or at
 # who the person is. Its score does not tell which. Gradient-weighted class activation mapping, *Grad-CAM*
 # {cite:p}`selvaraju2017gradcam`, draws a heat map over the image that shows where the last convolutional layer found
-# what speaks for a class. This chapter explains the method, writes it out, and asks two things of a trained network.
-# Does it look at real and synthetic images in the same way? And, where the truth is known, does it look at the tissue that
-# the disease has taken?
+# what speaks for a class. This chapter explains the method, writes it out, and asks five things. Which of the
+# method's relatives can be believed at all? Does a network look at real and synthetic images in the same way? Where the truth
+# is known, does it look at the tissue that the disease has taken? Does a network whose test people also trained it look at the
+# disease or at the person? And does training with synthetic images change where a network looks?
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 48  # people to simulate or keep; 0 is everyone
 epochs: int = 8  # passes over the training images
+real_frac: float = 0.3  # share of real images in the networks trained with synthetic ones
+max_slices: int = 40  # test slices that maps are drawn for, shared among the classes
 seed: int = 0
 
 # %% tags=["hide-input"]
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 
+from mri_aug.cam_methods import METHODS
+from mri_aug.cam_study import measure_networks, train_arms
+from mri_aug.cam_summary import finding, listed, measure_table, over_people, paired
+from mri_aug.conditions import Condition
 from mri_aug.dataset import load_images
+from mri_aug.faithfulness import perturbation_curves, random_maps
+from mri_aug.gallery import Gallery
 from mri_aug.generators import fit_generator, make_generator
 from mri_aug.gradcam import gradcam_by_hand, heatmaps
-from mri_aug.localisation import brain_masks, energy_share
-from mri_aug.models import make_model, target_layer
+from mri_aug.localisation import brain_masks, energy_share, on_common_outline
+from mri_aug.models import target_layer
+from mri_aug.plots import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.results.inference import median_interval
+from mri_aug.sanity import map_likeness, own_and_other, randomised, weighted_layers
 from mri_aug.style import PAGE_WIDTH, use_book_style
-from mri_aug.training import TrainConfig, predict, train
-
-use_book_style(image_format="png")
+from mri_aug.training import TrainConfig, predict
 
 # %% [markdown]
+# ## The networks that are looked into
+#
 # The example throughout is the thesis's convolutional network ({numref}`Chapter %s <ch-architectures>`), trained under the
-# *subject* protocol: nobody in the test set was seen in training. Of the test people every fourth slice is kept, since
-# neighbouring slices, and their maps, hardly differ.
+# *subject* protocol: nobody in its test set was seen in training. Beside it stand the same network under the *image* protocol,
+# two other architectures, and the three arms of the thesis's question: a share of the real images alone, filled up
+# with *morph* variations, and filled up with copies of the same real images.
 
 # %%
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
-shares = {"test_share": 0.3, "validation_share": 0}
-parts = split(image_set, "subject", seed=seed, **shares)
-training, test = image_set[parts.train], image_set[parts.test[::4]]
-network = make_model("cnn", n_classes=image_set.n_classes, seed=seed)
-config = TrainConfig(epochs=epochs)
-classifier = train(network, training, seed=seed, config=config)
-scaling = {"mean": classifier.mean, "std": classifier.std}
+shares = {"seed": seed, "test_share": 0.3, "validation_share": 0}
+parts = {protocol: split(image_set, protocol, **shares) for protocol in ("subject", "image")}
+training = {protocol: image_set[part.train] for protocol, part in parts.items()}
+full = Condition(protocol="subject")
+part = replace(full, real_frac=real_frac)
+filled = replace(part, synth_frac=round(1 - real_frac, 10), generator="morph")
+arms = {
+    "CNN": full,
+    "CNN, image protocol": replace(full, protocol="image"),
+    "ResNet-18": replace(full, architecture="resnet18"),
+    "ViT": replace(full, architecture="vit_tiny"),
+    "part": part,
+    "part + morph": filled,
+    "part + copies": replace(filled, generator="duplicate"),
+}
+configs = {name: TrainConfig(epochs=epochs) for name in ("cnn", "vit_tiny")}
+configs["resnet18"] = TrainConfig(epochs=max(1, epochs // 3))  # it learns in fewer passes, each ten times as dear
+classifiers = train_arms(arms, training, seed=seed, configs=configs)
+
+# %% [markdown]
+# All networks are examined on the same slices: those that belong to the test parts of both protocols, equally many of each
+# class as far as there are. No network has seen one of them. The network under the image protocol has seen *other slices of the same people*, neighbours that are
+# nearly the same picture ({numref}`Chapter %s <ch-dataset>`); the others have not.
+
+# %%
+common = np.intersect1d(parts["subject"].test, parts["image"].test)
+members = [common[image_set.labels.numpy()[common] == c] for c in range(image_set.n_classes)]
+per_class = -(-max_slices // image_set.n_classes)
+spread = [one[np.linspace(0, len(one) - 1, min(per_class, len(one))).astype(int)] for one in members]
+test = image_set[np.sort(np.concatenate(spread))]
+truth, subjects, brain = test.labels.numpy(), test.subjects.numpy(), brain_masks(test.images)
+predictions = {name: predict(one, test.images).argmax(axis=1) for name, one in classifiers.items()}
+classifier, predicted = classifiers["CNN"], predictions["CNN"]
+network, scaling = classifier.model, {"mean": classifier.mean, "std": classifier.std}
 
 # %% tags=["remove-cell"]
-predicted = predict(classifier, test.images).argmax(axis=1)
-truth = test.labels.numpy()
 glue_values(
-    gradcam_train_people=len(training.subjects.unique()),
-    gradcam_test_people=len(test.subjects.unique()),
+    gradcam_train_people=len(training["subject"].subjects.unique()),
+    gradcam_test_people=len(np.unique(subjects)),
     gradcam_test_slices=len(test),
     gradcam_accuracy_percent=100 * (predicted == truth).mean(),
+    gradcam_leaky_percent=100 * (predictions["CNN, image protocol"] == truth).mean(),
     gradcam_majority_percent=100 * np.bincount(truth).max() / len(truth),
+    gradcam_real_percent=100 * real_frac,
 )
 
 # %% [markdown]
-# It learned from {glue:text}`gradcam_train_people:d` people and is examined on {glue:text}`gradcam_test_slices:d` slices of
-# {glue:text}`gradcam_test_people:d` others, of which it classifies {glue:text}`gradcam_accuracy_percent:.0f` % correctly.
-# Always naming the most frequent class of these slices would be right for {glue:text}`gradcam_majority_percent:.0f` %.
+# The CNN learned from {glue:text}`gradcam_train_people:d` people and is examined on {glue:text}`gradcam_test_slices:d` slices of
+# {glue:text}`gradcam_test_people:d` others, of which it classifies {glue:text}`gradcam_accuracy_percent:.0f` % correctly; under the
+# image protocol it is {glue:text}`gradcam_leaky_percent:.0f` %. Always naming the most frequent class of these slices would be
+# right for {glue:text}`gradcam_majority_percent:.0f` %.
 #
 # ## Overview of Grad-CAM
 #
@@ -153,6 +193,7 @@ glue_values(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The three steps on one test slice. From the left: the slice; the two feature maps with the most positive weight for the class asked about; the two with the most negative; their weighted sum, cut off at zero; the same, enlarged, over the slice.", "name": "fig-gradcam-steps"}, "image": {"alt": "The three steps on one test slice"}}
+use_book_style(image_format="png")
 weights, maps = alpha[0, :, 0, 0].detach(), feature_maps[0][0].detach()
 order = weights.argsort(descending=True)
 figure, axes = plt.subplots(1, 7, figsize=(PAGE_WIDTH, 1.35))
@@ -179,10 +220,143 @@ plt.show()
 # the last feature maps are flattened into a dense layer, which has a weight of its own for every position; averaging
 # forgets it. In consequence the weights of all active maps can come out negative although parts of them speak for the class;
 # step 3 then leaves nothing. Among the {glue:text}`gradcam_test_slices:d` test slices the map for the predicted class is zero
-# everywhere in {glue:text}`gradcam_dead_slices:d`. HiResCAM {cite:p}`draelos2020hirescam` multiplies each value by its own derivative before summing,
-# $\mathrm{ReLU}(\sum_k \frac{\partial y^c}{\partial A^k} \odot A^k)$, and loses nothing there. Both are shown below. Relatives
-# with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`, LayerCAM
-# {cite:p}`jiang2021layercam`, Eigen-CAM {cite:p}`muhammad2020eigencam` and Score-CAM {cite:p}`wang2020scorecam`.
+# everywhere in {glue:text}`gradcam_dead_slices:d`. HiResCAM {cite:p}`draelos2020hirescam` multiplies each value by its own
+# derivative before summing,
+#
+# $$
+# L^c_{\text{HiResCAM}} = \mathrm{ReLU}\Bigl(\sum_k \frac{\partial y^c}{\partial A^k} \odot A^k\Bigr),
+# $$ (eq-gradcam-hirescam)
+#
+# and loses nothing there. Relatives with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`,
+# LayerCAM {cite:p}`jiang2021layercam`, Eigen-CAM {cite:p}`muhammad2020eigencam` and Score-CAM {cite:p}`wang2020scorecam`.
+#
+# ## What a heat map is worth
+#
+# A heat map over a brain always looks meaningful, since whatever lights up is anatomy. A number needs a standard of
+# comparison. We take seven measures, each averaged over a person's slices and then over people, with 95 % intervals that
+# resample people, never slices.
+#
+# - *Brain* and *atrophy*: the sum of a map's values is its *energy*. The share of the energy in a region is divided by
+#   the share that a uniform map would place there, the region's share of the area: 1 is what a map gets that knows
+#   nothing. The regions are the brain within the picture and, where it is known, the tissue lost to atrophy within
+#   the brain.
+# - *Pointing*: how often the map's maximum lies in the atrophied tissue, again divided by chance
+#   {cite:p}`zhang2018excitation`.
+# - *Deletion* and *insertion* {cite:p}`petsiuk2018rise`: pixels of the brain are replaced by those of a blurred copy, in the order of
+#   the map, and the area under the probability of the class is taken; or they are put back into the blurred copy. From both,
+#   the area for a random order as coarse as the map is subtracted. A map that ranks what the network uses has a
+#   deletion below 0 and an insertion above 0.
+# - *Shift*: the correlation of a map with that of the picture moved by three pixels, moved back.
+# - *Randomised*: the rank correlation of a map with that of the same network after all its weights have been drawn
+#   anew at random, averaged over four draws. A map that survives this explains nothing of what was learned {cite:p}`adebayo2018sanity`.
+#
+# The maps ask for the class that the network predicts.
+
+# %%
+by_method = measure_networks({"CNN": classifier}, test, targets=predictions, methods=list(METHODS), seed=seed)
+others = {name: one for name, one in classifiers.items() if name != "CNN"}
+by_network = measure_networks(others, test, targets=predictions, seed=seed)
+by_network = pd.concat([by_method[by_method["method"] == "hirescam"], by_network], ignore_index=True)
+
+# %% tags=["hide-input"]
+names = {
+    "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
+    "eigencam": "Eigen-CAM", "layercam": "LayerCAM", "scorecam": "Score-CAM",
+}  # fmt: skip
+by_method["method"] = by_method["method"].map(names)
+numbered_table(
+    measure_table(by_method, by="method", seed=seed),
+    "The measures of the trained CNN's maps, with 95 % intervals over people in brackets. Of a map that knows nothing, "
+    "brain, atrophy and pointing are 1, deletion and insertion 0.",
+    "tab-gradcam-methods",
+)
+
+# %% tags=["remove-cell"]
+known = bool(by_method["energy"].notna().any())
+measure, region = ("energy", "atrophied tissue") if known else ("brain", "brain")
+chance = f"{measure}_chance"
+trained, lost = (
+    over_people(by_method, f"{measure}{ending}", chance, by=["method"], effect="ratio", seed=seed)
+    for ending in ("", "_random")
+)
+energies = pd.concat([trained.assign(weights="trained"), lost.assign(weights="random")], ignore_index=True)
+alive, inborn = ([*table["method"][table["low"] > 1]] for table in (trained, lost))
+learned = [name for name in alive if name not in inborn]
+glue_values(
+    gradcam_learned=listed(learned, none="none of the methods"),
+    gradcam_inborn=listed(inborn, none="none of the methods"),
+    gradcam_region=region,
+)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the CNN's maps in a region relative to a uniform map (dashed line): the trained network, and the same network with random weights (four draws). The region is the atrophied tissue within the brain or, where that is not known, the brain within the picture. Means over test people with 95 % intervals.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the maps of each method in a region, for the trained network and for random weights"}}
+use_book_style()
+in_region = f"Energy in the {region}, relative to a uniform map"
+plot_effects(energies, by="method", group="weights", level=1, xlabel=in_region)
+plt.show()
+
+# %% [markdown]
+# {numref}`tab-gradcam-methods` gives the measures and {numref}`fig-gradcam-energy` the one that matters most. The maps that place
+# more energy in the {glue:text}`gradcam_region:s` than chance, and no longer do when the weights are random, are those of
+# {glue:text}`gradcam_learned:s`. Above chance *without* anything learned are the maps of {glue:text}`gradcam_inborn:s`: that they
+# fall on a place says nothing. The next figure randomises one layer after the other, from the output on.
+
+# %% tags=["hide-input"]
+shown = {key: names[key] for key in ("gradcam", "hirescam", "layercam", "eigencam")}
+whole = {key: heatmaps(network, test.images, method=key, target=predicted, **scaling) for key in shown}
+person = {"subject": subjects, "label": truth}
+tables = []
+for last, layer in enumerate(reversed(weighted_layers(network)), start=1):
+    forgetful = randomised(network, seed=seed, last=last)
+    for key, name in shown.items():
+        cams = heatmaps(forgetful, test.images, method=key, target=predicted, **scaling)
+        likeness = map_likeness(whole[key], cams, within=brain).assign(**person)
+        tables.append(over_people(likeness, "rank", seed=seed).assign(method=name, layer=layer))
+cascade = pd.concat(tables, ignore_index=True)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "How alike the CNN's maps stay while its layers are randomised one after the other, from the output on: rank correlation within the brain with the trained network's map of the same class; means over test people with 95 % intervals. Maps that become zero everywhere are left out.", "name": "fig-gradcam-cascade"}, "image": {"alt": "Rank correlation of maps with those of the trained network while layers are randomised"}}
+plot_cascade(cascade)
+plt.show()
+
+# %% tags=["hide-input"]
+curves = {
+    names[key]: perturbation_curves(classifier, test.images, cams, predicted, within=brain)
+    for key, cams in whole.items()
+}
+noise = random_maps(len(test), grid=32, seed=seed)
+curves["random order"] = perturbation_curves(classifier, test.images, noise, predicted, within=brain)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left, deletion: the probability of the predicted class while the brain's pixels are replaced by a blurred copy's, strongest of the map first. Right, insertion: the same pixels put back into the blurred copy. Means over test slices. A map that ranks what the network uses falls faster than the random order on the left and rises faster on the right.", "name": "fig-gradcam-curves"}, "image": {"alt": "Deletion and insertion curves of four methods and of a random order"}}
+figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
+for axis, way, xlabel in zip(axes, ("deletion", "insertion"), ("Replaced", "Put back"), strict=True):
+    means = {name: getattr(one, way).mean(axis=0) for name, one in curves.items()}
+    places = curves["random order"].replaced
+    plot_perturbation(places, means, xlabel=f"{xlabel} (% of the brain)", dashed=["random order"], ax=axis)
+axes[1].set_ylabel("")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+plt.show()
+
+# %% tags=["remove-cell"]
+fall, rise = (
+    over_people(by_method, way, f"{way}_chance", by=["method"], seed=seed).set_index("method")
+    for way in ("deletion", "insertion")
+)
+better = [name for name in names.values() if name in fall.index and fall["high"][name] < 0 < rise["low"][name]]
+steady = over_people(by_method, "shift", by=["method"], seed=seed).set_index("method")["effect"]
+glue_values(
+    gradcam_faithful=listed(better, none="none of the methods"),
+    gradcam_steadiest=str(steady.idxmax()),
+    gradcam_steadiest_shift=steady.max(),
+    gradcam_shakiest=str(steady.idxmin()),
+    gradcam_shakiest_shift=steady.min(),
+)
+
+# %% [markdown]
+# By both curves together, deletion below and insertion above the random order with their intervals
+# ({numref}`fig-gradcam-curves`, {numref}`tab-gradcam-methods`), the order of pixels is better than a random one for
+# {glue:text}`gradcam_faithful:s`. When the picture is moved by three pixels, {glue:text}`gradcam_steadiest:s` changes least
+# (correlation {glue:text}`gradcam_steadiest_shift:.2f`) and {glue:text}`gradcam_shakiest:s` most
+# ({glue:text}`gradcam_shakiest_shift:.2f`). In what follows HiResCAM is used: of the methods, it alone is exactly the network's
+# own sum of evidence where one linear layer follows, and {numref}`fig-gradcam-energy` shows how far to trust it here.
 #
 # ## Exploratory results
 #
@@ -190,173 +364,309 @@ plt.show()
 #
 # A variation of each test slice is made by the *morph* generator ({numref}`Chapter %s <ch-dataset>`), fitted on the training
 # people. The network has seen neither the slice nor its variation. If the variations resemble real slices in what
-# matters to the network, its maps of both should resemble each other. HiResCAM is used for the comparison, because
-# plain Grad-CAM can vanish on this network, as seen above.
+# matters to the network, its maps of both should resemble each other.
 
 # %% tags=["hide-input"]
-people_to_learn_from = training.images, training.labels, training.subjects
-generator = fit_generator(make_generator("morph"), *people_to_learn_from, seed=seed)
+learn_from = training["subject"]
+generator = fit_generator(make_generator("morph"), learn_from.images, learn_from.labels, learn_from.subjects, seed=seed)
 variations = generator.vary(test.images, test.labels, seed=seed)
-real_maps = heatmaps(network, test.images, method="hirescam", target=predicted, **scaling)
+real_maps = whole["hirescam"]
 synthetic_maps = heatmaps(network, variations, method="hirescam", target=predicted, **scaling)
+lesion = np.zeros_like(brain) if test.atrophy is None else test.atrophy[:, 0].numpy()
+slices, varied = test.images[:, 0].numpy(), variations[:, 0].numpy()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation. The maps ask for the class that the network predicts for the real slice, named above the second row. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}, "image": {"alt": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation"}}
-of_class = [np.flatnonzero(truth == c) for c in np.unique(truth)]
-middle = [members[len(members) // 2] for members in of_class]
-rows = [(test.images, None, "slice"), (test.images, plain_maps, "Grad-CAM"), (test.images, real_maps, "HiResCAM")]
-rows += [(variations, None, "variation"), (variations, synthetic_maps, "HiResCAM")]
-figure, axes = plt.subplots(5, len(middle), figsize=(PAGE_WIDTH, 9.1), squeeze=False)
-for row, (pictures, overlay, title) in zip(axes, rows, strict=True):
-    for axis, k in zip(row, middle, strict=True):
-        axis.imshow(pictures[k, 0])
-        if overlay is not None:
-            axis.imshow(overlay[k], cmap="inferno", alpha=0.8 * overlay[k], vmin=0, vmax=1)
-        if overlay is plain_maps and test.atrophy is not None and test.atrophy[k].any():
-            axis.contour(test.atrophy[k, 0], levels=[0.5], colors="#56B4E9", linewidths=0.5)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    row[0].set_ylabel(title)
-for top, below, k in zip(axes[0], axes[1], middle, strict=True):
-    top.set_title(test.class_names[truth[k]], fontsize=8)
-    below.set_title(f"for: {test.class_names[predicted[k]].lower()}", fontsize=7, fontweight="normal")
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation. The maps ask for the class that the network predicts for the real slice, named after the arrow. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}, "image": {"alt": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation"}}
+use_book_style(image_format="png")
+k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c in np.unique(truth))]
+short = [name.removesuffix("demented").strip().lower() for name in test.class_names]
+titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
+rows = [
+    CamRow("slice", slices[k], regions=lesion[k]),
+    CamRow("Grad-CAM", slices[k], whole["gradcam"][k]),
+    CamRow("HiResCAM", slices[k], real_maps[k]),
+    CamRow("variation", varied[k]),
+    CamRow("HiResCAM", varied[k], synthetic_maps[k]),
+]
+plot_cam_sheet(rows, titles)
 plt.show()
 
-# %% tags=["hide-input"]
-subjects = test.subjects.numpy()
-alive = (np.ptp(real_maps, axis=(1, 2)) > 0) & (np.ptp(synthetic_maps, axis=(1, 2)) > 0)
-n, person, classes = int(alive.sum()), subjects[alive], predicted[alive]
-pixels = [maps[alive].reshape(n, -1) for maps in (real_maps, synthetic_maps)]
-correlations = np.corrcoef(*pixels)[:n, n:] if n else np.zeros((0, 0))
-comparable = (person[:, None] != person) & (classes[:, None] == classes)
-others = np.where(comparable, correlations, np.nan)
-slices = pd.DataFrame({"own": np.diag(correlations), "other": pd.DataFrame(others).mean(axis=1)})
-likeness = slices.groupby(person).mean()
-gap = (likeness["own"] - likeness["other"]).dropna()
-interval = median_interval(gap, seed=seed)
-verdict = (
-    "The network thus looks at a variation more as it looks at its source than as it looks at another person."
-    if interval.low > 0
-    else "The network thus looks at a variation less as it looks at its source than as it looks at another person."
-    if interval.high < 0
-    else "With these people the two cannot be told apart."
-)
-
 # %% tags=["remove-cell"]
+likeness = own_and_other(real_maps, synthetic_maps, subjects, predicted).assign(**person)
+gap = over_people(likeness, "own", "other", seed=seed).iloc[0]
 glue_values(
-    gradcam_left_out=int((~alive).sum()),
-    gradcam_own=likeness["own"].median(),
-    gradcam_gap=gap.median(),
-    gradcam_gap_low=interval.low,
-    gradcam_gap_high=interval.high,
-    gradcam_gap_sentence=verdict,
+    gradcam_left_out=int(likeness["own"].isna().sum()),
+    gradcam_own=gap["value"],
+    gradcam_gap_sentence=finding(
+        gap,
+        level=0,
+        above="The network thus looks at a variation more as it looks at its source than as it looks at another person",
+        below="The network thus looks at a variation less as it looks at its source than as it looks at another person",
+        undecided="With these people the two cannot be told apart",
+    ),
 )
 
 # %% [markdown]
 # {numref}`fig-gradcam-examples` shows one slice of each class. Over all test slices, the map of a slice and the map of its
-# variation correlate by {glue:text}`gradcam_own:.2f` in the median person. Brains are alike, and so are maps of different
-# brains: compared with the variations of *other* people for whom the network predicts the same class, the
-# correlation differs by {glue:text}`gradcam_gap:+.2f` (95 % interval over people {glue:text}`gradcam_gap_low:.2f` to
-# {glue:text}`gradcam_gap_high:.2f`). {glue:text}`gradcam_gap_sentence:s` Slices whose map, or whose variation's map, is zero
+# variation correlate by {glue:text}`gradcam_own:.2f` in the mean. Brains are alike, and so are maps of different
+# brains: the correlation is therefore compared with that of the variations of *other* people for whom the network predicts
+# the same class. {glue:text}`gradcam_gap_sentence:s` Slices whose map, or whose variation's map, is zero
 # everywhere are left out; there are {glue:text}`gradcam_left_out:d`.
 #
 # ### Does it look at the disease?
 #
-# A heat map over a brain always looks meaningful, since whatever lights up is anatomy. A number needs a standard of
-# comparison. We call the sum of a map's values its *energy*, take the share of the energy that falls inside a region, and
-# divide it by the share that a uniform map would place there, which is the region's share of the area. The ratio is 1 for a map
-# that knows nothing of the region. The regions are the brain within the picture and, where it is known, the tissue lost
-# to atrophy within the brain. The second standard is the same network *before* training: a map that survives random
-# weights explains nothing of what was learned {cite:p}`adebayo2018sanity`.
+# A map answers for one class. The same slices are asked about each class in turn: evidence for a severe class should lie
+# where tissue was lost more than evidence for health does.
 
-# %%
-brain = brain_masks(test.images)
-regions = {"brain": (brain, np.ones_like(brain))}
-if test.atrophy is not None:
-    regions["atrophied tissue"] = (test.atrophy[:, 0].numpy(), brain)
-untrained = make_model("cnn", n_classes=test.n_classes, seed=seed)
-networks = {"trained": network, "untrained": untrained}
-methods = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
-records = []
-for name, model in networks.items():
-    for method, written in methods.items():
-        cams = heatmaps(model, test.images, method=method, **scaling)
-        for region, (inside, within) in regions.items():
-            share = energy_share(cams, inside, within=within)
-            chance = energy_share(np.ones_like(cams), inside, within=within)
-            key = {"network": name, "map": written, "region": region, "subject": subjects}
-            records.append(pd.DataFrame({**key, "share": share, "chance": chance}).dropna())
-by_person = pd.concat(records).groupby(["region", "map", "network", "subject"], sort=False)
-people = by_person[["share", "chance"]].mean()
-people["ratio"] = people["share"] / people["chance"]
+# %% tags=["hide-input"]
+tables = []
+for c, name in enumerate(test.class_names):
+    cams = heatmaps(network, test.images, method="hirescam", target=c, **scaling)
+    inside, within = (lesion, brain) if known else (brain, np.ones_like(brain))
+    columns = {"share": energy_share(cams, inside, within=within), "asked": name, **person}
+    tables.append(pd.DataFrame({**columns, "chance": energy_share(np.ones_like(cams), inside, within=within)}))
+by_class = pd.concat(tables, ignore_index=True)
+by_class["true class"] = [test.class_names[c] for c in by_class["label"]]
+by_asked = over_people(by_class, "share", "chance", by=["asked"], effect="ratio", seed=seed)
+both = over_people(by_class, "share", "chance", by=["asked", "true class"], effect="ratio", seed=seed)
+table = both.pivot(index="asked", columns="true class", values="effect").reindex(test.class_names)
+table = table[[name for name in test.class_names if name in table]].reset_index()
+table["all slices"] = by_asked.set_index("asked").loc[table["asked"], "effect"].to_numpy()
+table["low"], table["high"] = by_asked.set_index("asked").loc[table["asked"], ["low", "high"]].to_numpy().T
+numbered_table(
+    table,
+    f"Energy of the CNN's HiResCAM maps in the {region}, relative to a uniform map, by the class asked about (rows) "
+    "and the true class of the slice (columns); over all slices with its 95 % interval.",
+    "tab-gradcam-asked",
+    formats={column: ".2f" for column in table.columns if column != "asked"},
+)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the heat maps inside a region, relative to a uniform map (line at 1), for the trained and the untrained network. Each dot is a test person, the mean of their slices; the dark mark is the median with its 95 % bootstrap interval over people. The atrophied tissue is known for phantoms only.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the heat maps inside a region, relative to a uniform map (line at 1), for the trained and the untrained network"}}
-use_book_style()
-drawn = people.reset_index()
-figure, axes = plt.subplots(1, len(regions), figsize=(PAGE_WIDTH, 3.4), squeeze=False)
-for axis, region in zip(axes[0], regions, strict=True):
-    part = drawn[drawn["region"] == region]
-    jitter = np.random.default_rng(seed).uniform(-0.09, 0.09, size=len(part))
-    for shift, (name, colour) in enumerate(zip(networks, sns.color_palette(), strict=False)):
-        for place, written in enumerate(methods.values()):
-            dots = (part["network"] == name).to_numpy() & (part["map"] == written).to_numpy()
-            ratios, x = part["ratio"].to_numpy()[dots], place + 0.36 * shift - 0.18
-            label = f"{name} network" if place == 0 else None
-            axis.plot(x + jitter[dots], ratios, "o", color=colour, alpha=0.45, markersize=4, label=label)
-            spread = median_interval(ratios, seed=seed)
-            axis.vlines(x, spread.low, spread.high, color="black", linewidth=1.6)
-            axis.hlines(pd.Series(ratios).median(), x - 0.1, x + 0.1, color="black", linewidth=2)
-    axis.axhline(1, color="grey", linewidth=0.9, linestyle="--")
-    axis.set_xticks(range(len(methods)), list(methods.values()))
-    axis.set(title=region, ylabel="energy relative to a uniform map")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN's HiResCAM maps for the most severe class, averaged over the test slices of each true class after every brain was brought to one outline; below, the average slice. Each average map is scaled by itself. Thin lines: the common outline; in the lower row, where at least half of the slices have lost tissue, if that is known and there is such a place.", "name": "fig-gradcam-average"}, "image": {"alt": "Average heat maps of each class on a common brain outline"}}
+severe = heatmaps(network, test.images, method="hirescam", target=test.n_classes - 1, **scaling)
+aligned, outline = on_common_outline(severe, brain)
+pictures, tissue = on_common_outline(slices, brain)[0], on_common_outline(lesion, brain)[0]
+groups = {short[c]: truth == c for c in np.unique(truth)}
+average = {name: np.stack([part[members].mean(axis=0) for members in groups.values()]) for name, part in
+           (("map", aligned), ("slice", pictures), ("tissue", tissue))}  # fmt: skip
+strength = average["map"] / np.maximum(average["map"].max(axis=(1, 2), keepdims=True), 1e-12)
+titles = [f"{name} ({members.sum()} slices)" for name, members in groups.items()]
+grey = average["slice"].astype(np.uint8)
+outlines = np.stack([outline] * len(groups))
+rows = [CamRow("map", grey, strength, outlines), CamRow("slice", grey, None, average["tissue"])]
+plot_cam_sheet(rows, titles)
+plt.show()
+
+# %% tags=["remove-cell"]
+sentences = [
+    finding(
+        by_asked.set_index("asked").loc[name],
+        level=1,
+        above=f"Evidence for {name.lower()} lies in the {region} more than chance would place it",
+        below=f"Evidence for {name.lower()} lies in the {region} less than chance would place it",
+        undecided=f"Evidence for {name.lower()} lies in the {region} neither demonstrably more nor less than by chance",
+    )
+    for name in (test.class_names[-1], test.class_names[0])
+]
+if not known:
+    sentences.append("Where tissue was lost is not known for this dataset: the question of the disease stays open.")
+glue_values(gradcam_asked_sentences=" ".join(sentences))
+
+# %% [markdown]
+# {glue:text}`gradcam_asked_sentences:s` {numref}`fig-gradcam-average` shows where the evidence for the most severe class lies on average.
+#
+# ### Right and wrong predictions
+#
+# Does a network look elsewhere when it errs? {numref}`fig-gradcam-right-wrong` sets slices side by side, and
+# {numref}`tab-gradcam-right-wrong` the measures.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Test slices that the CNN classifies rightly and wrongly (true class \u2192 predicted class), with its HiResCAM maps for the predicted and for the true class.", "name": "fig-gradcam-right-wrong"}, "image": {"alt": "Slices classified rightly and wrongly with their heat maps"}}
+first_of_person = ~pd.Series(subjects).duplicated().to_numpy()
+right, wrong = ([*np.flatnonzero(first_of_person & (hits == (predicted == truth)))[:3]] for hits in (True, False))
+if not wrong:
+    wrong = [*np.flatnonzero(predicted != truth)[:3]]
+k = right + wrong
+titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
+for_truth = heatmaps(network, test.images[k], method="hirescam", target=truth[k], **scaling)
+rows = [CamRow("slice", slices[k]), CamRow("for predicted", slices[k], real_maps[k])]
+rows += [CamRow("for true", slices[k], for_truth)]
+plot_cam_sheet(rows, titles)
 plt.show()
 
 # %% tags=["hide-input"]
-table = []
-for (region, written, name), part in people.groupby(level=["region", "map", "network"], sort=False):
-    spread = median_interval(part["ratio"], seed=seed)
-    row = {"region": region, "map": written, "network": name, "people": len(part)}
-    row |= {"energy (%)": 100 * part["share"].median(), "chance (%)": 100 * part["chance"].median()}
-    table.append(row | {"ratio": part["ratio"].median(), "low": spread.low, "high": spread.high})
-table = pd.DataFrame(table).sort_values(["region", "map"], ascending=[False, True], kind="stable")
+answered = by_network[by_network["network"] == "CNN"].copy()
+answered["prediction"] = np.where(answered["target"] == answered["label"], "right", "wrong")
 numbered_table(
-    table,
-    "Share of a map's energy in a region, its chance level, and their ratio: medians over test people, with the ratio's "
-    "95 % interval. A person's slices are averaged first.",
-    "tab-gradcam-energy",
-    formats={column: ".1f" for column in ("energy (%)", "chance (%)")} | {c: ".2f" for c in ("ratio", "low", "high")},
+    measure_table(answered, by="prediction", seed=seed),
+    "The measures of the CNN's HiResCAM maps where its prediction is right and where it is wrong, with 95 % intervals.",
+    "tab-gradcam-right-wrong",
 )
 
-# %% tags=["remove-cell"]
-wide = people["ratio"].unstack("network").reset_index()
-sentences = []
-for row in table[table["network"] == "trained"].itertuples():
-    pairs = wide[(wide["region"] == row.region) & (wide["map"] == row.map)].dropna()
-    change = median_interval(pairs["trained"] - pairs["untrained"], seed=seed)
-    side = "more than" if row.low > 1 else "less than" if row.high < 1 else "neither demonstrably more nor less than"
-    moved = "raised it" if change.low > 0 else "lowered it" if change.high < 0 else "did not demonstrably change it"
-    sentences.append(
-        f"The {row.map} maps of the trained network put {side} a uniform map's share of their energy into the "
-        f"{row.region} (ratio {row.ratio:.2f}, 95 % interval {row.low:.2f} to {row.high:.2f}); training {moved}."
+# %% [markdown]
+# ### The same person under two protocols
+#
+# Under the image protocol the network has seen neighbouring slices of every test person; recognising the person is enough. If
+# it looks at identity rather than at disease, its maps should follow the person: maps of one person's slices
+# should be more alike, relative to maps of others with the same predicted class, than under the subject protocol.
+
+# %% tags=["hide-input"]
+leaky_maps, tables = {}, []
+for name in ("CNN", "CNN, image protocol"):
+    one = classifiers[name]
+    leaky_maps[name] = heatmaps(
+        one.model, test.images, method="hirescam", target=predictions[name], mean=one.mean, std=one.std
     )
-if test.atrophy is None:
-    sentences.append("Where tissue was lost is not known for this dataset: the question of the disease stays open.")
-glue_values(gradcam_energy_sentences=" ".join(sentences))
+    likeness = own_and_other(leaky_maps[name], leaky_maps[name], subjects, predictions[name])
+    tables.append(likeness.assign(network=name, image=np.arange(len(test)), **person))
+following = pd.concat(tables, ignore_index=True)
+following["gap"] = following["own"] - following["other"]
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The same slices of the same people, and the HiResCAM maps of the CNN trained without these people (subject protocol) and with other slices of them (image protocol), each for the class that it predicts.", "name": "fig-gradcam-protocols"}, "image": {"alt": "Heat maps of the same slices under the subject and the image protocol"}}
+k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c in np.unique(truth))]
+labels = {"CNN": "subject", "CNN, image protocol": "image"}
+rows = [CamRow("slice", slices[k], regions=lesion[k])]
+rows += [CamRow(f"{label} protocol", slices[k], leaky_maps[name][k]) for name, label in labels.items()]
+plot_cam_sheet(rows, [short[truth[i]] for i in k])
+plt.show()
+
+# %% tags=["remove-cell"]
+leaky = "CNN, image protocol"
+follows = paired(following, "gap", leaky, "CNN", by="network", seed=seed)
+by_network["relative"] = by_network[measure] / by_network[chance].mean()  # 1 is chance
+looks = paired(by_network, "relative", leaky, "CNN", by="network", seed=seed)
+sentences = [
+    finding(
+        follows,
+        level=0,
+        above="The leaky network's maps follow the person more",
+        below="The leaky network's maps follow the person less",
+        undecided="The leaky network's maps do not demonstrably follow the person more or less",
+    ),
+    finding(
+        looks,
+        level=0,
+        above=f"It puts a larger share of its energy into the {region}",
+        below=f"It puts a smaller share of its energy into the {region}",
+        undecided=f"The share of its energy in the {region} does not demonstrably differ",
+    ),
+]
+glue_values(gradcam_protocol_sentences=" ".join(sentences))
 
 # %% [markdown]
-# {numref}`tab-gradcam-energy` and {numref}`fig-gradcam-energy` give the measures.
-# {glue:text}`gradcam_energy_sentences:s`
+# {glue:text}`gradcam_protocol_sentences:s` The numbers are paired differences, image minus subject protocol, over the
+# same slices; energy is counted in multiples of chance.
+# An undecided answer does not clear the leaky network: two slices of one person differ so little that a network which
+# knows the person and one which knows the disease can look at the same place.
 #
-# ### What one may conclude, and what not
+# ### Architectures, and training with synthetic images
+
+# %% tags=["hide-input"]
+share = f"{100 * real_frac:g} % real"
+by_network["network"] = by_network["network"].str.replace("part", share)
+accuracy = {name.replace("part", share): (found == truth).mean() for name, found in predictions.items()}
+table = measure_table(by_network, by="network", seed=seed)
+table.insert(1, "accuracy", [f"{100 * accuracy[name]:.0f} %" for name in table["network"]])
+numbered_table(
+    table,
+    "The measures of every network's HiResCAM maps on the same test slices, with 95 % intervals over people, and the "
+    "share of these slices that it classifies rightly. All but the second are trained under the subject protocol.",
+    "tab-gradcam-networks",
+)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of every network's HiResCAM maps in a region relative to a uniform map (dashed line), trained and with random weights (four draws). The region is the atrophied tissue within the brain or, where that is not known, the brain within the picture. Means over test people with 95 % intervals.", "name": "fig-gradcam-networks"}, "image": {"alt": "Energy of the heat maps of every network in a region"}}
+use_book_style()
+trained, lost = (
+    over_people(by_network, f"{measure}{ending}", chance, by=["network"], effect="ratio", seed=seed)
+    for ending in ("", "_random")
+)
+both = pd.concat([trained.assign(weights="trained"), lost.assign(weights="random")])
+plot_effects(both, by="network", group="weights", level=1, xlabel=in_region)
+plt.show()
+
+# %% tags=["remove-cell"]
+contrasts = {
+    f"{share} + morph": "filling the sample up with morph variations",
+    f"{share} + copies": "filling it up with copies",
+}
+sentences = [
+    finding(
+        paired(by_network, "relative", name, share, by="network", seed=seed),
+        level=0,
+        above=f"Against the real sample alone, {words} raises the share of energy in the {region}",
+        below=f"Against the real sample alone, {words} lowers the share of energy in the {region}",
+        undecided=f"Against the real sample alone, {words} leaves that share without a demonstrable change",
+    )
+    for name, words in contrasts.items()
+]
+control = paired(by_network, "relative", f"{share} + morph", f"{share} + copies", by="network", seed=seed)
+sentences.append(
+    finding(
+        control,
+        level=0,
+        above="Against the copies, which train for equally many steps, the variations raise it",
+        below="Against the copies, which train for equally many steps, the variations lower it",
+        undecided="The variations cannot be told from the copies, which train for equally many steps",
+    )
+)
+glue_values(gradcam_synthetic_sentences=" ".join(sentences))
+
+# %% [markdown]
+# {numref}`tab-gradcam-networks` and {numref}`fig-gradcam-networks` compare the networks. The maps of ResNet-18 have
+# 4 x 4 positions and those of the vision transformer 8 x 8, against the CNN's 32 x 32: a coarse map cannot follow a sulcus, whatever
+# its network looks at, so that architectures are compared against their own standard, random weights.
+# {glue:text}`gradcam_synthetic_sentences:s`
 #
+# (sec-gradcam-gallery)=
+# ## A gallery to step through
+#
+# Choose a class, a network and a slice, and how opaque the map is. The controls can be reached with the Tab key; arrow keys change
+# a list or the slider, and the buttons step through the slices of the class. Variations by *morph* follow the slice that
+# they were made from.
+
+# %% tags=["hide-input"]
+use_book_style(image_format="png")
+chosen = np.concatenate([np.flatnonzero(truth == c)[:: -(-int((truth == c).sum()) // 3)] for c in np.unique(truth)])
+pictures = torch.stack([test.images[chosen], variations[chosen]], dim=1).flatten(0, 1)
+owner = np.repeat(chosen, 2)
+kinds = [f"person {subjects[i]}, slice {n}{', variation' if j % 2 else ''}"
+         for j, (i, n) in enumerate(zip(owner, np.repeat(np.arange(len(chosen)) + 1, 2), strict=True))]  # fmt: skip
+maps, captions, degrees = {}, {}, [name.lower() for name in test.class_names]
+for name in ("CNN", "CNN, image protocol", "ResNet-18", "ViT"):
+    one = classifiers[name]
+    found = predict(one, pictures).argmax(axis=1)
+    maps[name] = heatmaps(one.model, pictures, method="hirescam", target=found, mean=one.mean, std=one.std)
+    captions[name] = [
+        f"{name}: the person is {degrees[truth[i]]}, the prediction {degrees[c]}. HiResCAM for the prediction."
+        for c, i in zip(found, owner, strict=True)
+    ]
+
+# %% tags=["hide-input"]
+classes = [test.class_names[truth[i]] for i in owner]
+Gallery("Slices and heat maps", pictures[:, 0].numpy(), classes, kinds, maps, captions)
+
+# %% tags=["remove-cell"]
+answers = [
+    f"Maps that light up in the {region} because of what was learned come from {listed(learned, none='no method')}.",
+    f"Maps that light up there without learning come from {listed(inborn, none='no method')}.",
+    f"An order of pixels better than chance, taken away and put back, is that of {listed(better, none='no method')}.",
+]
+glue_values(gradcam_answer=" ".join(answers))
+
+# %% [markdown]
+# ## What one may conclude, and what not
+#
+# {glue:text}`gradcam_answer:s` {glue:text}`gradcam_gap_sentence:s` {glue:text}`gradcam_protocol_sentences:s`
+#
+# - A method that lights up a place equally well with random weights shows anatomy and architecture. Its maps are no evidence
+#   on what was learned, however plausible they look. That holds for the thesis's plain Grad-CAM wherever
+#   {numref}`fig-gradcam-energy` shows it above chance with random weights.
 # - That energy falls inside the brain means little: the background of these images is black and gives a convolution
-#   nothing to respond to.
+#   little to respond to.
 # - A ratio above 1 in the atrophied tissue says that the network's evidence lies where the disease is *more than chance
 #   would place it*. It does not say that the network measures atrophy. Fluid is dark and lies in typical places, and
-#   a network may respond to both in healthy people too. A ratio above 1 that is
-#   no higher than before training is explained by the architecture and the anatomy, without any learning.
+#   a network may respond to both in healthy people too.
 # - A ratio near or below 1 does not prove that the network ignores the disease. Enlarged ventricles can be seen from
 #   the bright tissue at their border as well as from the fluid inside, and {eq}`eq-gradcam-map` shows evidence *for* a class only:
 #   the absence of fluid, which speaks for a healthy person, has no place of its own.
+# - Deletion and insertion show the network pictures that no scanner makes. A blurred patch is an unusual thing to see, and a fall
+#   of the probability may be the answer to the patch.
 # - Maps describe one layer of one network. Networks trained from other initial weights may look elsewhere and score
 #   equally well; the intervals here cover people, not networks.

@@ -33,13 +33,13 @@ import pandas as pd
 import torch
 
 from mri_aug import plots
+from mri_aug.arm import Seeds, assemble
 from mri_aug.conditions import thesis_arms
 from mri_aug.dataset import load_images
 from mri_aug.diagrams import plot_generation_policy
 from mri_aug.policies import POLICIES, POLICY_NOTES, make_policy
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.simulation import Seeds, assemble
 from mri_aug.style import use_book_style
 from mri_aug.training import TrainConfig
 
@@ -47,6 +47,23 @@ use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 seeds = Seeds.of(seed, 0)
 training = image_set[split(image_set, "image", seed=seeds.split).train]
+
+# %% [markdown]
+# {numref}`fig-mix` shows one simulation at a glance. The first section below is about its third step, the second
+# about the others.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulation. Counts are those of this copy of the book.", "name": "fig-mix"}, "image": {"alt": "One simulation"}}
+mixed_arm = thesis_arms(real_frac)[2]
+arm = assemble(mixed_arm, training, seeds)
+shown = [int(arm.variations.labels.eq(c).nonzero()[3]) for c in (0, 1, 2)]
+varied = [int(arm.real.source_ids.eq(arm.variations.source_ids[row]).nonzero()[0]) for row in shown]
+_ = plot_generation_policy(
+    arm.real.images[varied, 0].numpy(),
+    arm.variations.images[shown, 0].numpy(),
+    n_full=len(training),
+    n_real=len(arm.real),
+    n_synthetic=len(arm.variations),
+)
 
 # %% [markdown]
 # ## Traditional Image Augmentation Policies
@@ -89,26 +106,17 @@ _ = plots.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
 #
 # 1. A stratified sample of the training images is drawn without replacement: each class keeps its share, and none is lost.
 # 2. A generator makes variations of the images in the sample. A generator that learns is fitted in this step, on
-#    this sample; sources are used equally often, to within one.
+#    this sample; sources are used equally often, to within one. If the arm has a filter, it drops some of the variations.
 # 3. If the arm has a policy, it is applied to the mixed set on the fly.
 # 4. The network is trained, and its cross-entropy is measured on the test part.
 # 5. Steps 1 to 4 are repeated with new seeds, which yields a distribution of the loss instead of one number.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulation. Counts are those of this copy of the book.", "name": "fig-mix"}, "image": {"alt": "One simulation"}}
-mixed_arm = thesis_arms(real_frac)[2]
-arm, n_real = assemble(mixed_arm, training, seeds)
-shown = [int(arm.labels[n_real:].eq(c).nonzero()[3]) + n_real for c in (0, 1, 2)]
-_ = plot_generation_policy(
-    arm.images[:n_real, 0][:: max(1, n_real // 3)].numpy(),
-    arm.images[shown, 0].numpy(),
-    n_full=len(training),
-    n_real=n_real,
-    n_synthetic=len(arm) - n_real,
-)
+# %% [markdown]
+# {numref}`tab-mix` counts the images of such a simulation by class.
 
 # %% tags=["hide-input"]
 names = ("full set", "real sample", "synthetic", "mixed set")
-parts = (training.labels, arm.labels[:n_real], arm.labels[n_real:], arm.labels)
+parts = (training.labels, arm.real.labels, arm.variations.labels, arm.images.labels)
 table = pd.DataFrame({"class": image_set.class_names})
 for name, labels in zip(names, parts, strict=True):
     table[name] = np.bincount(labels.numpy(), minlength=image_set.n_classes)
@@ -125,6 +133,34 @@ glue_values(
 )
 
 # %% [markdown]
+# ### What is asked for, kept and paid
+#
+# Some generators are asked in words. The prompt is then part of the condition: another prompt is another generator with another
+# fingerprint, and its variations are never mixed with those of the first. A prompt may differ by class; it must not hold anything that was learnt from a test image. What
+# a service returns is square and large, and is brought down to 128 × 128 grey pixels in a way that is recorded with it. Such
+# variations cannot be made again, so each is kept in a *bank* as soon as it arrives, under the content of its source
+# and the fingerprint of its generator, with model, server, prompt, date and cost. A study that finds its variations there asks for none, needs no network and gives the same
+# result on any machine; one that was interrupted asks only for what is missing. Before anything is bought,
+# `mri-aug vary --plan` tells how many images, dollars and minutes a study still needs, and `--max-usd` and `--max-images` end a run before it
+# exceeds them. Where a service refuses to vary an image, the refusal is final, recorded, and counted by class: a sample from which the severe cases
+# are missing is not the sample that was drawn.
+#
+# ### Filters
+#
+# A classifier's opinion can guide what is generated {cite:p}`askarihemmat2024feedback`; the plain form of that is to generate first and to keep a
+# part. A filter is named by the condition, too, and it obeys the same rule as a generator: it sees the real sample of its simulation and nothing else. Dropped variations are counted and not replaced, so an
+# arm with a filter is smaller, and has to be compared with care.
+#
+# Near copies (`near-copy`)
+# : A variation is dropped if its pixels correlate more with its source, or with any real training image, than neighbouring slices of one
+#   person do with each other. The threshold is the 95 % quantile, over the sample, of each image's correlation with the most similar other image of
+#   the same person.
+#
+# Confidence (`confidence`)
+# : A variation is dropped if a classifier gives its label a probability no higher than the share that the class has among the classifier's training images: its
+#   looks do not speak for its label. People are dealt into folds, so that the classifier that judges a variation has trained on the real images of other
+#   people only. Where one person holds all images of a class, nobody can judge and the variation is kept.
+#
 # ### What is held equal
 #
 # A mixed set of full size differs from its real sample in three ways at once: it holds synthetic images, it holds *more* images,
@@ -184,5 +220,5 @@ glue_values(
 # each other, so wherever people are the source of uncertainty, people are resampled and never slices.
 
 # %% tags=["hide-input"]
-assert table["mixed set"].iloc[-1] == len(arm)
+assert table["mixed set"].iloc[-1] == len(arm) and not arm.n_filtered
 assert abs(table["mixed set"] - table["full set"]).iloc[:-1].max() <= 1

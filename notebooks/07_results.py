@@ -26,7 +26,7 @@ n_subjects: int = 48  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
 n_simulations: int = 5  # repetitions of every condition
-epochs: int = 8  # passes over the training images
+epochs: int = 5  # passes over the training images
 seed: int = 0
 
 # %% tags=["hide-input"]
@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from mri_aug import paths, plots
-from mri_aug.conditions import POLICIES, chapter_conditions, policy_arms, thesis_arms
+from mri_aug.conditions import POLICIES, policy_arms, thesis_arms
 from mri_aug.dataset import load_images
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.results import compare, interval_text, load_deposit, sentence, subject_interval, summarise, verdict
@@ -44,7 +44,11 @@ from mri_aug.style import PAGE_WIDTH, use_book_style
 from mri_aug.training import TrainConfig
 
 use_book_style()
-conditions = chapter_conditions(real_frac, generator=generator)
+conditions = [
+    *thesis_arms(real_frac, generator=generator),
+    *thesis_arms(real_frac, generator=generator, protocol="subject"),
+    *policy_arms(real_frac, POLICIES),
+]
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 
 # %% [markdown]

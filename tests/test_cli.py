@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mri_aug import cli, dataset, paths
-from mri_aug.conditions import chapter_conditions
+from mri_aug.chapter import chapter_conditions, chapter_parts
+from mri_aug.profiles import part_sizes, profile_parameters
 from mri_aug.results import load_deposit
 
 
@@ -22,11 +23,14 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     command = ["study", *sizes, "--export", "toy"]
     assert cli.main(command) == 0
     rows, manifest = load_deposit("toy", folder=small / "results")
-    assert len(rows) == len(chapter_conditions(0.5))
+    parts = chapter_parts(0.5, **part_sizes(profile_parameters("smoke")))
+    assert len(rows) == len(chapter_conditions(parts)) and rows["key"].is_unique
+    assert manifest["parts"] == [part.name for part in parts]
     assert manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
     assert {"machine", "versions", "core_hours", "images"} <= set(manifest)
     assert "96 images of 16 people" in capsys.readouterr().out
-    assert cli.main(["study", *sizes]) == 0
+    assert cli.main(["study", *sizes, "--parts", "sweep"]) == 0
+    assert f"{len(parts[-3].conditions)} simulations are in the store" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,7 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     [
         (["study", "--real-frac", "1.5", "--profile", "smoke"], "real_frac must lie in (0, 1], got 1.5"),
         (["study", "--real-frac", "1", "--profile", "smoke"], "real_frac must be below 1"),
+        (["study", "--parts", "figure"], "there is no part figure; choose from: cnn, policies"),
         (["study", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
         (["book", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
     ],

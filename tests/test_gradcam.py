@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mri_aug.gradcam import METHODS, gradcam_by_hand, heatmaps
+from mri_aug.cam_methods import METHODS
+from mri_aug.gradcam import gradcam_by_hand, heatmaps
 from mri_aug.models import make_model, target_layer
 
 NORMALISATION = {"mean": 0.2, "std": 0.3}

@@ -13,19 +13,20 @@ from mri_aug.provenance import imported_modules, library_modules
 
 LAYERS = (
     # 0: no notion of a dataset
-    "paths allocator provenance sampling metrics results plots optimisers profiles style report diagrams",
+    "paths allocator provenance sampling metrics results plots optimisers profiles style report diagrams cam_summary "
+    "gallery",
     # 1: images, people, what is done to an image, networks
-    "imageset cache phantom dataset subjects protocols policies models",
+    "imageset cache phantom dataset subjects similarity protocols policies models batches",
     # 2: what learns, and what looks at it
-    "generators training gradcam localisation",
+    "generators training crossfit filters fidelity cam_methods gradcam localisation faithfulness sanity",
     # 3: a study
-    "conditions store simulation study",
+    "conditions chapter arm store simulation study cam_study vary",
     # 4: commands, and the making of the book
-    "cli publishing",
+    "cli cli_bank publishing",
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules.split()}
 # numbers and drawings are read, plotted and tested without a deep learning framework or a client of an API
-LIGHT = ("results", "plots", "diagrams", "metrics", "style", "report")
+LIGHT = ("results", "plots", "diagrams", "metrics", "style", "report", "cam_summary", "gallery")
 HEAVY = {"torch", "torchvision", "openai", "pytorch_grad_cam", "cv2"}
 
 FILES = library_modules()

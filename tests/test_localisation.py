@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.localisation import brain_masks, energy_share
+from mri_aug.localisation import brain_masks, energy_share, on_common_outline, pointing_hits
 
 
 @pytest.fixture
@@ -61,3 +61,49 @@ def test_brain_is_the_largest_bright_region_without_holes():
     masks = brain_masks(images)
     np.testing.assert_array_equal(masks[0], expected)
     assert not masks[1].any()
+
+
+def test_pointing_counts_the_maximum_and_its_ties(brain):
+    region = np.zeros_like(brain)
+    region[:, 4:8, 4:12] = True
+    cams = np.zeros(brain.shape)
+    cams[0, 5, 5] = cams[1, 10, 10] = 1
+    cams[2, 5, 5] = cams[2, 10, 10] = 1  # one of two maxima
+    cams[:, 0, 0] = 2  # outside the brain: no maximum of it
+    np.testing.assert_allclose(pointing_hits(cams, region, within=brain), [1, 0, 0.5])
+    np.testing.assert_allclose(pointing_hits(np.ones(brain.shape), region, within=brain), 0.5)  # chance
+
+
+def test_pointing_is_undefined_where_nothing_is_there(brain):
+    region = brain.copy()
+    region[0] = False
+    cams = np.ones(brain.shape)
+    cams[1] = 0
+    hits = pointing_hits(cams, region, within=brain)
+    assert np.isnan(hits[:2]).all() and hits[2] == 1
+    with pytest.raises(ValueError, match="negative"):
+        pointing_hits(-cams, region, within=brain)
+
+
+def test_brains_are_brought_to_one_outline():
+    masks, maps = np.zeros((3, 64, 64), bool), np.zeros((3, 64, 64))
+    masks[0, 10:30, 10:40] = masks[1, 20:60, 22:52] = True
+    for mask, one in zip(masks, maps, strict=True):  # each map marks the upper half of its brain
+        rows = np.flatnonzero(mask.any(axis=1))
+        one[mask] = 0.5
+        if len(rows):
+            one[rows[: len(rows) // 2]] = 1
+    aligned, outline = on_common_outline(maps, masks)
+    rows, columns = np.flatnonzero(outline.any(axis=1)), np.flatnonzero(outline.any(axis=0))
+    assert len(rows) == pytest.approx(30, abs=1) and len(columns) == pytest.approx(30, abs=1)
+    inner = np.s_[rows[2] : rows[-2], columns[2] : columns[-2]]
+    np.testing.assert_allclose(aligned[0][inner], aligned[1][inner], atol=0.3)
+    assert (aligned[0][inner] == aligned[1][inner]).mean() > 0.9
+    assert not aligned[2].any()
+
+
+def test_no_brain_no_outline(brain):
+    with pytest.raises(ValueError, match="no mask holds a brain"):
+        on_common_outline(np.ones(brain.shape), np.zeros_like(brain))
+    with pytest.raises(ValueError, match="share one shape"):
+        on_common_outline(np.ones((3, 8, 8)), brain)

@@ -9,7 +9,15 @@ from torchvision.models import VisionTransformer, resnet18
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from mri_aug import models
-from mri_aug.models import ARCHITECTURES, backbone_and_head, count_parameters, freeze_backbone, make_model, target_layer
+from mri_aug.models import (
+    ARCHITECTURES,
+    backbone_and_head,
+    count_parameters,
+    freeze_backbone,
+    make_model,
+    parameter_groups,
+    target_layer,
+)
 
 LIGHT = ("cnn", "resnet18", "vit_tiny")  # vit_b_16 takes seconds to build
 FEATURES = {"cnn": 64, "resnet18": 512, "vit_tiny": 192, "vit_b_16": 768}
@@ -223,3 +231,14 @@ def test_unknown_names_and_sizes():
         with pytest.raises(ValueError, match="expected a model made by make_model .* got Linear"):
             ask(nn.Linear(2, 2))
     assert set(FEATURES) == set(ARCHITECTURES)
+
+
+def test_every_parameter_is_in_one_group_at_its_own_rate():
+    model = make_model("cnn", seed=0)
+    groups = parameter_groups(model, 0.01)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(rates) == len(list(model.parameters()))
+    assert rates[id(model.features[0].weight)] == pytest.approx(0.02)
+    assert rates[id(model.hidden[1].weight)] == pytest.approx(0.003)
+    assert rates[id(model.hidden[1].bias)] == rates[id(model.head.weight)] == pytest.approx(0.01)
+    assert [group["lr"] for group in parameter_groups(nn.Linear(2, 2), 0.01)] == [0.01]

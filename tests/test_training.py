@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mri_aug.models import make_model
-from mri_aug.training import TrainConfig, _batches, pixel_statistics, predict, train
+from mri_aug.training import TrainConfig, predict, train, train_head
 
 QUICK = TrainConfig(epochs=2, batch_size=16)
 
@@ -50,24 +50,50 @@ def test_steps_follow_from_epochs_unless_given(toy_images):
     assert len(train(make_model("cnn", seed=0), toy_images, seed=0, config=QUICK, n_steps=3).losses) == 3
 
 
-def test_every_image_is_seen_equally_often():
-    rng = torch.Generator().manual_seed(0)
-    seen = torch.cat(list(_batches(10, 4, 13, rng))).bincount(minlength=10)
-    assert seen.sum() == 52 and seen.min() == 5 and seen.max() == 6
-
-
-def test_pixel_statistics_agree_with_numpy(toy_images):
-    pixels = toy_images.images.numpy() / 255
-    mean, std = pixel_statistics(toy_images.images)
-    assert mean == pytest.approx(pixels.mean(), abs=1e-12) and std == pytest.approx(pixels.std(), abs=1e-12)
-
-
 def test_probabilities_do_not_depend_on_the_batch(toy_images):
     config = replace(QUICK, precision="float32")
     classifier = train(make_model("cnn", seed=0), toy_images, seed=0, config=config)
     whole = predict(classifier, toy_images.images)
     assert np.allclose(whole, predict(classifier, toy_images.images, batch_size=7), atol=1e-5)
     assert np.allclose(whole.sum(1), 1) and whole.dtype == np.float64
+
+
+def test_the_head_is_trained_and_nothing_else(toy_images):
+    model = make_model("cnn", seed=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    classifier = train_head(model, toy_images, seed=0, config=replace(QUICK, precision="float32"), n_steps=40)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert classifier.losses[-5:].mean() < classifier.losses[0]
+    whole = predict(replace(classifier, frozen=False), toy_images.images)
+    assert np.allclose(predict(classifier, toy_images.images), whole, atol=1e-4)
+
+
+def test_the_head_learns_the_same_bits_again_and_others_from_another_seed(toy_images):
+    heads = [
+        weights(train_head(make_model("cnn", seed=0), toy_images, seed=seed, config=QUICK)) for seed in (3, 3, 4)
+    ]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+@pytest.mark.parametrize("balance", ["oversample", "weights"])
+def test_a_rare_class_is_predicted_more_often_when_classes_are_balanced(toy_images, balance):
+    rare = toy_images[torch.cat([(toy_images.labels != 3).nonzero()[:, 0], (toy_images.labels == 3).nonzero()[:2, 0]])]
+    rare = replace(rare, images=rare.images // 64 * 64 + 1)  # coarse, so that classes overlap
+    config = TrainConfig(epochs=2, batch_size=16)
+    shares = [
+        predict(train(make_model("cnn", seed=0), rare, seed=0, config=config, balance=name), rare.images)[:, 3].mean()
+        for name in ("none", balance)
+    ]
+    assert shares[1] > 1.5 * shares[0]
+
+
+def test_training_goes_on_from_the_weights_that_a_model_has(toy_images):
+    model = make_model("cnn", seed=0)
+    config = TrainConfig(epochs=10, batch_size=16)
+    first = train(model, toy_images, seed=0, config=config).losses
+    second = train(model, toy_images, seed=0, config=replace(config, learning_rate=1e-4), n_steps=5).losses
+    assert second[0] < 0.5 * first[0]
 
 
 def test_bfloat16_learns_the_same_as_float32(toy_images):

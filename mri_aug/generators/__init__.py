@@ -19,8 +19,12 @@ __all__ = [
 
 GENERATORS: Mapping[str, str] = MappingProxyType(
     {
+        "diffusion": "mri_aug.generators.diffusion:DiffusionGenerator",
         "duplicate": "mri_aug.generators.duplicate:DuplicateGenerator",
+        "hub": "mri_aug.generators.hub:HubGenerator",
         "morph": "mri_aug.generators.morph:MorphGenerator",
+        "openai-edits": "mri_aug.generators.openai_edits:OpenAIEditsGenerator",
+        "openai-variations": "mri_aug.generators.openai_variations:OpenAIVariationsGenerator",
     }
 )
 

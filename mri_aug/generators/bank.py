@@ -1,42 +1,43 @@
-"""The bank: every variation kept by content, with where it came from, so that none is made twice.
+"""The bank: every variation kept by content, with where it came from and what it cost, so that none is paid for twice.
 
 A variation is one PNG file, named by a hash of the generator's fingerprint, the source image, its label and the
 variation's number, and holding its own provenance as JSON in a text chunk: picture and record cannot part. The bank
-makes no image itself, deletes none, and needs no database and no lock.
+makes no image itself, deletes none, and asks for none that it holds, was refused, or another writer is asking for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import secrets
-import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mri_aug.generators.base import ImageGenerator, check_images, image_digests
+from mri_aug.generators.bank_files import BankFiles
+from mri_aug.generators.bank_money import Account, read_account
+from mri_aug.generators.bank_requests import Requests, is_refused, refuse
+from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, check_images, image_digests
 from mri_aug.imageset import IMAGE_SIZE
 
-_CHUNK = "provenance"  # name of the PNG text chunk
+
+class MissingVariationsError(LookupError):
+    """A bank that may not ask for variations lacks some."""
 
 
 @dataclass(frozen=True)
 class Bank:
     """A folder of variations, shared by any number of studies and processes.
 
-    Files are written whole and then renamed into place, so a kill loses at most the chunk being made. Where two
-    writers make the same variation at the same moment, the later file stays. A file whose pixels or record do not
-    match their checksum is reported by a warning, counts as missing, and is replaced when next asked for.
+    An answer is kept as soon as it arrives, so that a kill or a full disk loses at most the calls in flight; those are
+    remembered as possibly billed. Several writers divide the work: what one is asking for, another waits for and reads.
+    A file whose pixels or record do not match their checksum is named in a warning, counts as missing, and is made
+    again when next asked for. Reading 3,500 kept variations takes about a second.
 
     Parameters
     ----------
@@ -44,14 +45,34 @@ class Bank:
         Made on first writing.
     offline : bool
         Answer from the folder alone: what is missing is an error, never a request to a generator.
+    max_usd : float, optional
+        Dollars that the bank may cost in all: earlier spending, calls possibly billed and, at their upper bound, those
+        in flight count, whoever made them. Only a call that its client has to send again, after a lost connection or
+        a damaged answer, can cost its bound more than once; that counts as soon as the call has ended.
+    max_images : int, optional
+        Variations that the bank may ask for in all, counted likewise.
+
+    Raises
+    ------
+    ValueError
+        If a limit is negative or not a number.
     """
 
     folder: Path | str
     offline: bool = False
+    max_usd: float | None = None
+    max_images: int | None = None
+
+    def __post_init__(self):
+        for name in ("max_usd", "max_images"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:  # NaN fails too
+                raise ValueError(f"{name} must be at least 0, or None for no limit, got {value!r}")
 
     def vary(
-        self, generator: ImageGenerator, images: Tensor, labels: Tensor, *,
-        indices: Sequence[int], source_ids: Sequence[int], chunk_size: int = 32, progress: bool = False,
+        self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int],
+        source_ids: Sequence[int], subjects: Sequence[int] | None = None, chunk_size: int | None = None,
+        progress: bool = False,
     ) -> Tensor:  # fmt: skip
         """Return one variation per image: kept ones as they are, the missing made, kept, and returned.
 
@@ -66,11 +87,13 @@ class Bank:
         indices : sequence of int, length n
             Number of the variation among those of its source, from 0; the same number is the same variation.
         source_ids : sequence of int, length n
-            ``ImageSet.source_ids`` of the images, for the record.
-        chunk_size : int
-            Variations requested at a time; all of them are kept before the next request.
+            ``ImageSet.source_ids`` of the images, for the record; -1 where unknown.
+        subjects : sequence of int, length n, optional
+            People that the images show, for the record; -1 where unknown.
+        chunk_size : int, optional
+            Variations claimed and asked for at a time; by default 32, or eight times the generator's ``concurrency``.
         progress : bool
-            Show a bar over the variations to be made.
+            Show a bar over the variations to be made, with an estimate of the time left and the dollars spent.
 
         Returns
         -------
@@ -78,30 +101,38 @@ class Bank:
 
         Raises
         ------
-        LookupError
+        RefusedVariationsError
+            If the service refuses some images, once all the others are kept. Numbers of a source above a refused one
+            are not asked for and count as refused, so that asking again without those positions succeeds.
+        BudgetError
+            If a limit is reached; it says what was spent and how to go on.
+        MissingVariationsError
             If ``offline`` and some are missing; it says how many.
         ValueError
             If lengths disagree, an index is negative, or the generator answers with another shape or type.
         OSError
             If the folder cannot be written; what was kept before remains.
         """
-        records = _records(generator, images, labels, indices)
-        if len(source_ids) != len(records):
-            raise ValueError(f"source_ids must be one per image, got {len(source_ids)} for {len(records)} images")
-        kept = self._kept(records)
-        missing = _first_of_each(records, kept)
+        records = _records(generator, images, labels, indices, source_ids, subjects)
+        kept, ends = self._kept(records), self._ends(records)
+        missing = _first_of_each(records, kept, ends)
         if missing and self.offline:
-            raise LookupError(
+            raise MissingVariationsError(
                 f"{len(missing)} of the variations by {generator.name!r} asked for are not in the bank {self.folder}, "
-                "which is offline; make them with offline=False first"
+                "which is offline; make them first: mri-aug vary, or offline=False"
             )
-        with tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress) as bar:
-            for rows in _chunks(missing, records, chunk_size):
-                made = generator.vary(images[rows], labels[rows], seed=records[rows[0]]["index"])
-                for row, pixels in zip(rows, _checked(made, generator, len(rows)), strict=True):
-                    record = {**records[row], "source_id": int(source_ids[row])}
-                    kept[record["key"]] = self._keep(record, pixels)
-                bar.update(len(rows))
+        if missing:
+            with tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress) as bar:
+                requests = Requests(self._files, generator, self.max_usd, self.max_images, bar)
+                requests.make(images, labels, records, missing, kept=kept, ends=ends, chunk_size=chunk_size)
+        if refused := [row for row, record in enumerate(records) if is_refused(record, ends)]:
+            counts = sorted(Counter(records[row]["label"] for row in refused).items())
+            by_class = ", ".join(f"{count} of class {label}" for label, count in counts)
+            raise RefusedVariationsError(
+                f"{generator.name!r} refuses {len(refused)} of {len(records)} variations, finally "
+                f"({by_class}); ask for the others without them",
+                refused,
+            )
         return _stack([kept[record["key"]] for record in records])
 
     def missing(
@@ -109,107 +140,98 @@ class Bank:
     ) -> list[int]:
         """Return the positions of the variations that :meth:`vary` would request, each variation once."""
         records = _records(generator, images, labels, indices)
-        return _first_of_each(records, self._kept(records))
+        return _first_of_each(records, self._kept(records), self._ends(records))
+
+    def refused(
+        self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int]
+    ) -> list[int]:
+        """Return the positions of the variations that :meth:`vary` would report as refused, as far as is known."""
+        records = _records(generator, images, labels, indices)
+        ends = self._ends(records)
+        return [row for row, record in enumerate(records) if is_refused(record, ends)]
 
     def records(self) -> list[dict]:
         """Return the provenance of every intact variation, in the order of their keys.
 
-        Each holds key, generator, fingerprint, source_sha256, source_id, label, index, pixels_sha256 and made (the
-        time in UTC, ISO 8601). Damaged files are named in a warning and left out.
+        Each holds key, generator, fingerprint, source_sha256, source_id, subject, label, index, pixels_sha256, made
+        (the time in UTC, ISO 8601) and what the generator says of its answer; of a paid service that is model, server,
+        prompt, request_id, usage and usd. Damaged files are named in a warning and left out.
         """
-        read = (self._read(path.stem) for path in sorted(Path(self.folder).glob("??/*.png")))
+        read = (self._files.variation(key) for key in self._files.keys())
         return [found[1] for found in read if found]
+
+    def refusals(self) -> list[dict]:
+        """Return the records of every intact refusal, in the order of their keys, as :meth:`records` does."""
+        read = (self._files.refusal(key) for key in self._files.refused_keys())
+        return [record for record in read if record]
 
     def count(self) -> int:
         """Return the number of variations kept, without checking them."""
-        return sum(1 for _ in Path(self.folder).glob("??/*.png"))
+        return sum(1 for _ in self._files.keys())
+
+    def account(self) -> Account:
+        """Return what the bank has cost, what it may have cost beyond that, and what is in flight."""
+        return read_account(self._files)
+
+    def identity(self) -> str:
+        """Return what tells this bank from one filled separately, copies apart; drawn on first asking if not offline.
+
+        The same request to a service gives other pixels in another bank, and so other results.
+        """
+        return self._files.identity(make=not self.offline)
+
+    @property
+    def _files(self) -> BankFiles:
+        return BankFiles(Path(self.folder))
 
     def _kept(self, records: list[dict]) -> dict[str, np.ndarray]:
-        found = ((key, self._read(key)) for key in dict.fromkeys(record["key"] for record in records))
+        found = ((key, self._files.variation(key)) for key in dict.fromkeys(record["key"] for record in records))
         return {key: content[0] for key, content in found if content}
 
-    def _path(self, key: str) -> Path:
-        return Path(self.folder) / key[:2] / f"{key}.png"
-
-    def _read(self, key: str) -> tuple[np.ndarray, dict] | None:
-        """Return pixels and record, or None where the file is absent or (with a warning) damaged."""
-        path = self._path(key)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-                pixels, record = np.array(picture), json.loads(picture.text[_CHUNK])
-            if record["key"] != key or record["pixels_sha256"] != _checksum(pixels):
-                raise ValueError("checksum differs")
-        except (OSError, ValueError, KeyError, SyntaxError, EOFError) as error:  # Pillow has no one class for it
-            warnings.warn(f"{path} is damaged ({error}); the bank treats it as missing", RuntimeWarning, stacklevel=2)
-            return None
-        return pixels, record
-
-    def _keep(self, record: dict, pixels: np.ndarray) -> np.ndarray:
-        """Write one variation and return the bank's pixels: another writer's, if it was quicker."""
-        if self._path(record["key"]).exists() and (found := self._read(record["key"])):
-            return found[0]
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        text = PngImagePlugin.PngInfo()
-        text.add_text(_CHUNK, json.dumps({**record, "pixels_sha256": _checksum(pixels), "made": made}))
-        path = self._path(record["key"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}.part")
-        try:
-            Image.fromarray(pixels).save(part, format="PNG", pnginfo=text)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-        return pixels
+    def _ends(self, records: list[dict]) -> dict[tuple[str, int], int]:
+        """Return, by source, the first number that is refused, where one is."""
+        ends: dict[tuple[str, int], int] = {}
+        known = set(self._files.refused_keys())
+        for record in records:
+            if record["key"] in known and self._files.refusal(record["key"]):
+                refuse(record, ends)
+        return ends
 
 
-def _checksum(pixels: np.ndarray) -> str:
-    return hashlib.sha256(f"{pixels.dtype}{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-
-
-def _records(generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int]) -> list[dict]:
+def _records(
+    generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int],
+    source_ids: Sequence[int] | None = None, subjects: Sequence[int] | None = None,
+) -> list[dict]:  # fmt: skip
     """Return what is known of each variation before it is made, its key included."""
     check_images(images, labels)
+    indices = [int(index) for index in indices]
     if len(indices) != len(images) or any(index < 0 for index in indices):
         raise ValueError(
-            f"indices must be one number from 0 upwards per image, {len(images)} in all, got {list(indices)[:8]}..."
+            f"indices must be one number from 0 upwards per image, {len(images)} in all, got {indices[:8]}..."
         )
+    known = {}
+    for name, values in (("source_ids", source_ids), ("subjects", subjects)):
+        known[name] = [-1] * len(images) if values is None else [int(value) for value in values]
+        if len(known[name]) != len(images):
+            raise ValueError(f"{name} must be one per image, got {len(known[name])} for {len(images)} images")
     fingerprint, records = generator.fingerprint, []
-    for digest, label, index in zip(image_digests(images), labels.tolist(), indices, strict=True):
-        identity = {"fingerprint": fingerprint, "source_sha256": digest, "label": label, "index": int(index)}
+    columns = zip(image_digests(images), labels.tolist(), indices, known["source_ids"], known["subjects"], strict=True)
+    for digest, label, index, source_id, subject in columns:
+        identity = {"fingerprint": fingerprint, "source_sha256": digest, "label": label, "index": index}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        records.append({"key": key, "generator": generator.name, **identity})
+        described = {"generator": generator.name, "source_id": source_id, "subject": subject}
+        records.append({"key": key, **identity, **described})
     return records
 
 
-def _first_of_each(records: list[dict], kept: dict[str, np.ndarray]) -> list[int]:
+def _first_of_each(records: list[dict], kept: dict[str, np.ndarray], ends: dict[tuple[str, int], int]) -> list[int]:
     first: dict[str, int] = {}
     for row, record in enumerate(records):
-        if record["key"] not in kept:
+        if record["key"] not in kept and not is_refused(record, ends):
             first.setdefault(record["key"], row)
     return list(first.values())
-
-
-def _chunks(missing: list[int], records: list[dict], size: int) -> Iterator[list[int]]:
-    """Yield positions, at most ``size`` at a time and of one variation number, which is the seed."""
-    for number in sorted({records[row]["index"] for row in missing}):
-        rows = [row for row in missing if records[row]["index"] == number]
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _stack(pixels: list[np.ndarray]) -> Tensor:
     empty = np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     return torch.from_numpy(np.stack(pixels) if pixels else empty)[:, None]
-
-
-def _checked(variations: Tensor, generator: ImageGenerator, n_expected: int) -> np.ndarray:
-    shape = (n_expected, 1, IMAGE_SIZE, IMAGE_SIZE)
-    if variations.dtype != torch.uint8 or tuple(variations.shape) != shape:
-        raise ValueError(
-            f"generator {generator.name!r} answered with {variations.dtype} of shape {tuple(variations.shape)}, "
-            f"expected uint8 of shape {shape}"
-        )
-    return variations[:, 0].numpy()

@@ -93,7 +93,11 @@ class StreamingGenerator(ImageGenerator, Protocol):
     concurrency: int
 
     def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
-        """Yield one answer per image as each arrives, in any order; closing the iterator stops what is not sent."""
+        """Yield one answer per image as each arrives, in any order; closing the iterator stops what is not sent.
+
+        An error that ends it may have an attribute ``failures``, a tuple of answers without pixels: what is known, and
+        was perhaps billed, of requests that came to nothing.
+        """
 
 
 class RefusedVariationsError(LookupError):
@@ -105,7 +109,7 @@ class RefusedVariationsError(LookupError):
         Of the refused images in the batch.
     """
 
-    def __init__(self, message: str, positions: Sequence[int]):
+    def __init__(self, message: str, positions: Sequence[int] = ()):  # with a default, so that it can be unpickled
         super().__init__(message)
         self.positions = tuple(positions)
 

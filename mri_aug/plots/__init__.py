@@ -14,20 +14,30 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from mri_aug.plots.axes import INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
+from mri_aug.plots.cams import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
 from mri_aug.plots.data import plot_class_counts, plot_component_curve, plot_image_grid, plot_twin_correlations
+from mri_aug.plots.fidelity import plot_fidelity, plot_similarities, plot_variations
 from mri_aug.plots.paired import plot_paired
 from mri_aug.results.table import check_known, pivot
 from mri_aug.results.wording import metric_name
 from mri_aug.style import PALETTE
 
 __all__ = [
+    "CamRow",
+    "plot_cam_sheet",
+    "plot_cascade",
     "plot_class_counts",
     "plot_component_curve",
     "plot_cross_entropy_by_simulation",
+    "plot_effects",
+    "plot_fidelity",
     "plot_image_grid",
     "plot_paired",
+    "plot_perturbation",
+    "plot_similarities",
     "plot_simulations",
     "plot_twin_correlations",
+    "plot_variations",
 ]
 
 _GOLDEN = (5**0.5 - 1) / 2

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms import AutoAugment, AutoAugmentPolicy
-from torchvision.transforms.v2 import functional as tv
 
 from mri_aug.policies import photometric
 from mri_aug.policies.geometric import affine_matrices, warp
@@ -44,6 +42,8 @@ AUGMIX = Ranges(translate=1 / 3, most_bits=4, fewest_bits=1)
 
 def autoaugment(images: Tensor, strength: float, generator: Generator) -> Tensor:
     """Apply one of the 25 pairs of operations that were learnt on ImageNet (Cubuk et al. 2019) to each image."""
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # imported late: a second and a half
+
     table = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
     names = [[name if name in OPERATIONS else "Identity" for name, _, _ in pair] for pair in table]
     operations = torch.tensor([[OPERATIONS.index(name) for name in pair] for pair in names])
@@ -91,7 +91,8 @@ def augmix(images: Tensor, strength: float, generator: Generator) -> Tensor:
     # Three standard exponentials divided by their sum are one draw of the flat Dirichlet distribution.
     share = -torch.log1p(-_uniform(width * n, generator)).view(width, n)
     share = share / share.sum(0).clamp(min=1e-12)
-    mixed = torch.einsum("wn,wnchs->nchs", share, chains.view(width, *images.shape))
+    first, *others = chains.mul_(share.view(-1, 1, 1, 1)).view(width, *images.shape)
+    mixed = sum(others, start=first)
     return torch.lerp(images, mixed, _uniform(n, generator).view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
@@ -120,11 +121,13 @@ def apply_operations_(
     first, last = OPERATIONS.index(GEOMETRIC[0]), OPERATIONS.index(GEOMETRIC[-1])
     rows = ((first <= operation) & (operation <= last)).nonzero().flatten()
     if len(rows):  # all five geometric operations are one affine map, so they share one interpolation
-        images[rows] = _move(images[rows], operation[rows], (sign * magnitude)[rows], ranges)
+        moved = _move(images.index_select(0, rows), operation[rows], (sign * magnitude)[rows], ranges)
+        images.index_copy_(0, rows, moved)  # copies whole images; images[rows] would copy them value by value
     for index in operation.unique().tolist():
         if index > last:
             rows = (operation == index).nonzero().flatten()
-            images[rows] = _regrade(OPERATIONS[index], images[rows], magnitude[rows], sign[rows], ranges)
+            chosen = images.index_select(0, rows)
+            images.index_copy_(0, rows, _regrade(OPERATIONS[index], chosen, magnitude[rows], sign[rows], ranges))
     return images
 
 
@@ -144,6 +147,8 @@ def _move(images: Tensor, operation: Tensor, level: Tensor, ranges: Ranges) -> T
 
 
 def _regrade(name: str, images: Tensor, magnitude: Tensor, sign: Tensor, ranges: Ranges) -> Tensor:
+    from torchvision.transforms.v2 import functional as tv  # imported late: a second and a half
+
     if name == "AutoContrast":
         return tv.autocontrast(images)
     if name == "Equalize":

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
-from scipy.stats import f as f_distribution
+from scipy.special import fdtrc
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm.auto import tqdm
@@ -178,7 +178,7 @@ def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[i
     k = int(admissible[np.argmax(gaps[admissible - 1])])
     nearby = np.r_[gaps[max(0, k - 1 - _N_NEIGHBOURS) : k - 1], gaps[k : k + _N_NEIGHBOURS]]
     ratio = gaps[k - 1] / max(nearby.mean(), 1e-12) if len(nearby) else 0.0
-    p_value = min(1.0, len(admissible) * float(f_distribution.sf(ratio, 2, max(1, 2 * len(nearby)))))
+    p_value = min(1.0, len(admissible) * float(fdtrc(2, max(1, 2 * len(nearby)), ratio)))
     low, high, n_components = merges[k], merges[k - 1], len(merges) + 1 - k
     plateau = f"the longest plateau, {n_components} components from r = {low:.4f} to {high:.4f},"
     if p_value >= ALPHA:

@@ -1,0 +1,201 @@
+"""Variations by a pretrained image-to-image pipeline of ``diffusers``, from a hub or a local folder.
+
+It trains nothing, learns nothing from the study, runs no code that comes with a model and reads no pickled weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mri_aug.generators.base import (
+    Answer,
+    RefusedVariationsError,
+    check_images,
+    image_digests,
+    make_fingerprint,
+    variation_rngs,
+)
+from mri_aug.generators.hub_pipelines import check_call, folder_digest, load_pipeline
+from mri_aug.imageset import IMAGE_SIZE
+from mri_aug.training import TrainConfig
+
+_VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
+_OPTIONAL = ("strength", "guidance_scale", "num_inference_steps")  # what a pipeline may take, by its own names
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubGenerator:
+    """Hand each image, in RGB and enlarged, to a pretrained pipeline, and take back what it makes of it.
+
+    Any pipeline of ``diffusers`` whose call takes ``image`` will do, such as Stable Diffusion's image variation; one
+    that draws from text alone is replaced by its image-to-image sibling where ``diffusers`` has one. Most need the
+    package ``transformers`` too. Models trained on photographs know little of axial slices: look at the pictures, and
+    measure them. A call of Stable Diffusion takes minutes per image on two cores and seconds on a GPU, so keep the
+    variations in a bank.
+
+    Parameters
+    ----------
+    model : str or Path
+        Required: a hub id (``owner/name``), or a local folder in the pipelines' own layout with weights as safetensors.
+    revision : str, optional
+        Commit of the hub's model, 40 hexadecimal digits: required there, since a branch may move. None for a folder.
+    size : int
+        Side in pixels of the image that is handed in; 512 is what Stable Diffusion was trained at. What comes back,
+        of any size, is turned grey and brought to 128 x 128 by Lanczos resampling.
+    prompt : str or tuple of str, optional
+        One for all classes, or one per class, for pipelines that take a prompt.
+    strength : float in (0, 1], optional
+        How much of the source is given up; as ``guidance_scale`` and ``num_inference_steps``, the pipeline's own
+        default where None.
+    guidance_scale : float, optional
+        How closely to follow the prompt.
+    num_inference_steps : int, optional
+        Denoising steps.
+    device, precision : str
+        As in ``TrainConfig``.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range, or a hub's model comes without a commit.
+    FileNotFoundError
+        If ``model`` is neither a folder nor of the form of a hub id.
+    """
+
+    model: str | Path = ""
+    revision: str | None = None
+    size: int = 512
+    prompt: str | tuple[str, ...] | None = None
+    strength: float | None = None
+    guidance_scale: float | None = None
+    num_inference_steps: int | None = None
+    device: str = "auto"
+    precision: str = "float32"
+    _loaded: dict[str, Callable] = field(default_factory=dict, repr=False, compare=False)
+
+    name = "hub"
+    learns_from_study = False
+    reproducible = True
+    usd_per_image = 0.0
+    seconds_per_image = 60.0  # on two cores; for estimates only
+    concurrency = 1
+
+    def __post_init__(self):
+        if not str(self.model):
+            raise ValueError("hub has no default model: give model=, a folder or, with its revision, a hub id")
+        if not Path(self.model).is_dir():
+            if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(self.model)):
+                raise FileNotFoundError(f"there is no folder {str(self.model)!r}, and a hub id has the form owner/name")
+            if not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
+                raise ValueError(
+                    f"revision of {str(self.model)!r} must be a commit of 40 hexadecimal digits (on the hub: Files, "
+                    f"History), so that the model cannot change under a study, got {self.revision!r}"
+                )
+        elif self.revision is not None:
+            raise ValueError(f"{str(self.model)!r} is a folder, which has no revision, got {self.revision!r}")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ValueError(f"strength must be in (0, 1], got {self.strength}; for the source use 'duplicate'")
+        if self.size < 8 or self.size % 8:
+            raise ValueError(f"size must be a multiple of 8 pixels, got {self.size}")
+        TrainConfig(device=self.device, precision=self.precision)  # has the checks of these two
+
+    @property
+    def fingerprint(self) -> str:
+        compute = TrainConfig(device=self.device, precision=self.precision).resolved()
+        content = folder_digest(Path(self.model)) if self.revision is None else [str(self.model), self.revision]
+        options = [self.size, self._prompts(), self._options()]
+        return make_fingerprint(self.name, _VERSION, content, options, compute.device, compute.precision)
+
+    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        """Return one variation per image, uint8 (n, 1, 128, 128), each from a seed set by ``seed`` and its image.
+
+        Raises
+        ------
+        RefusedVariationsError
+            If the pipeline's safety checker rejects some of them; the others are lost here, and kept by a bank.
+        ConnectionError, ImportError, ValueError
+            As :meth:`stream` does.
+        """
+        variations, refused = torch.zeros_like(images), []
+        for answer in self.stream(images, labels, seed=seed):
+            if answer.pixels is None:
+                refused.append(answer.position)
+            else:
+                variations[answer.position] = answer.pixels
+        if refused:
+            raise RefusedVariationsError(
+                f"the safety checker of {self.model} rejects the variations of {len(refused)} of {len(images)} images, "
+                f"the first at position {refused[0]}",
+                refused,
+            )
+        return variations
+
+    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
+        """Yield the variations one by one, in order.
+
+        Raises
+        ------
+        ConnectionError
+            If a hub's model is neither in the local cache nor can be fetched.
+        ImportError
+            If ``diffusers``, or a package that the pipeline needs, is not installed.
+        ValueError
+            If the images are not what :func:`check_images` asks for, a class has no prompt, or the pipeline takes no
+            image, needs a prompt or does not take an option that is set.
+        """
+        check_images(images, labels)
+        prompts = self._prompts()
+        if len(prompts) > 1 and len(labels) and not 0 <= labels.min() <= labels.max() < len(prompts):
+            raise ValueError(f"hub has {len(prompts)} prompts, one per class, got labels {labels.unique().tolist()}")
+        rngs = variation_rngs(image_digests(images), labels, seed=seed)
+        for position, (image, label, rng) in enumerate(zip(images, labels.tolist(), rngs, strict=True)):
+            prompt = prompts[label if len(prompts) > 1 else 0] if prompts else None
+            number = int(rng.integers(2**63))
+            record = {"model": str(self.model), "revision": self.revision, "prompt": prompt, "seed": number, "usd": 0.0}
+            picture = self._vary_one(image, prompt, number)
+            if picture is None:
+                yield Answer(position, None, {**record, "refused": "the pipeline's safety checker rejects it"})
+            else:
+                yield Answer(position, picture, record)
+
+    def _vary_one(self, image: Tensor, prompt: str | None, number: int) -> Tensor | None:
+        pipeline = self._pipeline()
+        source = Image.fromarray(image[0].numpy()).resize((self.size, self.size), Image.Resampling.LANCZOS)
+        options = self._options() if prompt is None else {**self._options(), "prompt": prompt}
+        generator = torch.Generator().manual_seed(number)  # the processor's stream is the same whatever the device
+        with torch.inference_mode():
+            output = pipeline(image=source.convert("RGB"), generator=generator, **options)
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
+            return None
+        grey = output.images[0].convert("L").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.array(grey))[None]
+
+    def _options(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
+
+    def _prompts(self) -> tuple[str, ...]:
+        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt or ())
+
+    def _pipeline(self) -> Callable:
+        """Return the pipeline, loaded at the first call and kept as long as this generator."""
+        if "pipeline" not in self._loaded:
+            compute = TrainConfig(device=self.device, precision=self.precision)
+            pipeline = load_pipeline(self.model, self.revision)
+            check_call(pipeline, set(self._options()) | ({"prompt"} if self._prompts() else set()))
+            pipeline.set_progress_bar_config(disable=True)
+            self._loaded["pipeline"] = pipeline.to(
+                compute.resolved_device(), getattr(torch, compute.resolved_precision())
+            )
+        return self._loaded["pipeline"]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_loaded": {}}  # another process loads its own
+

@@ -1,0 +1,73 @@
+"""A paid image service in a file: a generator whose answers arrive one by one, and that writes down every request."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mri_aug.generators.base import Answer, image_digests
+
+COST = 0.04
+
+
+@dataclass(frozen=True)
+class PaidGenerator:
+    """Each request is a line of ``log``, written when it is sent; the service bills ``COST`` when it answers.
+
+    Images whose first pixel is ``refused`` are refused; ``seconds`` is what an answer takes.
+    """
+
+    log: Path | str
+    seconds: float = 0.0
+    refused: int = -1
+    usd_per_image: float = 0.05
+    concurrency: int = 2
+    fingerprint: str = "paid"
+
+    name = "paid"
+    learns_from_study = False
+    reproducible = False
+    seconds_per_image = 3.0
+
+    def requests(self) -> list[str]:
+        """Return the digest and the number of every variation that was asked for, in order."""
+        return Path(self.log).read_text().splitlines() if Path(self.log).exists() else []
+
+    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        raise AssertionError("a bank streams: whole batches lose what was paid for")
+
+    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            calls = [pool.submit(self._call, position, image, seed) for position, image in enumerate(images)]
+            for call in as_completed(calls):
+                yield call.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _call(self, position: int, image: Tensor, seed: int) -> Answer:
+        line = f"{image_digests(image[None])[0]} {seed}\n".encode()
+        file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(file, line)  # one write: lines of several processes never mix
+        os.close(file)
+        time.sleep(self.seconds)
+        record = {"model": "m-1", "server": "http://localhost", "prompt": "another", "request_id": f"r{position}"}
+        if int(image[0, 0, 0]) == self.refused:
+            return Answer(position, None, {**record, "usd": 0.0, "refused": "moderation_blocked"})
+        pixels = np.random.default_rng().integers(0, 256, (1, 128, 128), dtype=np.uint8)
+        return Answer(position, torch.from_numpy(pixels), {**record, "usage": {"output_tokens": 9}, "usd": COST})
+
+
+def make_images(n: int) -> tuple[Tensor, Tensor]:
+    """Return n different images, the first pixel of each its position, and their labels, 0 to 3 in turn."""
+    images = np.random.default_rng(0).integers(0, 256, (n, 1, 128, 128), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(n)
+    return torch.from_numpy(images), torch.arange(n) % 4
