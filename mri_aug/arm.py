@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from mri_aug import sampling
 from mri_aug.conditions import Condition
@@ -58,10 +57,8 @@ class Arm:
 
     @property
     def images(self) -> ImageSet:
-        """All images as one set, the real ones first; what only phantoms know of an image is not kept."""
-        names, parts = ("images", "labels", "subjects", "source_ids"), (self.real, self.variations)
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        return ImageSet(**joined, class_names=self.real.class_names)
+        """All images as one set, the real ones first."""
+        return self.real.join(self.variations)
 
     def __len__(self) -> int:
         return len(self.real) + len(self.variations)

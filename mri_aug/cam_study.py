@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import joblib
@@ -17,15 +16,15 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mri_aug.allocator import keep_freed_memory
-from mri_aug.arm import Seeds, assemble
+from mri_aug.arm import Seeds
 from mri_aug.conditions import Condition
 from mri_aug.faithfulness import perturbation_curves, random_maps
 from mri_aug.gradcam import heatmaps, map_grid
 from mri_aug.imageset import ImageSet
 from mri_aug.localisation import brain_masks, energy_share, pointing_hits
-from mri_aug.models import highest_learning_rate, make_model
 from mri_aug.sanity import map_likeness, randomised, shift_likeness
-from mri_aug.training import Classifier, TrainConfig, train
+from mri_aug.simulation import train_arm
+from mri_aug.training import Classifier, TrainConfig
 
 
 def train_arms(
@@ -188,12 +187,7 @@ def _average(values: Iterable[ArrayLike]) -> NDArray[np.float64]:
 
 def _train(condition: Condition, training: ImageSet, seeds: Seeds, config: TrainConfig) -> Classifier:
     keep_freed_memory()
-    arm = assemble(condition, training, seeds).images
-    n_steps = config.n_steps(len(training if condition.budget == "steps" else arm))
-    rate = min(config.learning_rate, highest_learning_rate(condition.architecture))
-    config = replace(config, learning_rate=rate)
-    model = make_model(condition.architecture, n_classes=training.n_classes, seed=seeds.initialisation)
-    return train(model, arm, seed=seeds.training, config=config, n_steps=n_steps, policy=condition.policy)
+    return train_arm(condition, training, seeds, config=config).classifier
 
 
 def _measure(classifier: Classifier, test: ImageSet, target: NDArray, method: str, seed: int) -> pd.DataFrame:

@@ -107,6 +107,12 @@ class ImageSet:
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    def join(self, other: ImageSet) -> ImageSet:
+        """Return this set's images followed by another's; what only phantoms know of an image is not kept."""
+        names = ("images", "labels", "subjects", "source_ids")
+        joined = {name: torch.cat([getattr(part, name) for part in (self, other)]) for name in names}
+        return ImageSet(**joined, class_names=self.class_names)
+
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, in ordinal order."""
         counts = torch.bincount(self.labels, minlength=self.n_classes)

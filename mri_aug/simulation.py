@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import cv2
 import torch
@@ -68,25 +69,20 @@ def simulate(
     config, seeds, start = config or TrainConfig(), Seeds.of(seed, simulation), time.perf_counter()
     with _one_thread():
         split = protocols.split(image_set, condition.protocol, seed=seeds.split)
-        training = image_set[split.train]
-        arm = assemble(condition, training, seeds, generators)
-        ceiling = highest_learning_rate(condition.architecture, condition.weights, fine_tune=condition.fine_tune)
-        config = replace(config, learning_rate=min(config.learning_rate, ceiling))
-        n_steps = config.n_steps(len(training if condition.budget == "steps" else arm))
-        classifier, n_pretrain_steps = _train_on(arm, condition, seeds, config, n_steps)
-        scores = _evaluate(classifier, image_set, split)
+        trained = train_arm(condition, image_set[split.train], seeds, config=config, generators=generators)
+        scores = _evaluate(trained.classifier, image_set, split)
     return {
         **condition.columns(),
         "simulation": simulation,
         "seed": seed,
         **{f"seed_{name}": value for name, value in vars(seeds).items()},
-        **arm.counts(),
+        **trained.arm.counts(),
         "n_validation": len(split.validation),
         "n_test": len(split.test),
-        "n_steps": n_steps,
-        "n_pretrain_steps": n_pretrain_steps,
+        "n_steps": trained.n_steps,
+        "n_pretrain_steps": trained.n_pretrain_steps,
         **scores,
-        **_circumstances(config),
+        **_circumstances(trained.classifier.config),
         "seconds": round(time.perf_counter() - start, 3),
     }
 
@@ -101,24 +97,53 @@ def _circumstances(config: TrainConfig) -> dict[str, object]:
     }
 
 
-def _train_on(
-    arm: Arm, condition: Condition, seeds: Seeds, config: TrainConfig, n_steps: int
-) -> tuple[Classifier, int]:
-    """Return the trained network and how many of its steps came before the real images."""
+class Trained(NamedTuple):
+    """A network, what it trained on, and for how long."""
+
+    classifier: Classifier
+    arm: Arm
+    n_steps: int
+    n_pretrain_steps: int  # of the steps, those before the real images
+
+
+def train_arm(
+    condition: Condition,
+    training: ImageSet,
+    seeds: Seeds,
+    *,
+    config: TrainConfig,
+    generators: Mapping[str, ImageGenerator] | None = None,
+) -> Trained:
+    """Assemble a condition's images and train its network on them, at a rate that the network bears.
+
+    Parameters
+    ----------
+    condition : Condition
+    training : ImageSet
+        The training images of the condition's protocol, all of them.
+    seeds : Seeds
+    config : TrainConfig
+    generators : mapping of str to ImageGenerator, optional
+        As in :func:`simulate`.
+    """
+    arm = assemble(condition, training, seeds, generators)
+    ceiling = highest_learning_rate(condition.architecture, condition.weights, fine_tune=condition.fine_tune)
+    config = replace(config, learning_rate=min(config.learning_rate, ceiling))
+    n_steps = config.n_steps(len(training if condition.budget == "steps" else arm))
     model = make_model(
-        condition.architecture, n_classes=arm.real.n_classes, weights=condition.weights, seed=seeds.initialisation
+        condition.architecture, n_classes=training.n_classes, weights=condition.weights, seed=seeds.initialisation
     )
+    options = {"seed": seeds.training, "config": config, "balance": condition.balance}
     if condition.fine_tune == "head":
-        fit = partial(train_head, model, seed=seeds.training, config=config, balance=condition.balance)
+        fit = partial(train_head, model, **options)
     else:
-        options = {"policy": condition.policy, "balance": condition.balance}
-        fit = partial(train, model, seed=seeds.training, config=config, **options)
+        fit = partial(train, model, policy=condition.policy, **options)
     if condition.synth_use != "pretrain":
-        return fit(arm.images, n_steps=n_steps), 0
+        return Trained(fit(arm.images, n_steps=n_steps), arm, n_steps, 0)
     n_pretrain_steps = min(round(n_steps * len(arm.variations) / len(arm)), n_steps - 1)
     if n_pretrain_steps:
         fit(arm.variations, n_steps=n_pretrain_steps)
-    return fit(arm.real, n_steps=n_steps - n_pretrain_steps), n_pretrain_steps
+    return Trained(fit(arm.real, n_steps=n_steps - n_pretrain_steps), arm, n_steps, n_pretrain_steps)
 
 
 def _evaluate(classifier: Classifier, image_set: ImageSet, split: protocols.Split) -> dict[str, object]:

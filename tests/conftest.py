@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -38,3 +40,31 @@ def make_toy_images(people_per_class: int = 4, *, seed: int = 0) -> ImageSet:
 def toy_images() -> ImageSet:
     """96 images of 16 people, 4 to a class."""
     return make_toy_images()
+
+
+@pytest.fixture
+def figures():
+    """Draw off screen; settings must come out as they went in."""
+    plt.switch_backend("Agg")
+    before = dict(mpl.rcParams)
+    yield
+    plt.close("all")
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Return a function that starts a server of images and points the client at it."""
+    from openai_server import KEY, ImageServer
+
+    running = []
+
+    def begin(*args, **options) -> ImageServer:
+        running.append(ImageServer(*args, **options).__enter__())
+        monkeypatch.setenv("OPENAI_BASE_URL", running[-1].url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        return running[-1]
+
+    yield begin
+    for server in running:
+        server.__exit__()

@@ -13,7 +13,6 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from mri_aug import fidelity, plots
 from mri_aug.fidelity.distances import polynomial_kernel
-from mri_aug.fidelity.realism import join
 from mri_aug.fidelity.resampling import mean_estimate
 from mri_aug.generators import make_generator
 from mri_aug.models import make_model
@@ -194,7 +193,7 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn_with_ties_and_weights(
 def test_a_detector_finds_noise_and_cannot_find_copies(toy_images):
     noise = torch.randint(0, 90, toy_images.images.shape, generator=torch.Generator().manual_seed(1))
     noisy = replace(toy_images, images=(toy_images.images.int() + noise).clamp(0, 255).to(torch.uint8))
-    people = fidelity.resample_people(join(toy_images, noisy), n_resamples=20, seed=0)
+    people = fidelity.resample_people(toy_images.join(noisy), n_resamples=20, seed=0)
     everything, synthetic = np.ones(192, dtype=bool), np.arange(192) >= 96
     for images, expected in ((noisy, 1.0), (toy_images, 0.5)):
         scores = fidelity.detector_scores(toy_images, images, seed=0, config=FAST)

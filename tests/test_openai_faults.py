@@ -16,7 +16,6 @@ from openai_server import (
     DROP,
     FORBIDDEN,
     HANG,
-    KEY,
     NO_CREDIT,
     NO_IMAGE,
     NOT_AN_IMAGE,
@@ -29,7 +28,6 @@ from openai_server import (
     USD,
     WEB_PAGE,
     WRONG_SIZE,
-    ImageServer,
     error,
     make_sources,
 )  # fmt: skip
@@ -42,21 +40,10 @@ from mri_aug.generators.openai_prices import Prices
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 
 
-@pytest.fixture
-def start(monkeypatch):
-    """Return a function that starts a server with a plan of faults and points the client, made hasty, at it."""
-    running = []
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Let the client wait for no time between two tries."""
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
-
-    def begin(plan, **options) -> ImageServer:
-        running.append(ImageServer(plan, **options).__enter__())
-        monkeypatch.setenv("OPENAI_BASE_URL", running[-1].url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        return running[-1]
-
-    yield begin
-    for server in running:
-        server.__exit__()
 
 
 def quick(**options):

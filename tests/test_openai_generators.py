@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from openai_server import BAD_KEY, ECHOING, KEY, USAGE, USD, ImageServer, make_sources, source_key
+from openai_server import BAD_KEY, ECHOING, KEY, USAGE, USD, make_sources, source_key
 
 from mri_aug import generators
 from mri_aug.generators import make_generator
@@ -25,22 +25,6 @@ from mri_aug.generators.openai_prices import FREE, Prices
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 NAMES = ("openai-edits", "openai-variations")
 SIZES = {"openai-edits": 816, "openai-variations": 256}  # the smallest are the quickest
-
-
-@pytest.fixture
-def start(monkeypatch):
-    """Return a function that starts a server with a plan of faults and points the client at it."""
-    running = []
-
-    def begin(*args, **options) -> ImageServer:
-        running.append(ImageServer(*args, **options).__enter__())
-        monkeypatch.setenv("OPENAI_BASE_URL", running[-1].url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        return running[-1]
-
-    yield begin
-    for server in running:
-        server.__exit__()
 
 
 def small(name: str, **options):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,14 +10,7 @@ import pytest
 from mri_aug.plots import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
 from mri_aug.plots.cams import overlaid
 
-
-@pytest.fixture(autouse=True)
-def figures():
-    plt.switch_backend("Agg")
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 16, 16), dtype=np.uint8)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from mri_aug.imageset import ImageSet
 from mri_aug.models import backbone_and_head, make_model
+from mri_aug.models.features import FROZEN_MEAN, FROZEN_STD
 from mri_aug.training import Classifier, TrainConfig, train
 
 _BATCH = 128  # images at a time
 _IMAGENET_CLASSES = 1000
-_IMAGENET_MEAN, _IMAGENET_STD = 0.449, 0.226  # grey: means of torchvision's three channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def domain_network(training: ImageSet, *, seed: int, config: TrainConfig | None 
 
     The features are the means and standard deviations of each channel of both convolutions, which see texture, blur
     and noise, and the last hidden layer, which sees anatomy: 160 in all, each brought to mean 0 and variance 1 over
-    the training images. Train it on people who are on neither side of a comparison, since a network knows its own
+    the training images. Train it on people who are on neither side of a comparison, since a network knows its own.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def imagenet_network(weights: str | Path = "imagenet", *, architecture: str = "r
     backbone, _ = backbone_and_head(model)
     return FeatureNetwork(
         f"{architecture} trained on ImageNet",
-        lambda images: backbone((images.float() / 255 - _IMAGENET_MEAN) / _IMAGENET_STD),
+        lambda images: backbone((images.float() / 255 - FROZEN_MEAN) / FROZEN_STD),
     )
 
 

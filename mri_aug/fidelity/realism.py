@@ -19,13 +19,6 @@ _WIDTH = 16  # channels of the first layer
 DETECTOR_CONFIG = TrainConfig(epochs=8, batch_size=32, learning_rate=1e-2)
 
 
-def join(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Return both sets' images as one; what only phantoms know of an image is not kept."""
-    names = ("images", "labels", "subjects", "source_ids")
-    joined = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names}
-    return ImageSet(**joined, class_names=first.class_names)
-
-
 def detector_scores(
     real: ImageSet, synthetic: ImageSet, *, seed: int, config: TrainConfig | None = None
 ) -> np.ndarray:
@@ -52,7 +45,7 @@ def detector_scores(
     ValueError
         If there are fewer than two people.
     """
-    everyone = join(real, synthetic)
+    everyone = real.join(synthetic)
     fold_of = people_folds(everyone, seed=seed)
     folds = np.array([fold_of[owner] for owner in owners(everyone)])
     origin = torch.cat([torch.zeros(len(real), dtype=torch.int64), torch.ones(len(synthetic), dtype=torch.int64)])

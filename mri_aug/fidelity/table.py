@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from mri_aug.fidelity.diversity import similarity_of_neighbours, similarity_with
 from mri_aug.fidelity.features import FeatureNetwork
 from mri_aug.fidelity.memorisation import Memorisation, memorisation, memorisation_yardstick
 from mri_aug.fidelity.parts import Candidate, Parts
-from mri_aug.fidelity.realism import detector_scores, join, separability
+from mri_aug.fidelity.realism import detector_scores, separability
 from mri_aug.fidelity.resampling import Estimate, mean_estimate, resample_people
 from mri_aug.imageset import ImageSet
 from mri_aug.training import TrainConfig
@@ -157,7 +158,7 @@ def _likeness(found: Memorisation) -> dict[str, np.ndarray]:
 
 
 def _separability(real: ImageSet, images: ImageSet, options: _Options, config: TrainConfig | None) -> Iterator[tuple]:
-    both = join(real, images)
+    both = real.join(images)
     scores = detector_scores(real, images, seed=options.seed, config=config)
     synthetic, people = np.arange(len(both)) >= len(real), options.people(both)
     for name, rows in _classes(both):
@@ -172,9 +173,7 @@ def _consistency(candidates: Mapping[str, Candidate], parts: Parts, seed: int) -
     """
     sets = {YARDSTICK: parts.training}
     sets |= {name: replace(parts.training, images=candidate.variations) for name, candidate in candidates.items()}
-    judged = None
-    for image_set in sets.values():
-        judged = image_set if judged is None else join(judged, image_set)
+    judged = reduce(ImageSet.join, sets.values())
     probabilities, _ = cross_fitted_probabilities(judged.images, judged, parts.training, seed=seed)
     right = probabilities.argmax(1) == judged.labels.numpy()
     ends = np.cumsum([len(image_set) for image_set in sets.values()])
