@@ -26,13 +26,13 @@ def measure(settings: Settings) -> Tables:
     rows = []
     for processes, threads in ((1, cores), (cores, 1)):
         for name in TYPES:
-            rates = side_by_side(_rates, processes, name, sizes, threads, seconds)
-            best = max(sum(together) for together in zip(*rates, strict=True))
+            found = side_by_side(rates, processes, name, sizes, threads, seconds)
+            best = max(sum(together) for together in zip(*found, strict=True))
             rows.append({"type": name, "processes": processes, "threads": threads, "gflops": best})
     return {"peak": rows}
 
 
-def _rates(meet: Callable, name: str, sizes: tuple[int, ...], threads: int, seconds: float) -> list[float]:
+def rates(meet: Callable, name: str, sizes: tuple[int, ...], threads: int, seconds: float) -> list[float]:
     """Return this process's best GFLOP/s at each size, all processes multiplying at once."""
     torch.set_num_threads(threads)
     rates = []

@@ -1,4 +1,4 @@
-"""Where a training step of the engine goes, operator by operator.
+"""Where a training step of the engine goes, operator by operator and layer by layer.
 
 Read from PyTorch's profiler, which slows a step a little: shares are meant, not seconds.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import engine
+from benchmarks import engine, layers
 from benchmarks.processes import in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, read_images, repeated
@@ -20,8 +20,9 @@ N_OPERATORS = 12  # rows; the rest is summed up in one more
 
 
 def measure(settings: Settings) -> Tables:
-    """Profile a few steps in one single-threaded process."""
-    return {"operators": in_process(_operators, settings.work, settings.size(20, 2))}
+    """Profile a few steps in one single-threaded process, and set each layer beside its bound."""
+    operators = in_process(_operators, settings.work, settings.size(20, 2))
+    return {"operators": operators, "layers": layers.measure(settings)}
 
 
 def _operators(work: Path, n_steps: int) -> list[dict]:

@@ -5,7 +5,7 @@ Prepares the data; it measures nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,5 +72,5 @@ def read_images(work: Path) -> ImageSet:
 
 
 def repeated(image_set: ImageSet, n: int) -> ImageSet:
-    """Return ``n`` images: the given ones, over and over."""
-    return image_set[torch.arange(n) % len(image_set)]
+    """Return ``n`` images: the given ones, over and over, without a phantom's atrophy, as large as its image."""
+    return replace(image_set, severity=None, atrophy=None)[torch.arange(n) % len(image_set)]

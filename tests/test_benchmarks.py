@@ -18,7 +18,7 @@ from mri_aug.plots.speed import plot_gains, plot_growth, plot_throughput
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
 
-from benchmarks import ablation, contenders, growth, peers, plain  # noqa: E402
+from benchmarks import ablation, contenders, growth, layers, peers, plain  # noqa: E402
 from benchmarks.flops import forward_flops, training_flops  # noqa: E402
 from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side  # noqa: E402
 from benchmarks.record import Record  # noqa: E402
@@ -49,6 +49,16 @@ def test_flops_of_a_training_step_agree_with_pytorch():
         forward.sum().backward()
     assert sum(forward_flops(model).values()) == n_forward / 2
     assert training_flops(model) == counter.get_total_flops() / 2
+
+
+def test_layers_share_out_the_operations_of_a_step(work):
+    rows = pd.DataFrame(layers._layers(work, 1, 64))
+    assert rows["gflop"].sum() == pytest.approx(64 * training_flops(make_model("cnn", seed=0)) / 1e9)
+    assert (rows["bound_ms"] == rows[["arithmetic_ms", "memory_ms"]].max(axis=1)).all()
+    assert (rows["measured_ms"] > 0).all()
+    pooling = rows[rows["layer"].str.startswith("MaxPool2d")].iloc[0]
+    values_in, values_out = 64 * 16 * 128**2, 64 * 16 * 64**2
+    assert pooling["megabytes"] == pytest.approx(2 * (3 * values_in + 2 * values_out) / 1e6)
 
 
 def test_the_plain_network_is_the_librarys():

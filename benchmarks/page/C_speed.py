@@ -214,18 +214,37 @@ if peaks is not None and ours in pace:
     bound = f"The largest matrix products on this machine reach {' and '.join(modes.values())}; training at {pace[ours]:.0f} images per second is {share:.0f} % of that in bfloat16."
 else:
     bound = "The machine's peak has not been measured."
-glue_values(megaflops=flops / 1e6, bound=bound)
+if (layers := tables.get("profile layers")) is not None:
+    arithmetic, least, taken = (layers[column].sum() for column in ("arithmetic_ms", "bound_ms", "measured_ms"))
+    slowest = layers.loc[(layers["measured_ms"] - layers["bound_ms"]).idxmax(), "layer"]
+    roofline = (
+        f"With every layer at its bound the layers would take {least:.0f} ms and {100 * arithmetic / least:.0f} % of the peak would be used; one at a time they "
+        f"take {taken:.0f} ms, {100 * arithmetic / taken:.0f} %, and the layer that is furthest above its bound is {slowest}."
+    )
+else:
+    roofline = "The layers have not been measured one by one."
+glue_values(megaflops=flops / 1e6, bound=bound, roofline=roofline)
 
 # %% [markdown]
 # By {eq}`eq-speed-flops` the network of chapter 5 needs {glue:text}`megaflops:.0f` million operations per training image. {glue:text}`bound:s` The rest is
 # what is not a matrix product: pooling and its backward pass, rectifying, copying, the optimiser ({numref}`tab-speed-profile`). These move memory and
 # multiply nothing, so even perfect products would leave them.
+#
+# {numref}`tab-speed-layers` says by how much. A layer is bounded by its arithmetic at the peak or by the memory that it must at least move, whichever is slower; the
+# first convolution has one input channel, too few to fill the processor's matrix instructions, and pooling has no arithmetic at all. {glue:text}`roofline:s`
 
 # %% tags=["hide-input"]
 operators = tables.get("profile operators")
 table = empty if operators is None else operators.assign(share=100 * operators["share"]).rename(columns={"calls_per_step": "calls per step", "milliseconds": "ms per step", "share": "share, %"})
 formats = None if operators is None else {"calls per step": ".1f", "ms per step": ".2f", "share, %": ".1f"}
 numbered_table(table, "Where a training step of 64 images goes, in one thread, by operator.", "tab-speed-profile", formats=formats)
+
+# %% tags=["hide-input"]
+layers = tables.get("profile layers")
+renamed = {"gflop": "GFLOP", "megabytes": "MB", "arithmetic_ms": "arithmetic, ms", "memory_ms": "memory, ms", "measured_ms": "measured, ms"}
+table = empty if layers is None else layers[["layer", *renamed]].rename(columns=renamed)
+formats = None if layers is None else {"GFLOP": ".2f", "MB": ".0f", **dict.fromkeys(list(renamed.values())[2:], ".2f")}
+numbered_table(table, "Each layer's forward and backward pass over 64 images in one thread: its least time by arithmetic and by memory, and what it takes.", "tab-speed-layers", formats=formats)
 
 # %% [markdown]
 # ## Policies
