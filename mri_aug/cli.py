@@ -155,9 +155,7 @@ def _book(options: argparse.Namespace) -> None:
     rows, manifest = _run(options)
     # A dataset's content is not in its name: a folder may have changed since the last time.
     sources = [paths.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
-    sizes = profile_parameters(options.profile, dataset)
-    shown = ("dataset_subjects", "n_subjects", "n_simulations", "epochs")  # the other sizes are those of a study's parts
-    parameters = {"dataset": dataset, **{name: sizes[name] for name in shown}}
+    parameters = {"dataset": dataset, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=manifest["images"]):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
     first = render(output / "executed", output)

@@ -30,15 +30,15 @@ _SMALL = {
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "smoke": {
-            "dataset_subjects": 16, "n_subjects": 16, "epochs": 1,
+            "dataset_subjects": 16, "n_subjects": 16, "epochs": 1, "max_slices": 12,
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
         },
         "demo": {
-            "dataset_subjects": 200, "n_subjects": 48, "epochs": 5,
+            "dataset_subjects": 200, "n_subjects": 48, "epochs": 5, "max_slices": 40,
             "n_simulations": 5, "n_side_simulations": 2, "n_network_simulations": 1, **_SMALL,
         },
         "thesis": {
-            "dataset_subjects": 200, "n_subjects": 0, "epochs": 14,
+            "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
             "n_simulations": 100, "n_side_simulations": 20, "n_network_simulations": 10, **_SMALL,
             "policies": _ALL_POLICIES, "sweep": tuple(tenth / 10 for tenth in range(1, 10)),
             "network_controls": True, "side_protocols": ("image", "subject"),
@@ -53,7 +53,7 @@ OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "thesis": {"dataset_subjects": 0},
     }
 )
-_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs")  # sizes that are not those of the study's parts
+_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # sizes that are not of the study's parts
 
 
 def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
@@ -69,8 +69,8 @@ def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, obje
     -------
     dict
         ``dataset_subjects``, people described in the chapters on the data; ``n_subjects``, people in the study; 0 is
-        everyone; ``epochs`` of training; and the keywords of :func:`mri_aug.chapter.chapter_parts`, sequences as
-        lists.
+        everyone; ``epochs`` of training; ``max_slices`` that chapter 3 draws maps for; and the keywords of
+        :func:`mri_aug.chapter.chapter_parts`, sequences as lists.
 
     Raises
     ------

@@ -25,7 +25,15 @@ dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 48  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
-n_simulations: int = 5  # repetitions of every condition
+n_simulations: int = 5  # repetitions of the thesis's own comparison, under both protocols
+n_side_simulations: int = 2  # of the policies, controls, filters, classes and the sweep
+n_network_simulations: int = 1  # of the larger networks
+policies: list = ["traditional", "elastic", "autoaugment"]  # names of mri_aug.policies
+sweep: list = [0.1, 0.6]  # real shares, besides real_frac and 1
+architectures: list = ["resnet18", "vit_tiny"]  # networks trained from random weights
+pretrained: list = []  # networks started from ImageNet's weights, which are downloaded
+network_controls: bool = False  # also run the controls on the larger networks
+side_protocols: list = ["image"]  # of all but the thesis's own comparison; figures show the first
 epochs: int = 5  # passes over the training images
 seed: int = 0
 
@@ -33,61 +41,75 @@ seed: int = 0
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from mri_aug import paths, plots
-from mri_aug.conditions import POLICIES, policy_arms, thesis_arms
+from mri_aug import conditions, paths, plots
+from mri_aug.chapter import chapter_parts
 from mri_aug.dataset import load_images
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import compare, interval_text, load_deposit, sentence, subject_interval, summarise, verdict
+from mri_aug.results import agreement, compare, deposit_names, interval_text, load_deposit, sentence, smallest_p_value
+from mri_aug.results import subject_interval, summarise, tally, verdict
+from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
 from mri_aug.store import Store
 from mri_aug.study import run_study
 from mri_aug.style import PAGE_WIDTH, use_book_style
 from mri_aug.training import TrainConfig
 
 use_book_style()
-conditions = [
-    *thesis_arms(real_frac, generator=generator),
-    *thesis_arms(real_frac, generator=generator, protocol="subject"),
-    *policy_arms(real_frac, POLICIES),
-]
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 
 # %% [markdown]
-# The whole study is one call. Simulations that are in the store already are read, the others are run now, on all cores.
+# The study has parts, each with its own question and its own number of simulations. Simulations that are in the store already are read, the
+# others are run now, on all cores. Parts share conditions, and the store pays for each once.
 
 # %%
-rows = run_study(
-    conditions,
-    image_set,
+parts = chapter_parts(
+    real_frac,
+    generator=generator,
     n_simulations=n_simulations,
-    seed=seed,
-    config=TrainConfig(epochs=epochs),
-    store=Store(paths.artifacts("store.sqlite")),
+    n_side_simulations=n_side_simulations,
+    n_network_simulations=n_network_simulations,
+    policies=policies,
+    sweep=sweep,
+    architectures=architectures,
+    pretrained=pretrained,
+    network_controls=network_controls,
+    side_protocols=side_protocols,
 )
 
-# %% tags=["hide-input"]
-real, full, mixed, duplicate, longer = [arm.label for arm in thesis_arms(real_frac, generator=generator)]
-by_protocol = {protocol: part for protocol, part in rows.groupby("protocol")}
-image_rows, subject_rows = by_protocol["image"], by_protocol["subject"]
-x, y = f"{100 * real_frac:.4g} %", f"{100 * (1 - real_frac):.4g} %"
-words = {
-    real: f"{x} real",
-    full: "all real",
-    mixed: f"{x} real + {y} synthetic",
-    duplicate: f"{x} real + {y} copies",
-    longer: f"{x} real, as many steps as all",
+# %%
+store, config = Store(paths.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
+study = {
+    part.name: run_study(
+        part.conditions, image_set, n_simulations=part.n_simulations, seed=seed, store=store, config=config
+    )
+    for part in parts
 }
-arms = list(words)
+
+# %% tags=["hide-input"]
+rows = pd.concat(study.values()).drop_duplicates("key", ignore_index=True)
+words = arm_words(rows, class_names=image_set.class_names)
+arms = [arm.label for arm in conditions.thesis_arms(real_frac, generator=generator)]
+real, full, mixed, duplicate, longer = arms
+main, side = study["cnn"], side_protocols[0]
+by_protocol = {protocol: part for protocol, part in main.groupby("protocol")}
+image_rows, subject_rows = by_protocol["image"], by_protocol["subject"]
+ends = ["" if protocol == "image" else f"-{protocol}" for protocol in side_protocols]
+side_names = ("policies", "controls", "filters", "classes", "sweep")
+of = {name: pd.concat([study[name + end] for end in ends], ignore_index=True) for name in side_names}
+metric = "test_cross_entropy"
+x, y = f"{100 * real_frac:.4g} %", f"{100 * (1 - real_frac):.4g} %"
 draft = {full: 0.176023, **({real: 0.219863, mixed: 0.174202} if real_frac == 0.3 else {})}
 
 # %% tags=["remove-cell"]
-name = "phantoms" if dataset == "phantom" else dataset.rstrip("/").split("/")[-1]
-n_people = len(image_set.subjects.unique())
 first = image_rows[image_rows["condition"] == full].iloc[0]
+sizes = {"the thesis's comparison": n_simulations, "the side questions": n_side_simulations, "the larger networks": n_network_simulations}
+few = [f"{name} ({n})" for name, n in sizes.items() if n < 5]
 glue_values(
-    dataset_name=name,
-    study_people=n_people,
+    dataset_name="phantoms" if dataset == "phantom" else dataset.rstrip("/").split("/")[-1],
+    study_people=len(image_set.subjects.unique()),
     n_simulations=n_simulations,
-    n_conditions=len(conditions),
+    n_side_simulations=n_side_simulations,
+    n_network_simulations=n_network_simulations,
+    n_conditions=len(rows.drop_duplicates(["condition", "protocol"])),
     n_rows=len(rows),
     study_epochs=epochs,
     study_train=int(first["n_train"]),
@@ -95,15 +117,31 @@ glue_values(
     core_hours=float(rows["seconds"].sum() / 3600),
     real_frac_percent=f"{100 * real_frac:.4g}",
     synth_frac_percent=f"{100 * (1 - real_frac):.4g}",
+    side_protocol=side,
+)
+
+# %% tags=["remove-cell"]
+floor = smallest_p_value(n_simulations)
+floor_text = "" if floor < 0.05 else ", so that at this size it can confirm nothing and only intervals are read"
+glue_values(
     too_few="" if n_simulations >= 20 else f"With {n_simulations} simulations per condition, intervals are wide, and "
     "what is undecided here may be decided by more: the profile called thesis runs 100, as the draft did.",
+    too_few_parts="" if not few else f"Fewer than five simulations decide nothing: {' and '.join([', '.join(few[:-1]), few[-1]] if few[1:] else few)} had fewer in this copy, and "
+    "what is said of them stays undecided; one or two have no interval either.",
+    p_floor=f"With {n_simulations} pairs, Wilcoxon's signed-rank test cannot give a p value below {floor:.2g}{floor_text}.",
 )
 
 # %% [markdown]
-# This copy of the book ran {glue:text}`n_conditions:d` conditions with {glue:text}`n_simulations:d` simulations each on
-# {glue:text}`dataset_name:s` of {glue:text}`study_people:d` people: at full size {glue:text}`study_train:d` training and
-# {glue:text}`study_test:d` test images, {glue:text}`study_epochs:d` epochs, {glue:text}`core_hours:.2f` hours of one core in all.
-# {glue:text}`too_few:s`
+# This copy of the book ran {glue:text}`n_conditions:d` conditions on {glue:text}`dataset_name:s` of
+# {glue:text}`study_people:d` people: at full size {glue:text}`study_train:d` training and
+# {glue:text}`study_test:d` test images, {glue:text}`study_epochs:d` epochs, {glue:text}`n_rows:d` simulations,
+# {glue:text}`core_hours:.2f` hours of one core in all. The thesis's own comparison had
+# {glue:text}`n_simulations:d` simulations of each condition, the side questions {glue:text}`n_side_simulations:d`, the larger
+# networks {glue:text}`n_network_simulations:d`. {glue:text}`too_few:s` {glue:text}`too_few_parts:s`
+#
+# A difference is called *better* or *worse* where the 95 % interval of the median paired difference leaves out zero, and *undecided*
+# where it does not or where there are fewer than five simulations. The p values in the tables are adjusted for the number of comparisons in the same
+# table, but for the primary contrast, the mixed set against its real sample. {glue:text}`p_floor:s`
 #
 # ## CNN Results
 #
@@ -112,44 +150,37 @@ glue_values(
 # image protocol. {numref}`fig-by-simulation` repeats it with {glue:text}`real_frac_percent:s` % of the images of this run.
 
 # %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), the medians as lines and their 95 % intervals as bands. Points of one simulation share their split, their sample and their initial weights.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines"}} tags=["hide-input"]
-three = [real, full, mixed]
-summary = summarise(image_rows, "test_cross_entropy")
-_ = plots.plot_cross_entropy_by_simulation(image_rows, summary=summary, conditions=three, labels=words)
+summaries = {protocol: summarise(part, metric) for protocol, part in by_protocol.items()}
+_ = plots.plot_cross_entropy_by_simulation(image_rows, summary=summaries["image"], conditions=[real, full, mixed], labels=words)
 
 # %% tags=["hide-input"]
-metric = "test_cross_entropy"
-summaries = {protocol: summarise(part, metric).set_index("condition") for protocol, part in by_protocol.items()}
-table = pd.DataFrame({"training set": [words[arm] for arm in arms]})
-table["draft"] = [f"{draft[arm]:.3f}" if arm in draft else None for arm in arms]
-for protocol, summary in summaries.items():
-    shown = [summary.loc[arm] for arm in arms]
-    table[f"{protocol} protocol"] = [f"{row['median']:.3f} {interval_text(row['low'], row['high'])}" for row in shown]
 numbered_table(
-    table,
-    f"Median test cross-entropy over {n_simulations} simulations with its 95 % bootstrap interval, beside the draft's medians "
-    "of 100 simulations (validation cross-entropy on the thesis's dataset, image protocol).",
+    protocol_table(main, arms, measures={metric: "loss"}, words=words, draft=draft),
+    f"Median test cross-entropy over {n_simulations} simulations with its 95 % bootstrap interval under both protocols, beside the draft's "
+    "medians of 100 simulations (validation cross-entropy on the thesis's dataset, image protocol).",
     "tab-cross-entropy",
 )
 
 # %% tags=["remove-cell"]
-comparison = {
-    protocol: compare(part, metric, baseline=real, primary=mixed).set_index("condition")
-    for protocol, part in by_protocol.items()
+against = {
+    protocol: compare(part, metric, baseline=real, primary=mixed).set_index("condition") for protocol, part in by_protocol.items()
 }
-against_copies = compare(image_rows[image_rows["condition"].isin(arms)], metric, baseline=duplicate).set_index("condition")
-against_longer = compare(image_rows[image_rows["condition"].isin(arms)], metric, baseline=longer).set_index("condition")
-medians = summaries["image"]["median"]
+against_copies = compare(image_rows, metric, baseline=duplicate).set_index("condition")
+against_longer = compare(image_rows, metric, baseline=longer).set_index("condition")
 filled, alone = f"filling {x} real images up with {y} synthetic ones", f"the {x} real images alone"
-headline = sentence(comparison["image"].loc[mixed], condition=filled, baseline=alone)
-copies = sentence(against_copies.loc[mixed], condition=filled, baseline="filling up with copies of the real ones")
-steps = sentence(against_longer.loc[mixed], condition=filled, baseline=f"{alone} for as many steps")
-people = sentence(comparison["subject"].loc[mixed], condition=filled, baseline=alone)
-whole = sentence(comparison["image"].loc[full], condition="training on all real images", baseline=alone)
-capitals = {name: text[0].upper() + text[1:] for name, text in {
-    "sentence_headline": headline, "sentence_duplicate": copies, "sentence_steps": steps,
-    "sentence_subject": people, "sentence_full": whole}.items()}
-glue_values(ce_full_subject=summaries["subject"]["median"][full])
-glue_values(**capitals, ce_real=medians[real], ce_full=medians[full], ce_mix=medians[mixed], ce_duplicate=medians[duplicate])
+medians = {protocol: summary.set_index("condition")["median"] for protocol, summary in summaries.items()}
+glue_values(
+    sentence_headline=sentence(against["image"].loc[mixed], condition=filled, baseline=alone),
+    sentence_duplicate=sentence(against_copies.loc[mixed], condition=filled, baseline="filling up with copies of the real ones"),
+    sentence_steps=sentence(against_longer.loc[mixed], condition=filled, baseline=f"{alone} for as many steps"),
+    sentence_subject=sentence(against["subject"].loc[mixed], condition=filled, baseline=alone),
+    sentence_full=sentence(against["image"].loc[full], condition="training on all real images", baseline=alone),
+    ce_real=medians["image"][real],
+    ce_full=medians["image"][full],
+    ce_mix=medians["image"][mixed],
+    ce_duplicate=medians["image"][duplicate],
+    ce_full_subject=medians["subject"][full],
+)
 
 # %% [markdown]
 # At equal epochs and under the image protocol: {glue:text}`sentence_full:s` {glue:text}`sentence_headline:s`
@@ -163,49 +194,58 @@ glue_values(**capitals, ce_real=medians[real], ce_full=medians[full], ce_mix=med
 # no steps, so {numref}`fig-policies-compared` shows each policy twice: for the epochs of the sample, as in the draft, and for as many steps as
 # the mixed set.
 
-# %% mystnb={"figure": {"caption": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol): every simulation, median and 95 % interval.", "name": "fig-policies-compared"}, "image": {"alt": "Augmentation policies on the real sample, at its epochs and at the full set's steps (image protocol)"}} tags=["hide-input"]
-policies = [arm.label for arm in policy_arms(real_frac, POLICIES)]
-order = [real, *policies[: len(POLICIES)], longer, *policies[len(POLICIES) :], duplicate, mixed]
-_ = plots.plot_simulations(image_rows, metric, summarise(image_rows, metric), order=order)
+# %% mystnb={"figure": {"caption": "Augmentation policies on the real sample, at its epochs and at the full set's steps: every simulation, median and 95 % interval (from three simulations on); crosses are the draft's medians for its own images.", "name": "fig-policies-compared"}, "image": {"alt": "Augmentation policies on the real sample, at its epochs and at the full set's steps"}} tags=["hide-input"]
+policy_labels = [arm.label for arm in conditions.policy_arms(real_frac, policies)]
+at_epochs, at_steps = policy_labels[: len(policies)], policy_labels[len(policies) :]
+order = [real, *at_epochs, longer, *at_steps, duplicate, mixed]
+part = of["policies"][of["policies"]["protocol"] == side]
+_ = plots.plot_simulations(part, metric, summarise(part, metric), order=order, labels=words, draft=draft)
 
 # %% tags=["hide-input"]
-contrast = compare(image_rows[image_rows["condition"].isin([*policies, mixed])], metric, baseline=mixed)
-contrast["interval"] = [interval_text(row.percent_low, row.percent_high, "+.1f") for row in contrast.itertuples()]
-shown = contrast[["condition", "median", "percent", "interval", "probability", "p_holm"]].rename(
-    columns={"median": "median loss", "percent": "difference, %", "probability": "P(policy better)", "p_holm": "p (Holm)"}
-)
+tried = of["policies"][of["policies"]["condition"].isin([*policy_labels, mixed])]
+contrasts = paired_groups(tried, metric, baseline=mixed)
 caption = f"Policies on {x} of the real images against the mixed set: paired difference in test cross-entropy with its 95 % interval."
-numbered_table(shown, caption, "tab-policies-compared", formats={"difference, %": "+.1f", "P(policy better)": ".2f"})
+numbered_table(contrast_table(contrasts, words=words), caption, "tab-policies-compared")
 
 # %% tags=["remove-cell"]
-fall = contrast.apply(verdict, axis=1).value_counts()
+shown = contrasts[contrasts["protocol"] == side]
+own = [
+    compare(part[part["condition"].isin([base, *labels])], metric, baseline=base)
+    for base, labels in ((real, at_epochs), (longer, at_steps))
+]
 glue_values(
-    sentence_policies=f"Of the {len(contrast)} combinations of a policy and a number of steps, {fall.get('better', 0)} reach a lower loss than "
-    f"the mixed set, {fall.get('worse', 0)} a higher one, and {fall.get('undecided', 0)} cannot be told apart from it."
+    sentence_policies=tally(shown, things="combinations of a policy and a number of steps", baseline="the mixed set", names=words),
+    policies_epochs=tally(own[0], things="policies at the sample's epochs", baseline=alone, names=dict(zip(at_epochs, policies))),
+    policies_steps=tally(own[1], things="policies at the full set's steps", baseline=f"{alone} for as many steps", names=dict(zip(at_steps, policies))),
 )
 
 # %% [markdown]
-# {glue:text}`sentence_policies:s`
-
-# %% [markdown]
+# Against the mixed set: {glue:text}`sentence_policies:s` Against no policy: {glue:text}`policies_epochs:s` {glue:text}`policies_steps:s`
+# Every policy of {numref}`tab-policies` is compared on the thesis's images [below](sec-deposit).
+#
 # ## What the controls say
 #
-# A mixed set is larger than its real sample and trains for more steps. Of the two controls of {numref}`Chapter %s <ch-methodology>`, one
-# replaces every synthetic image by a copy of a real one, the other trains on the real sample alone for as many steps.
-# {numref}`fig-controls` compares all arms with the real sample at its own epochs.
-
-# %% mystnb={"figure": {"caption": "Test cross-entropy of all arms under the image protocol: every simulation, median and 95 % interval; crosses are the draft's medians.", "name": "fig-arms"}, "image": {"alt": "Test cross-entropy of all arms under the image protocol"}} tags=["hide-input"]
-_ = plots.plot_simulations(image_rows, metric, summarise(image_rows, metric), order=arms, labels=words, draft=draft)
-
-# %% mystnb={"figure": {"caption": "Paired difference in test cross-entropy against the real sample alone (image protocol): median and 95 % interval, and the share of simulations in which the arm is the better one.", "name": "fig-controls"}, "image": {"alt": "Paired difference in test cross-entropy against the real sample alone (image protocol)"}} tags=["hide-input"]
-_ = plots.plot_paired(comparison["image"].loc[arms[1:]].reset_index(), labels=words)
-
-# %% [markdown]
-# Against copies: {glue:text}`sentence_duplicate:s`
+# A mixed set is larger than its real sample and trains for more steps, and so do its controls. All of them take as many steps as the full set;
+# what they take away, or put in the place of the synthetic images, is each time another explanation of a gain:
 #
-# Against longer training: {glue:text}`sentence_steps:s`
+# - copies, in the number of the variations: is it only more images?
+# - the real sample alone, for as many steps: is it only more training?
+# - the real sample with its classes drawn equally often, or with the loss weighed by class: is it only balance?
+# - variations whose labels are shuffled among them: is it only that the network sees more brains, whatever they are called?
+# - the variations alone: do they stand for the sample that they were made from?
+# - the variations first and the real sample afterwards: does it matter that both are seen together?
 #
-# {glue:text}`control_verdict:s`
+# {numref}`fig-controls` holds them against the real sample for as many steps, so that a difference is due to what is seen and not to how long.
+
+# %% mystnb={"figure": {"caption": "Paired difference in test cross-entropy from the real sample trained for as many steps: median and 95 % interval, and in how many simulations the arm is the better one. The first two rows are no controls: they are the sample at its own epochs, and all real images.", "name": "fig-controls"}, "image": {"alt": "Paired difference in test cross-entropy of all controls from the real sample trained for as many steps"}} tags=["hide-input"]
+controls = [arm.label for arm in conditions.control_arms(real_frac, generator=generator)]
+order = [real, full, *(label for label in controls if label != longer)]
+contrasts = paired_groups(of["controls"], metric, baseline=longer)
+_ = plots.plot_paired(contrasts[contrasts["protocol"] == side], order=order, labels=words)
+
+# %% tags=["hide-input"]
+caption = f"Every control against {x} of the real images trained for as many steps: paired difference in test cross-entropy with its 95 % interval."
+numbered_table(contrast_table(contrasts, words=words), caption, "tab-controls")
 
 # %% tags=["remove-cell"]
 gains = {
@@ -213,21 +253,174 @@ gains = {
     "worse": "so what the mixed set gains over the small sample is due to count and steps, and the variations cost some of it",
     "undecided": "so whatever the mixed set gains over the small sample cannot be credited to the variations themselves",
 }
-no_gain = "and the mixed set as a whole shows no gain over the small sample"
+no_gain = "and the mixed set as a whole shows no decided gain over the small sample"
 found = verdict(against_copies.loc[mixed])
-reading = gains[found] if verdict(comparison["image"].loc[mixed]) == "better" else no_gain
+reading = gains[found] if verdict(against["image"].loc[mixed]) == "better" else no_gain
 stated = {"better": "lower than", "worse": "higher than", "undecided": "not distinguishable from"}[found]
-glue_values(control_verdict=f"In short, the loss with variations is {stated} the loss with copies, {reading}.")
+part = of["controls"][(of["controls"]["protocol"] == side) & of["controls"]["condition"].isin(controls)]
+others = compare(part, metric, baseline=mixed)
+glue_values(
+    control_verdict=f"In short, the loss with variations is {stated} the loss with copies, {reading}.",
+    sentence_controls=tally(others, things="controls", baseline="the mixed set", names=words),
+)
 
 # %% [markdown]
+# The two controls that matter most had as many simulations as the comparison itself. Against copies: {glue:text}`sentence_duplicate:s`
+# Against longer training: {glue:text}`sentence_steps:s` {glue:text}`control_verdict:s`
+#
+# Seen from the mixed set: {glue:text}`sentence_controls:s`
+#
+# ## Selective augmentation
+#
+# The rarest class is the one that a physician must not miss. {glue:text}`rare_words:s` Here variations go to the rare classes alone,
+# each filled up to the number that it has in the full set, and every arm trains for the full set's steps. What to look at is the
+# recall of the class that was filled up ({numref}`fig-selective`), and the loss ({numref}`tab-selective`), which the common classes dominate.
+
+# %% mystnb={"figure": {"caption": "Selective augmentation: the share of each class's test images that is recognised, median over simulations and 95 % interval (from three simulations on).", "name": "fig-selective"}, "image": {"alt": "Recall of each class under selective augmentation"}} tags=["hide-input"]
+selected = [arm.label for arm in conditions.selective_arms(real_frac, generator=generator)]
+part = of["classes"][of["classes"]["protocol"] == side]
+recall = recalls(part[part["condition"].isin([*selected, mixed])], image_set.class_names)
+_ = plots.plot_groups(recall, order=[*selected, mixed], labels=words, x_label="Recall on the test part")
+
+# %% tags=["hide-input"]
+chosen = of["classes"][of["classes"]["condition"].isin([*selected, mixed])]
+table = contrast_table(paired_groups(chosen, metric, baseline=longer), words=words)
+caption = "Selective augmentation against the real sample trained for as many steps: paired difference in test cross-entropy with its 95 % interval."
+numbered_table(table, caption, "tab-selective")
+
+# %% tags=["remove-cell"]
+_, mild_filled, moderate_filled, both_filled, both_copied = selected
+pair = part[part["condition"].isin(selected)]
+said = {
+    label: sentence(
+        compare(pair, f"test_recall_{label}", baseline=longer).set_index("condition").loc[condition],
+        condition=f"filling {image_set.class_names[label]} up",
+        baseline="the real sample for as many steps",
+        metric=f"recall of {image_set.class_names[label]}",
+    )
+    for label, condition in ((2, mild_filled), (3, moderate_filled))
+}
+rare = image_set.labels == 3
+both = compare(pair, metric, baseline=both_copied).set_index("condition").loc[both_filled]
+glue_values(
+    rare_words=f"Of {image_set.class_names[3]} there are {int(rare.sum())} images in all, of {len(image_set.subjects[rare].unique())} "
+    "people. Under the image protocol a fifth of these images is tested, under the subject protocol one of the people at most: a recall that rests on so few moves in large steps.",
+    sentence_selective=" ".join(said.values()),
+    selective_copies=sentence(both, condition="filling both classes up with variations", baseline="filling both up with copies"),
+)
+
+# %% [markdown]
+# {glue:text}`sentence_selective:s` Whether this is owed to the variations or to the balance of classes is again for copies to say:
+# {glue:text}`selective_copies:s`
+#
+# ## From few real images to all
+#
+# The draft's advantage of the mixed set at 30 % was gone at 40 to 80 %. {numref}`fig-sweep` varies the real share; the arm that is filled up always has
+# the size of the full set, and the real sample alone its own epochs.
+
+# %% mystnb={"figure": {"caption": "Median test cross-entropy against the share of real images: alone, filled up to full size with variations, and filled up with copies. Bars are 95 % intervals (from three simulations on).", "name": "fig-sweep"}, "image": {"alt": "Test cross-entropy against the share of real images, alone and filled up"}} tags=["hide-input"]
+swept = of["sweep"]
+curves = sweep_curves(swept[swept["protocol"] == side], metric)
+_ = plots.plot_sweep(curves, y_label="Test cross-entropy")
+
+# %% tags=["hide-input"]
+by_share = [part for share, part in swept.groupby("real_frac") if share < 1]
+bases = [{kind: group["condition"].iloc[0] for kind, group in part.groupby("generator")} for part in by_share]
+over_alone = pd.concat(
+    [paired_groups(part, metric, baseline=base["none"]) for part, base in zip(by_share, bases, strict=True)]
+)
+over_copies = pd.concat(
+    [
+        paired_groups(part[part["generator"] != "none"], metric, baseline=base["duplicate"])
+        for part, base in zip(by_share, bases, strict=True)
+    ]
+)
+table = contrast_table(pd.concat([over_alone, over_copies]), words=words).drop(columns="p")
+numbered_table(table, "The sweep: paired differences in test cross-entropy with their 95 % intervals.", "tab-sweep")
+
+# %% tags=["remove-cell"]
+shares = {base[generator]: f"{100 * part['real_frac'].iloc[0]:.4g} %" for part, base in zip(by_share, bases, strict=True)}
+at_side = {name: table[(table["protocol"] == side) & table["condition"].isin(shares)]
+           for name, table in (("alone", over_alone), ("copies", over_copies))}  # fmt: skip
+glue_values(
+    sentence_sweep=tally(at_side["alone"], things="real shares filled up with variations", baseline="the real images alone", names=shares),
+    sweep_copies=tally(at_side["copies"], things="real shares filled up with variations", baseline="filling up with copies", names=shares),
+)
+
+# %% [markdown]
+# {glue:text}`sentence_sweep:s` {glue:text}`sweep_copies:s`
+#
+# ## Filters
+#
+# {numref}`Chapter %s <ch-methodology>` describes two filters: one drops variations that are too close to a real image, the other those in which a
+# classifier does not recognise the label. A filtered arm has fewer images, and trains for the full set's steps all the same. {numref}`tab-filters` compares
+# both with the unfiltered mixed set.
+
+# %% tags=["hide-input"]
+filters = [arm.label for arm in conditions.filter_arms(real_frac, generator=generator)]
+part = of["filters"][of["filters"]["condition"].isin(filters)]
+dropped = 100 * part["n_filtered"] / (part["n_filtered"] + part["n_synthetic"])
+table = contrast_table(contrasts := paired_groups(part, metric, baseline=mixed), words=words)
+share = dropped.groupby([part["protocol"], part["condition"]]).median()
+table.insert(1, "dropped, %", [share[row.protocol, row.condition] for row in contrasts.itertuples()])
+caption = "Filtered variations against all of them: the share that is dropped (median), and the paired difference in test cross-entropy with its 95 % interval."
+numbered_table(table, caption, "tab-filters", formats={"dropped, %": ".1f"})
+
+# %% tags=["remove-cell"]
+shown = contrasts[contrasts["protocol"] == side]
+glue_values(sentence_filters=tally(shown, things="filters", baseline="the unfiltered mixed set", names=words))
+
+# %% [markdown]
+# {glue:text}`sentence_filters:s`
+#
+# ## ResNet-18 and the vision transformer
+#
+# The thesis names two further networks and its draft reports no figure for either. {numref}`tab-networks` gives the level of each beside the CNN's, and
+# {numref}`fig-networks` the difference that synthetic images make to it. Networks of their size are
+# usually started from weights learnt elsewhere. From random ones, {glue:text}`study_epochs:d` epochs on so few images are a short training, and what the
+# levels say about an architecture they say at this size only.
+
+# %% tags=["hide-input"]
+larger = [part for part in parts if part.conditions[0].architecture != "cnn"]
+cnn = study["cnn" if side == "image" else f"controls-{side}"]
+cnn = cnn[(cnn["protocol"] == side) & (cnn["simulation"] < max(n_network_simulations, 1)) & cnn["condition"].isin(arms)]
+tables = {"cnn": cnn, **{part.name: study[part.name] for part in larger}}
+levels = pd.concat(tables.values(), ignore_index=True)
+order = list(dict.fromkeys(levels["condition"]))
+table = protocol_table(levels, order, measures={metric: "loss", "test_accuracy": "accuracy, %"}, words=words)
+caption = f"The networks: medians over {n_network_simulations} simulation{'s' * (n_network_simulations > 1)}, with 95 % intervals from three simulations on."
+numbered_table(table, caption, "tab-networks")
+
+# %% mystnb={"figure": {"caption": "What each network makes of the other training sets, against its own real sample alone: paired difference in test cross-entropy (less is better), median and 95 % interval (from three simulations on).", "name": "fig-networks"}, "image": {"alt": "Paired difference in test cross-entropy from the real sample alone for each network"}} tags=["hide-input"]
+baselines = {name: table["condition"].iloc[0] for name, table in tables.items()}
+of_networks = pd.concat([paired_groups(tables[name], metric, baseline=base) for name, base in baselines.items()])
+label = "Test cross-entropy against the network's real sample (%)"
+_ = plots.plot_groups(of_networks, labels=words, x_label=label, percent=True)
+
+# %% tags=["hide-input"]
+caption = "The networks: paired difference in test cross-entropy from the same network's real sample alone, with its 95 % interval."
+numbered_table(contrast_table(of_networks, words=words).drop(columns="p"), caption, "tab-networks-compared")
+
+# %% tags=["remove-cell"]
+filled_up = {table.loc[table["generator"] == generator, "condition"].iloc[0] for table in tables.values()}
+compared = of_networks[of_networks["condition"].isin(filled_up) & (of_networks["protocol"] == side)]
+rates = levels.drop_duplicates("architecture").set_index("architecture")["learning_rate"]
+glue_values(
+    network_rates=", ".join(f"{rate:g} for {name}" for name, rate in rates.items()),
+    sentence_networks=tally(compared, things="networks on the mixed set", baseline="the same network's real sample alone", names=words),
+)
+
+# %% [markdown]
+# {glue:text}`sentence_networks:s` The one-cycle learning rate peaks where each learns well: at {glue:text}`network_rates:s`.
+#
 # ## People who were never seen
 #
-# Under the image protocol the network is tested on people whom it has trained on. Under the subject protocol it is not, and the median loss of the network trained on
+# Under the image protocol the network is tested on people whom it has trained on. Under the subject protocol it is not, and the median loss of the CNN trained on
 # all real images is {glue:text}`ce_full_subject:.3f` instead of {glue:text}`ce_full:.3f`. {numref}`fig-subject` shows all arms.
 # {glue:text}`sentence_subject:s`
 
-# %% mystnb={"figure": {"caption": "The same arms under the subject protocol, where no person is in two parts: test cross-entropy of every simulation, median and 95 % interval.", "name": "fig-subject"}, "image": {"alt": "The same arms under the subject protocol, where no person is in two parts"}} tags=["hide-input"]
-_ = plots.plot_simulations(subject_rows, metric, summarise(subject_rows, metric), order=arms, labels=words)
+# %% mystnb={"figure": {"caption": "The thesis's arms and controls under the subject protocol, where no person is in two parts: test cross-entropy of every simulation, median and 95 % interval.", "name": "fig-subject"}, "image": {"alt": "The thesis's arms and controls under the subject protocol, where no person is in two parts"}} tags=["hide-input"]
+_ = plots.plot_simulations(subject_rows, metric, summaries["subject"], order=arms, labels=words)
 
 # %% tags=["hide-input"]
 over_people = pd.concat(
@@ -247,74 +440,151 @@ numbered_table(wide, caption, "tab-subject")
 # ## Other measures
 #
 # Cross-entropy punishes confidence in the wrong class without limit, and a network may be more often right and yet have the higher loss.
-# {numref}`tab-measures` holds the other measures.
+# {numref}`tab-measures` holds the other measures. {glue:text}`sentence_accuracy:s`
 
 # %% tags=["hide-input"]
 measures = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy", "macro F1": "macro_f1", "kappa": "kappa", "Brier": "brier", "ECE": "ece"}
-table = rows[rows["condition"].isin(arms)].groupby(["protocol", "condition"])[[f"test_{column}" for column in measures.values()]].median()
+table = main.groupby(["protocol", "condition"])[[f"test_{column}" for column in measures.values()]].median()
 table = table.loc[[(protocol, arm) for protocol in by_protocol for arm in arms]].reset_index()
 table["condition"] = table["condition"].map(words)
 table.columns = ["protocol", "training set", *measures]
 caption = f"Medians over {n_simulations} simulations of the measures per image on the test part."
 numbered_table(table, caption, "tab-measures")
 
+# %% tags=["remove-cell"]
+accuracy = compare(image_rows, "test_accuracy", baseline=real, primary=mixed).set_index("condition").loc[mixed]
+glue_values(sentence_accuracy=sentence(accuracy, condition=filled, baseline=alone))
+
 # %% [markdown]
+# (sec-deposit)=
 # ## On the thesis's images
 #
-# So that every copy of this book can be read beside the thesis, the table of one study on the thesis's own dataset is part of the repository,
-# with a manifest of what made it. {glue:text}`deposit_words:s`
+# So that every copy of this book can be read beside the thesis, tables of studies on the thesis's own dataset are part of the repository,
+# each with a manifest of what made it.
+#
+# ### The thesis's comparison
+#
+# {glue:text}`deposit_words:s`
 
 # %% tags=["hide-input"]
 deposit, made = load_deposit("alzheimer_mri")
+kept_arms = [arm.label for arm in conditions.thesis_arms(made["real_frac"])]
+kept_words = arm_words(deposit)
+deposit = deposit[deposit["condition"].isin(kept_arms)]
 kept = {protocol: part for protocol, part in deposit.groupby("protocol")}
-labels = [arm.label for arm in thesis_arms(made["real_frac"])]
-kept_summaries = {protocol: summarise(part, metric).set_index("condition") for protocol, part in kept.items()}
-names = ["30 % real", "all real", "30 % real + 70 % synthetic", "30 % real + 70 % copies", "30 % real, as many steps as all"]
-table = pd.DataFrame({"training set": names, "draft": ["0.220", "0.176", "0.174", None, None]})
-for protocol, summary in kept_summaries.items():
-    picked = [summary.loc[label] for label in labels]
-    table[f"{protocol} protocol"] = [f"{row['median']:.3f} {interval_text(row['low'], row['high'])}" for row in picked]
-    accuracy = summarise(kept[protocol], "test_accuracy").set_index("condition")["median"]
-    table[f"{protocol}, accuracy"] = [100 * accuracy[label] for label in labels]
-caption = f"The thesis's dataset: median test cross-entropy with its 95 % interval and median accuracy in percent, {made['n_simulations']} simulations, {made['epochs']} epochs."
-formats = {f"{protocol}, accuracy": ".1f" for protocol in kept}
-numbered_table(table, caption, "tab-deposit", formats=formats)
+numbered_table(
+    protocol_table(deposit, kept_arms, measures={metric: "loss", "test_accuracy": "accuracy, %"}, words=kept_words,
+                   draft=dict(zip(kept_arms[:3], (0.219863, 0.176023, 0.174202), strict=True))),
+    f"The thesis's dataset: median test cross-entropy and accuracy with their 95 % intervals, {made['n_simulations']} simulations, {made['epochs']} epochs.",
+    "tab-deposit",
+)  # fmt: skip
 
 # %% tags=["remove-cell"]
-kept_real, _, kept_mixed, kept_copies, kept_longer = labels
-image_arms = kept["image"][kept["image"]["condition"].isin(labels)]
+kept_real, _, kept_mixed, kept_copies, kept_longer = kept_arms
 contrasts = {
-    "alone": compare(image_arms, metric, baseline=kept_real, primary=kept_mixed),
-    "copies": compare(image_arms, metric, baseline=kept_copies),
-    "longer": compare(image_arms, metric, baseline=kept_longer),
+    "alone": compare(kept["image"], metric, baseline=kept_real, primary=kept_mixed),
+    "copies": compare(kept["image"], metric, baseline=kept_copies),
+    "longer": compare(kept["image"], metric, baseline=kept_longer),
     "people": compare(kept["subject"], metric, baseline=kept_real, primary=kept_mixed),
+    "accuracy": compare(kept["image"], "test_accuracy", baseline=kept_real, primary=kept_mixed),
 }
-mixed_rows = {name: contrast.set_index("condition").loc[kept_mixed] for name, contrast in contrasts.items()}
+share = kept_words[kept_real]
+named = {"alone": f"the {share} alone", "copies": "filling up with copies", "longer": f"the {share} for as many steps", "people": f"the {share} alone", "accuracy": f"the {share} alone"}
 said = {
-    "alone": sentence(mixed_rows["alone"], condition="filling 30 % real up with variations", baseline="the 30 % alone"),
-    "copies": sentence(mixed_rows["copies"], condition="filling up with variations", baseline="filling up with copies"),
-    "longer": sentence(mixed_rows["longer"], condition="filling up with variations", baseline="the 30 % for as many steps"),
-    "people": sentence(mixed_rows["people"], condition="filling up with variations", baseline="the 30 % alone"),
+    name: sentence(table.set_index("condition").loc[kept_mixed], condition=f"filling {share} up with variations", baseline=named[name])
+    for name, table in contrasts.items()
 }
-
-# %% tags=["remove-cell"]
 glue_values(
-    deposit_words=f"It was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
+    deposit_words=f"The first was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
     f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}).",
-    **{f"deposit_{name}": text[0].upper() + text[1:] for name, text in said.items()},
+    **{f"deposit_{name}": text for name, text in said.items()},
 )
 
 # %% [markdown]
 # Under the image protocol: {glue:text}`deposit_alone:s` {glue:text}`deposit_copies:s` {glue:text}`deposit_longer:s` On people never seen:
 # {glue:text}`deposit_people:s`
 #
+# Loss and accuracy may part: a network that trains for longer on few images grows surer of itself, also where it errs. {glue:text}`deposit_accuracy:s`
+#
 # {numref}`tab-deposit` holds the medians beside the draft's, whose synthetic images came from DALL·E 2.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset, both protocols: paired difference in test cross-entropy of every arm from the 30 % of real images alone (upper panel: image protocol; lower panel: subject protocol).", "name": "fig-deposit"}, "image": {"alt": "Forest plots of the paired differences on the thesis's dataset under both protocols"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset, both protocols: paired difference in test cross-entropy of every arm from the real sample alone (upper panel: image protocol; lower panel: subject protocol).", "name": "fig-deposit"}, "image": {"alt": "Forest plots of the paired differences on the thesis's dataset under both protocols"}}
 figure, axes = plt.subplots(2, 1, figsize=(PAGE_WIDTH, 6))
-for part, ax in zip(kept.values(), axes, strict=True):
-    against = compare(part[part["condition"].isin(labels)], metric, baseline=kept_real)
-    _ = plots.plot_paired(against, order=labels[1:], labels=dict(zip(labels, names, strict=True)), ax=ax)
+for name, ax in zip(("alone", "people"), axes, strict=True):
+    _ = plots.plot_paired(contrasts[name], order=kept_arms[1:], labels=kept_words, ax=ax)
+
+# %% [markdown]
+# ### Every policy
+#
+# {glue:text}`deposit_policies_words:s` {numref}`tab-deposit-policies` holds each policy on the real sample alone, for the epochs of that sample,
+# under both protocols.
+
+# %% tags=["hide-input"]
+there = "alzheimer_mri_policies" in deposit_names()
+many, how = load_deposit("alzheimer_mri_policies") if there else (deposit, made)
+plain = many[(many["generator"] == "none") & (many["budget"] == "epochs") & (many["real_frac"] == how["real_frac"])]
+differences = paired_groups(plain, metric, baseline="none", by="policy") if there else pd.DataFrame()
+ranked = list(differences.sort_values(["protocol", "value"])["condition"].unique()) if there else []
+numbered_table(
+    protocol_table(plain, ["none", *ranked], measures={metric: "loss", "test_accuracy": "accuracy, %"}, words={}, by="policy").rename(
+        columns={"training set": "policy"}
+    ),
+    f"The thesis's dataset, {100 * how['real_frac']:.4g} % of the real images: median test cross-entropy and accuracy of every policy with their 95 % "
+    "intervals, in the order of the loss against no policy under the image protocol.",
+    "tab-deposit-policies",
+)
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset: what each policy does to the test cross-entropy of the same real sample without a policy, under both protocols. Paired difference, median and 95 % interval.", "name": "fig-deposit-policies"}, "image": {"alt": "Paired difference in test cross-entropy of every policy from no policy, under both protocols"}}
+label = "Test cross-entropy against no policy (%; less is better)"
+_ = plots.plot_groups(differences, order=ranked, x_label=label, percent=True) if there else None
+
+# %% tags=["remove-cell"]
+accuracies = paired_groups(plain, "test_accuracy", baseline="none", by="policy") if there else pd.DataFrame()
+measured = {"loss": differences, "accuracy": accuracies}
+by_both = {
+    (name, protocol): tally(part, things="policies", baseline="no policy")
+    for name, table in measured.items() if there
+    for protocol, part in table.groupby("protocol")
+}  # fmt: skip
+per_condition = plain.groupby(["protocol", "policy"]).size()
+absent = "The table of all policies is not there, so that only the sample without a policy is shown."
+glue_values(
+    deposit_policies_words=f"The second was computed on {how['dataset']} with {per_condition.min()} simulations of each condition and {how['epochs']} epochs "
+    f"({how['date']})." if there else absent,
+    policies_image=f"On other slices of people who were trained on: {by_both['loss', 'image']} {by_both['accuracy', 'image']}" if there else "",
+    policies_subject=f"On people never seen: {by_both['loss', 'subject']} {by_both['accuracy', 'subject']}" if there else "",
+    policies_agree=agreement(differences, things="policies") if there else "",
+)  # fmt: skip
+
+# %% [markdown]
+# {glue:text}`policies_image:s`
+#
+# {glue:text}`policies_subject:s`
+#
+# {glue:text}`policies_agree:s`
+#
+# ### The controls
+#
+# {glue:text}`deposit_controls:s`
+
+# %% tags=["hide-input"]
+alike = all(made[key] == how[key] for key in ("images", "epochs", "real_frac"))
+pooled = pd.concat([deposit, many] if alike else [deposit], ignore_index=True)
+pooled = pooled[pooled["protocol"] == "image"].drop_duplicates(["condition", "simulation"])
+wanted = [*kept_arms[:2], *(arm.label for arm in conditions.control_arms(made["real_frac"]))]
+present = [label for label in dict.fromkeys(wanted) if label in set(pooled["condition"])]
+pooled = pooled[pooled["condition"].isin(present)]
+kept_controls, pooled_words = paired_groups(pooled, metric, baseline=kept_longer), arm_words(pooled)
+caption = "The thesis's dataset, image protocol: every arm against the real sample trained for as many steps, paired difference in test cross-entropy with its 95 % interval."
+numbered_table(contrast_table(kept_controls, words=pooled_words), caption, "tab-deposit-controls")
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset, image protocol: paired difference in test cross-entropy from the real sample trained for as many steps.", "name": "fig-deposit-controls"}, "image": {"alt": "Paired difference in test cross-entropy of all controls on the thesis's dataset"}}
+_ = plots.plot_paired(kept_controls, order=[label for label in present if label != kept_longer], labels=pooled_words)
+
+# %% tags=["remove-cell"]
+controls_only = pooled[~pooled["condition"].isin(kept_arms[:2])]
+seen = compare(controls_only, metric, baseline=kept_mixed)
+glue_values(deposit_controls=tally(seen, things="controls", baseline="the mixed set", names=pooled_words))
 
 # %% [markdown]
 # ## The answer
@@ -325,23 +595,19 @@ for part, ax in zip(kept.values(), axes, strict=True):
 
 # %% tags=["hide-input"]
 questions = {
-    "Is it better than the real sample alone?": comparison["image"].loc[mixed],
+    "Is it better than the real sample alone?": against["image"].loc[mixed],
     "Is it better than copies in place of variations?": against_copies.loc[mixed],
     "Is it better than the real sample trained for as long?": against_longer.loc[mixed],
-    "Is it better than the real sample alone, on people never seen?": comparison["subject"].loc[mixed],
+    "Is it better than the real sample alone, on people never seen?": against["subject"].loc[mixed],
 }
 answers = {"better": "yes", "worse": "no, worse", "undecided": "undecided"}
-table = pd.DataFrame(
-    [
-        {"the mixed set": question, "answer": answers[verdict(row)], "difference, %": row["percent"],
-         "interval": interval_text(row["percent_low"], row["percent_high"], "+.1f"), "P(better)": row["probability"]}
-        for question, row in questions.items()
-    ]
-)
+table = contrast_table(pd.DataFrame(list(questions.values())).assign(condition=list(questions), baseline=""), words={})
+table["finding"] = table["finding"].map(answers)
+table = table.drop(columns="p").rename(columns={"training set": "the mixed set", "finding": "answer"})
 caption = f"The mixed set of {x} real and {y} synthetic images: paired difference in test cross-entropy, with its 95 % interval, over {n_simulations} simulations."
-numbered_table(table, caption, "tab-answer", formats={"difference, %": "+.1f", "P(better)": ".2f"})
+numbered_table(table, caption, "tab-answer")
 
 # %% tags=["hide-input"]
-assert len(rows) == len(conditions) * n_simulations
+assert len(main) == len(parts[0].conditions) * n_simulations
 assert rows.groupby("simulation")["seed_split"].nunique().eq(1).all()
-assert rows.loc[rows["condition"] == mixed, "n_train"].eq(rows.loc[rows["condition"] == full, "n_train"].to_numpy()).all()
+assert main.loc[main["condition"] == mixed, "n_train"].eq(main.loc[main["condition"] == full, "n_train"].to_numpy()).all()

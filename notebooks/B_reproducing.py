@@ -23,8 +23,10 @@
 executed: str = ""  # folder of the other notebooks' executed copies; filled in by `make book`
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 48  # people in the study; 0 is everyone
-n_simulations: int = 5  # repetitions of every condition
-epochs: int = 8  # passes over the training images
+n_simulations: int = 5  # repetitions of the thesis's own comparison
+n_side_simulations: int = 2  # of the side questions
+n_network_simulations: int = 1  # of the larger networks
+epochs: int = 5  # passes over the training images
 
 # %% tags=["hide-input"]
 from pathlib import Path
@@ -46,31 +48,43 @@ from mri_aug.training import TrainConfig
 # | `make book DATASET=Falah/Alzheimer_MRI` | the same chapters on the thesis's images from the hub; a folder works too |
 # | `make book PROFILE=thesis` | the same chapters with the draft's hundred simulations |
 # | `make test` | runs the tests, executes all notebooks twice and compares their outputs, builds the book with warnings as errors |
+# | `make bench` | measures how fast training, statistics and the search for people are, beside other frameworks |
 # | `make lab` | opens the notebooks in JupyterLab |
 # | `papermill notebooks/07_results.ipynb -p real_frac 0.5` | one chapter with another parameter |
 # | `mri-aug study --profile thesis --scheduler tcp://HOST:8786` | the simulations of chapter 7 on a Dask cluster |
+# | `mri-aug study --parts sweep filters` | some parts of them alone |
+# | `mri-aug study --parts cnn --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited as `results/NAME.csv` with its manifest |
+# | `mri-aug study --pretrained resnet18 vit_b_16` | also networks that start from ImageNet's weights, which are downloaded |
+# | `mri-aug vary --generator NAME --plan` | what a generator's variations for a study would cost; without `--plan`, makes what the bank lacks |
+# | `mri-aug vary --generator NAME --max-usd 20 --max-images 500` | the same, stopping before either limit is exceeded |
 #
 # A study may be interrupted at any moment, and goes on from there when the same command is given again. A second `make book` runs only what
-# changed.
+# changed. The parts are those of {numref}`Chapter %s <ch-results>`: `cnn`, the thesis's own comparison under both protocols; the side questions
+# `policies`, `controls`, `filters`, `classes` and `sweep`; and one part for each larger network, under the network's name. Parts share
+# conditions, and what one has computed the next finds finished.
 #
 # ## Sizes
 
 # %% tags=["hide-input"]
-named = {"dataset_subjects": "people described", "n_subjects": "people in the study", "n_simulations": "simulations", "epochs": "epochs"}
+named = {
+    "dataset_subjects": "people described", "n_subjects": "people in the study", "epochs": "epochs",
+    "n_simulations": "simulations, own comparison",
+    "n_side_simulations": "simulations, side questions", "n_network_simulations": "simulations, larger networks", "policies": "policies",
+    "sweep": "further shares in the sweep", "architectures": "larger networks", "side_protocols": "protocols of the side questions",
+}  # fmt: skip
+kinds = {f"{profile}, {kind}": values for profile in PROFILES for kind, values in (
+    ("phantoms", PROFILES[profile]), ("real images", {**PROFILES[profile], **OTHER_DATASETS[profile]}))}  # fmt: skip
 sizes = pd.DataFrame(
-    [
-        {"profile": f"{profile}, {kind}", **{words: values[key] or "all" for key, words in named.items()}}
-        for profile in PROFILES
-        for kind, values in (("phantoms", PROFILES[profile]), ("real images", {**PROFILES[profile], **OTHER_DATASETS[profile]}))
-    ]
+    {kind: [len(values[key]) if isinstance(values[key], tuple) else values[key] or "all" for key in named] for kind, values in kinds.items()}
 )
-numbered_table(sizes, "What the profiles compute.", "tab-profiles")
+sizes.insert(0, "number of", list(named.values()))
+numbered_table(sizes, "What the profiles compute; simulations are counted for each condition.", "tab-profiles")
 
 # %% tags=["remove-cell"]
 config, computer = TrainConfig(), machine()
 glue_values(
-    this_run=f"{dataset.rstrip('/').split('/')[-1]}, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition, "
-    f"{epochs} epochs",
+    this_run=f"{dataset.rstrip('/').split('/')[-1]}, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition of the thesis's comparison, "
+    f"{n_side_simulations} of the side questions and {n_network_simulations} of the larger networks, {epochs} epochs",
     batch_size=config.batch_size,
     learning_rate=config.learning_rate,
     precision=config.resolved_precision(),
@@ -83,9 +97,9 @@ glue_values(
 
 # %% [markdown]
 # This copy: {glue:text}`this_run:s`. Training is Adam with its default decay rates, batches of {glue:text}`batch_size:d`, a one-cycle learning rate
-# with its peak at {glue:text}`learning_rate:.0e`, in {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
+# with its peak at {glue:text}`learning_rate:.0e` (lower for the larger networks, as chapter 7 says), in {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
 # chapter 7 took {glue:text}`../notebooks/07_results.ipynb::core_hours:.2f` hours of one core; the profile thesis, with a hundred simulations on
-# everyone, takes some days on two cores, or an evening on a cluster.
+# everyone, takes many days on two cores and belongs on a cluster.
 #
 # ## Machine, versions and times
 #
@@ -113,7 +127,8 @@ numbered_table(table, "Seconds that each notebook took, the study's simulations 
 # that agree within their intervals, not digits. A row of the study is stored under a key made of the images, the condition, the configuration, the seeds and the code that it ran through; when any
 # of these changes, the row is computed anew.
 #
-# The hub's dataset is pinned to one commit, for a later one merges its classes. Nothing else is downloaded. The thesis's own synthetic images cannot be
+# The hub's dataset is pinned to one commit, for a later one merges its classes. Nothing else is downloaded unless you ask for ImageNet's weights or for a
+# generator that a service runs. Variations that were bought are kept in a bank and never asked for again. The thesis's own synthetic images cannot be
 # reproduced by anyone, since the service that made them is gone.
 
 # %% tags=["hide-input"]

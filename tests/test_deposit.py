@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mri_aug.results.deposit import export, load_deposit
+from mri_aug.results.deposit import deposit_names, export, load_deposit
 
 
 @pytest.fixture
@@ -35,6 +35,14 @@ def test_round_trip_keeps_values_and_types(rows, tmp_path):
     pd.testing.assert_frame_equal(back, rows)
     assert manifest["what"] == "a test" and manifest["n_rows"] == 3
     assert sorted(file.name for file in tmp_path.iterdir()) == ["demo-1.csv", "demo-1.json"]
+
+
+def test_names_are_those_of_whole_deposits(rows, tmp_path):
+    assert deposit_names(folder=tmp_path) == []
+    for name in ("b", "a"):
+        export(rows, name, manifest={}, folder=tmp_path)
+    (tmp_path / "c.csv").write_text("without a manifest\n")
+    assert deposit_names(folder=tmp_path) == ["a", "b"]
 
 
 def test_same_rows_same_bytes(rows, tmp_path):

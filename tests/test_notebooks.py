@@ -11,6 +11,7 @@ import pytest
 from toy_book import PARAMETERS, REPRODUCING, change_cell, write_notebook
 
 from mri_aug.paths import project
+from mri_aug.profiles import part_sizes, profile_parameters
 from mri_aug.publishing import cells
 from mri_aug.publishing.book import pages
 from mri_aug.publishing.notebooks import NotebookError, execute, execute_all, executions, read_record
@@ -190,3 +191,17 @@ def test_zero_people_means_everyone(source):
     text = source.with_suffix(".py").read_text(encoding="utf-8")
     for name in {"n_subjects", "dataset_subjects"} & set(cells.parameters(cells.read(source))):
         assert f"{name} or " in text, f"0 is everyone: pass {name} or None"
+
+
+@pytest.mark.parametrize("name", ["07_results", "B_reproducing"])
+def test_the_study_is_as_large_as_the_profile_demo_says(name):
+    source = project() / "notebooks" / f"{name}.ipynb"
+    sizes, defaults = profile_parameters("demo"), cells.parameters(cells.read(source))
+    shared = {parameter: value for parameter, value in defaults.items() if parameter in sizes}
+    assert {"n_simulations", "n_side_simulations", "n_network_simulations"} <= set(shared)
+    assert shared == {parameter: sizes[parameter] for parameter in shared}
+
+
+def test_chapter_7_takes_every_size_of_the_study():
+    taken = cells.parameters(cells.read(project() / "notebooks" / "07_results.ipynb"))
+    assert set(part_sizes(profile_parameters("thesis"))) <= set(taken)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -16,14 +15,7 @@ METRIC = "test_cross_entropy"
 LONG = "30 % real and 70 % synthetic images of the mildly and moderately demented classes, resnet18"
 
 
-@pytest.fixture(autouse=True)
-def figures():
-    """Draw off screen; settings must come out as they went in."""
-    plt.switch_backend("Agg")
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def study(n_simulations):
@@ -101,6 +93,11 @@ def test_forest_shows_estimates_intervals_and_shares():
     assert "the sample" in ax.get_xlabel() and "%" in ax.get_xlabel()
     assert any("better" in text and "←" in text for text in texts(ax))
     assert len(drawn(ax)) > 1000
+
+
+def test_forest_counts_where_simulations_are_few():
+    ax = plots.plot_paired(results.compare(study(2), METRIC, baseline="30 % real"))
+    assert "2 of 2" in texts(ax) and not any("%" in text for text in texts(ax))
 
 
 def test_forest_turns_with_the_metric():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import wilcoxon
 
-from mri_aug.results.wording import lower_is_better, metric_name, sentence, verdict
+from mri_aug.results.wording import lower_is_better, metric_name, sentence, smallest_p_value, verdict
 
 
 def comparison(**changes):
@@ -13,6 +14,7 @@ def comparison(**changes):
         "condition": "30 % real + 70 % morph", "baseline": "30 % real", "metric": "test_cross_entropy",
         "lower_is_better": True, "n": 20, "difference": -0.1, "low": -0.12, "high": -0.08, "percent": -17.25,
         "percent_low": -20.0, "percent_high": -12.0, "probability": 0.95, "p_holm": 0.001, "confidence_level": 0.95,
+        "primary": False,
     }  # fmt: skip
     return row | changes
 
@@ -64,9 +66,29 @@ def test_few_simulations_claim_nothing(n, words):
 
 def test_doubts_are_spoken():
     assert "less consistent" in sentence(comparison(probability=0.6))
-    assert "less sure (p = 0.09)" in sentence(comparison(p_holm=0.09))
+    assert "adjusted for the number of comparisons, is less sure (p = 0.09)" in sentence(comparison(p_holm=0.09))
     harmful = comparison(difference=0.1, low=0.08, high=0.12, probability=0.1)
     assert "less consistent" not in sentence(harmful)
+
+
+def test_the_primary_contrast_is_not_called_adjusted():
+    text = sentence(comparison(p_holm=0.09, primary=True))
+    assert "a signed-rank test is less sure (p = 0.09)" in text and "adjusted" not in text
+
+
+@pytest.mark.parametrize(("n", "doubted"), [(5, False), (6, True)])
+def test_a_test_that_could_not_have_been_sure_is_not_quoted(n, doubted):
+    assert ("less sure" in sentence(comparison(n=n, p_holm=0.4))) is doubted
+
+
+def test_smallest_p_value_is_the_one_that_wilcoxon_gives():
+    for n in (3, 5, 6, 9):
+        assert smallest_p_value(n) == wilcoxon(np.arange(1, n + 1)).pvalue
+
+
+def test_a_sentence_begins_with_a_capital():
+    assert sentence(comparison(), condition="filling up").startswith("Filling up lowers")
+    assert sentence(comparison(high=0.01), condition="filling up").startswith("Filling up and")
 
 
 def test_undefined_percent_falls_back_to_units():

@@ -17,6 +17,7 @@ from mri_aug.plots.axes import INK, beside, column_header, condition_axis, new_a
 from mri_aug.plots.cams import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
 from mri_aug.plots.data import plot_class_counts, plot_component_curve, plot_image_grid, plot_twin_correlations
 from mri_aug.plots.fidelity import plot_fidelity, plot_similarities, plot_variations
+from mri_aug.plots.groups import plot_groups, plot_sweep
 from mri_aug.plots.paired import plot_paired
 from mri_aug.results.table import check_known, pivot
 from mri_aug.results.wording import metric_name
@@ -31,11 +32,13 @@ __all__ = [
     "plot_cross_entropy_by_simulation",
     "plot_effects",
     "plot_fidelity",
+    "plot_groups",
     "plot_image_grid",
     "plot_paired",
     "plot_perturbation",
     "plot_similarities",
     "plot_simulations",
+    "plot_sweep",
     "plot_twin_correlations",
     "plot_variations",
 ]

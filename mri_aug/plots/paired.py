@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mri_aug.plots.axes import FAINT_INK, INK, beside, column_header, condition_axis, new_axes, ordered, sentence_case
+from mri_aug.results.tables import share_text
 from mri_aug.results.wording import metric_name, verdict
 from mri_aug.style import PALETTE
 
@@ -34,7 +35,7 @@ def plot_paired(
 
     Filled circles are better than the baseline and squares worse, as :func:`mri_aug.results.wording.verdict` tells;
     hollow diamonds are undecided. The column on the right is the share of simulations in which the condition
-    is the better of the two.
+    is the better of the two, or their number where they are few.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def plot_paired(
         # over the marker and taller than it, so that a narrow interval can be seen
         ax.plot([row[low], row[high]], [position] * 2, "|-", color=colour, markersize=11, mew=1.6, lw=2, zorder=4)
         if row["n"]:
-            beside(ax, position, f"{100 * row['probability']:.0f} %")
+            beside(ax, position, share_text(row))
     column_header(ax, "better in")
     condition_axis(ax, order, labels)
     unit = "%" if percent else "median paired difference"

@@ -11,22 +11,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results import inference
-from mri_aug.results.deposit import export, load_deposit
+from mri_aug.results.counting import agreement, tally
+from mri_aug.results.deposit import deposit_names, export, load_deposit
 from mri_aug.results.subject_interval import subject_interval
 from mri_aug.results.table import check_known, decode_by_subject, pivot
-from mri_aug.results.wording import interval_text, metric_name, sentence, verdict
+from mri_aug.results.wording import interval_text, metric_name, sentence, smallest_p_value, verdict
 from mri_aug.results.wording import lower_is_better as lower_is_better_by_name
 
 __all__ = [
+    "agreement",
     "compare",
     "decode_by_subject",
+    "deposit_names",
     "export",
     "interval_text",
     "load_deposit",
     "metric_name",
     "sentence",
+    "smallest_p_value",
     "subject_interval",
     "summarise",
+    "tally",
     "verdict",
 ]
 

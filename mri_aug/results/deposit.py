@@ -79,8 +79,8 @@ def load_deposit(name: str, *, folder: Path | None = None) -> tuple[pd.DataFrame
     """
     csv, sidecar = _files(name, folder)
     if not (csv.is_file() and sidecar.is_file()):
-        there = sorted(path.stem for path in csv.parent.glob("*.csv") if path.with_suffix(".json").is_file())
-        raise FileNotFoundError(f"no deposit {name!r} in {csv.parent}; there are: {', '.join(there) or 'none'}")
+        there = ", ".join(deposit_names(folder=csv.parent)) or "none"
+        raise FileNotFoundError(f"no deposit {name!r} in {csv.parent}; there are: {there}")
     manifest = json.loads(sidecar.read_text(encoding="utf-8"))
     if missing := [key for key in _OWN_KEYS if key not in manifest]:
         raise ValueError(f"{sidecar} lacks {missing}: it is not the manifest of a deposit; export the study again")
@@ -89,6 +89,12 @@ def load_deposit(name: str, *, folder: Path | None = None) -> tuple[pd.DataFrame
     text = pd.read_csv(csv, dtype=str, keep_default_na=False)
     rows = pd.DataFrame({column: _parsed(text[column], kind) for column, kind in manifest["columns"].items()})
     return rows, manifest
+
+
+def deposit_names(*, folder: Path | None = None) -> list[str]:
+    """Return the names of the deposits that are there, sorted: each a table beside its manifest."""
+    folder = paths.results() if folder is None else Path(folder)
+    return sorted(path.stem for path in folder.glob("*.csv") if path.with_suffix(".json").is_file())
 
 
 def _parsed(column: pd.Series, kind: str) -> pd.Series:

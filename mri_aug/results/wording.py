@@ -62,7 +62,7 @@ def interval_text(low: float, high: float, specification: str = ".3f") -> str:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return "–"
-    return f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]"
+    return f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]".replace("-", "\N{MINUS SIGN}")
 
 
 def verdict(row: Mapping) -> Verdict:
@@ -83,6 +83,15 @@ def verdict(row: Mapping) -> Verdict:
     if row["n"] < MIN_SIMULATIONS or not (low > 0 or high < 0):
         return "undecided"
     return "better" if (high < 0) == row["lower_is_better"] else "worse"
+
+
+def smallest_p_value(n: int) -> float:
+    """Return the least p value that Wilcoxon's signed-rank test can give for ``n`` pairs, two-sided.
+
+    >>> smallest_p_value(5)
+    0.0625
+    """
+    return min(1.0, 2 / 2**n)
 
 
 def sentence(
@@ -108,7 +117,7 @@ def sentence(
     Returns
     -------
     str
-        Ends with a full stop.
+        Begins with a capital and ends with a full stop.
     """
     condition = condition or str(row["condition"])
     baseline = baseline or str(row["baseline"])
@@ -117,15 +126,15 @@ def sentence(
     prefix = "percent" if relative and math.isfinite(row["percent"]) else "difference"
     found = verdict(row)
     if row["n"] < MIN_SIMULATIONS:
-        return _too_few(row, prefix, condition, baseline, metric)
+        return _capital(_too_few(row, prefix, condition, baseline, metric))
     if found == "undecided":
         n = int(row["n"])
-        return (
+        return _capital(
             f"{condition} and {baseline} cannot be told apart in {metric} by {n} paired simulations: "
             f"the median paired difference is {_signed(row[prefix], prefix)} ({_interval(row, prefix, 1)})."
         )
     sign = 1 if row["difference"] > 0 else -1
-    return (
+    return _capital(
         f"{condition} {'raises' if sign > 0 else 'lowers'} the {metric} by {_number(sign * row[prefix], prefix)} "
         f"({_interval(row, prefix, sign)}; {int(row['n'])} paired simulations) against {baseline}; "
         f"it is the better of the two in {100 * row['probability']:.0f} % of the simulations{_caveats(row, found)}."
@@ -148,9 +157,16 @@ def _caveats(row: Mapping, found: Verdict) -> str:
     share = row["probability"] if found == "better" else 1 - row["probability"]
     if share < MEANINGFUL_SHARE:
         text += f", less consistent than the {MEANINGFUL_SHARE:.2f} usually asked of a meaningful difference"
-    if row["p_holm"] > 1 - row["confidence_level"]:
-        text += f"; a signed-rank test, adjusted for the number of comparisons, is less sure (p = {row['p_holm']:.2f})"
+    level = 1 - row["confidence_level"]
+    # with few pairs the test cannot be sure of anything, which says nothing about this comparison
+    if row["p_holm"] > level >= smallest_p_value(row["n"]):
+        adjusted = "" if row["primary"] else ", adjusted for the number of comparisons,"
+        text += f"; a signed-rank test{adjusted} is less sure (p = {row['p_holm']:.2f})"
     return text
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _parse(column: str) -> tuple[str, str, str]:

@@ -1,0 +1,237 @@
+"""Tables as the pages show them: medians by protocol, paired comparisons, recall by class, and the sweep.
+
+Each function arranges what :func:`mri_aug.results.summarise` and :func:`mri_aug.results.compare` compute. None draws,
+and none decides anything: what counts as decided is said by :func:`mri_aug.results.wording.verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mri_aug.results import compare, summarise
+from mri_aug.results.inference import MIN_VALUES
+from mri_aug.results.wording import MIN_SIMULATIONS, interval_text, verdict
+
+_USES = {
+    "mixed": "{real} + {synthetic}",
+    "shuffled": "{real} + {synthetic}, labels shuffled",
+    "only": "{synthetic} alone",
+    "pretrain": "{synthetic} first, then {real}",
+}
+_BALANCES = {"none": "", "oversample": ", classes oversampled", "weights": ", class weights"}
+_STEPS = ", as many steps as all"
+
+
+def arm_words(rows: pd.DataFrame, *, class_names: Sequence[str] = ()) -> dict[str, str]:
+    """Return what each condition is called on the page, by its label, from the columns that describe it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A study's table, or any part of it; tables from before a column was invented will do.
+    class_names : sequence of str, optional
+        In ordinal order, for conditions in which some classes alone receive variations.
+
+    Examples
+    --------
+    >>> arm_words(pd.DataFrame({"condition": ["a"], "real_frac": [0.3], "budget": ["steps"]}))
+    {'a': '30\\xa0% real, as many steps as all'}
+    """
+    first = rows.drop_duplicates("condition").to_dict("records")
+    return {row["condition"]: _words(row, class_names) for row in first}
+
+
+def _words(row: Mapping, class_names: Sequence[str]) -> str:
+    real = "all real" if row["real_frac"] == 1 else f"{_percent(row['real_frac'])} real"
+    text, generator = real, row.get("generator", "none")
+    if generator != "none":
+        labels = [int(label) for label in row["synth_classes"].split("+") if label]
+        names = " + ".join(class_names[label] if label < len(class_names) else str(label) for label in labels)
+        kind = "copies" if generator == "duplicate" else "synthetic"
+        amount = f"{kind} of {names}" if names else f"{_percent(row['synth_frac'])} {kind}"
+        text = _USES[row.get("synth_use", "mixed")].format(real=real, synthetic=amount)
+    if row.get("filter", "none") != "none":
+        text += f", {row['filter']} filter"
+    if row.get("policy", "none") != "none":
+        text += f", {row['policy']}"
+    text += _BALANCES[row.get("balance", "none")] + _network(row)
+    # variations bring the count, and with it the steps, up to those of the full set by themselves
+    return text + (_STEPS if row["budget"] == "steps" and generator == "none" else "")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.4g}\N{NO-BREAK SPACE}%"  # kept together where a name is wrapped
+
+
+def _network(row: Mapping) -> str:
+    architecture, weights = row.get("architecture", "cnn"), row.get("weights", "none")
+    text = "" if architecture == "cnn" else f", {architecture}"
+    if weights != "none":
+        text += f", {'ImageNet' if weights == 'imagenet' else Path(weights).stem} weights"
+    return text + (", head alone" if row.get("fine_tune") == "head" else "")
+
+
+def protocol_table(
+    rows: pd.DataFrame,
+    order: Sequence[str],
+    *,
+    measures: Mapping[str, str],
+    words: Mapping[str, str],
+    by: str = "condition",
+    draft: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Return medians with their intervals, one row per condition and a column for each protocol and measure.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A study's table. A condition that a protocol lacks is missing there.
+    order : sequence of str
+        Conditions to show, from the top.
+    measures : mapping of str to str
+        Columns of the rows, and what each is called. Accuracies are given in percent.
+    words : mapping of str to str
+        What a condition is called.
+    by : str
+        The column that names the conditions.
+    draft : mapping of str to float, optional
+        A figure from elsewhere for some conditions; gives a column of its own.
+    """
+    table = pd.DataFrame({"training set": [words.get(name, name) for name in order]})
+    if draft is not None:
+        table["draft"] = [draft.get(name) for name in order]
+    for protocol, part in rows.groupby("protocol"):
+        for metric, title in measures.items():
+            percent = metric.endswith("accuracy")
+            scaled = part.assign(**{metric: part[metric] * 100}) if percent else part
+            summary = summarise(scaled, metric, by=by).set_index("condition")
+            table[f"{protocol}: {title}"] = [
+                _with_interval(summary.loc[name], ".1f" if percent else ".3f") if name in summary.index else None
+                for name in order
+            ]
+    return table
+
+
+def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.DataFrame:
+    """Return a comparison as the page shows it.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        From :func:`mri_aug.results.compare` or :func:`paired_groups`.
+    words : mapping of str to str
+        What a condition is called.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``median``;
+        ``difference`` and ``interval``, in percent where less is better; ``better in`` (of the simulations); ``p``
+        (Holm's, but the primary contrast's own; missing below five pairs, where it means nothing); and ``finding``.
+    """
+    several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
+    records = []
+    for row in comparison.to_dict("records"):
+        percent = row["lower_is_better"]
+        value, low, high = ("percent", "percent_low", "percent_high") if percent else ("difference", "low", "high")
+        specification = "+.1f" if percent else "+.3f"
+        records.append(
+            {"training set": words.get(row["condition"], row["condition"])}
+            | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
+            | ({"protocol": row["protocol"]} if "protocol" in several else {})
+            | {
+                "n": row["n"],
+                "median": row["median"],
+                "difference, %" if percent else "difference": _number(row[value], specification),
+                "interval": interval_text(row[low], row[high], specification),
+                "better in": share_text(row),
+                "p": f"{row['p_holm']:.2f}" if row["n"] >= MIN_SIMULATIONS else None,
+                "finding": verdict(row),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def share_text(row: Mapping) -> str:
+    """Return in how many simulations a condition is the better one: in percent, or counted where they are few.
+
+    >>> share_text({"n": 2, "probability": 0.5}), share_text({"n": 20, "probability": 0.95})
+    ('1 of 2', '95 %')
+    """
+    if row["n"] == 0:
+        return "–"
+    if row["n"] < MIN_SIMULATIONS:
+        return f"{row['probability'] * row['n']:g} of {row['n']}"
+    return f"{100 * row['probability']:.0f} %"
+
+
+def recalls(rows: pd.DataFrame, class_names: Sequence[str], *, by: str = "condition") -> pd.DataFrame:
+    """Return the median test recall of each class with its interval over simulations.
+
+    Returns
+    -------
+    DataFrame
+        ``condition``, ``group`` (the class), ``value``, ``low``, ``high``, ``n`` (simulations whose test part holds
+        the class).
+    """
+    parts = [
+        summarise(rows, f"test_recall_{label}", by=by).assign(group=name) for label, name in enumerate(class_names)
+    ]
+    return _as_groups(pd.concat(parts, ignore_index=True), value="median")
+
+
+def paired_groups(rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition") -> pd.DataFrame:
+    """Return paired differences from a baseline under each protocol.
+
+    Returns
+    -------
+    DataFrame
+        The columns of :func:`mri_aug.results.compare`, with ``protocol``, ``group`` (its words) and ``value``: the
+        median difference, in percent of the baseline where less is better.
+    """
+    parts = [
+        compare(part, metric, baseline=baseline, by=by).assign(protocol=protocol, group=f"{protocol} protocol")
+        for protocol, part in rows.groupby("protocol")
+        if baseline in set(part[by]) and part[by].nunique() > 1
+    ]
+    if not parts:
+        raise ValueError(f"no protocol has simulations of {baseline!r} and of anything else")
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(value=table["percent" if table["lower_is_better"].iloc[0] else "difference"])
+
+
+def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the median of a metric with its interval against the share of real images.
+
+    Returns
+    -------
+    DataFrame
+        ``group`` ("real alone", "filled with variations", "filled with copies"), ``real_frac``, ``value``, ``low``,
+        ``high``, ``n``; ordered by group, then share.
+    """
+    columns = rows.drop_duplicates("condition").set_index("condition")
+    table = _as_groups(summarise(rows, metric), value="median")
+    kinds = {"none": "real alone", "duplicate": "filled with copies"}
+    table["group"] = [kinds.get(columns.at[name, "generator"], "filled with variations") for name in table["condition"]]
+    table["real_frac"] = [float(columns.at[name, "real_frac"]) for name in table["condition"]]
+    table["place"] = table["group"].map({"real alone": 0, "filled with variations": 1, "filled with copies": 2})
+    return table.sort_values(["place", "real_frac"], ignore_index=True).drop(columns="place")
+
+
+def _as_groups(summary: pd.DataFrame, *, value: str) -> pd.DataFrame:
+    kept = ["condition", *(["group"] if "group" in summary else []), "low", "high", "n"]
+    return summary[kept].assign(value=summary[value])
+
+
+def _with_interval(row: pd.Series, specification: str) -> str | None:
+    if not row["n"]:
+        return None
+    interval = f" {interval_text(row['low'], row['high'], specification)}" if row["n"] >= MIN_VALUES else ""
+    return f"{row['median']:{specification}}{interval}"
+
+
+def _number(value: float, specification: str) -> str | None:
+    return f"{value:{specification}}".replace("-", "\N{MINUS SIGN}") if pd.notna(value) else None
