@@ -52,6 +52,15 @@ def figures():
     assert dict(mpl.rcParams) == before
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute on one thread, as a study does: several may sum in another order from one time to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def start(monkeypatch):
     """Return a function that starts a server of images and points the client at it."""

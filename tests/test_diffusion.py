@@ -20,16 +20,10 @@ from mri_aug.generators.diffusion_model import Denoiser, DiffusionConfig, make_u
 from mri_aug.generators.diffusion_training import train_denoiser
 from mri_aug.training import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = DiffusionConfig(n_steps=12, batch_size=4, channels=(8, 8))
 COMPUTE = TrainConfig(device="cpu", precision="float32")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +44,7 @@ def tiny(discs, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fitted(tiny, discs):
+def fitted(tiny, discs, one_thread):
     return tiny.fit(*discs, seed=0)
 
 

@@ -221,7 +221,7 @@ def test_the_head_alone_learns_on_features_that_are_computed_once(toy_images, mo
         replace(arm, policy="flip")
 
 
-@pytest.mark.parametrize(("fine_tune", "expected"), [("all", 3e-4), ("head", 3e-3)])
+@pytest.mark.parametrize(("fine_tune", "expected"), [("all", 1e-4), ("head", 3e-3)])
 def test_a_networks_rate_is_lowered_to_what_it_bears(toy_images, fine_tune, expected):
     arm = Condition(architecture="vit_tiny", fine_tune=fine_tune, real_frac=0.1)
     config = replace(QUICK, learning_rate=3e-3)

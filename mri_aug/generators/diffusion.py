@@ -100,8 +100,8 @@ class DiffusionGenerator:
         """Return a generator whose model is trained on these images, or was before and is kept.
 
         The model's folder is named by a hash of configuration, images, labels and seed. An interrupted call goes on
-        from its last checkpoint when repeated, and ends with the same weights bit for bit on one machine and number
-        of threads (on a GPU, up to its own summation order).
+        from its last checkpoint when repeated, and ends with the same weights bit for bit on one machine with one
+        thread, as in a study; several threads, or a GPU, may sum in another order.
 
         Parameters
         ----------
