@@ -32,7 +32,6 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with closing(self._connect()) as connection, connection:
-                connection.execute("pragma journal_mode=wal")
                 connection.execute(_SCHEMA)
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{self.path} is not a store of simulations ({error}); name another file") from None
