@@ -41,7 +41,9 @@ def arm_words(rows: pd.DataFrame, *, class_names: Sequence[str] = ()) -> dict[st
     {'a': '30\\xa0% real, as many steps as all'}
     """
     first = rows.drop_duplicates("condition").to_dict("records")
-    return {row["condition"]: _words(row, class_names) for row in first}
+    # a table joined to one from before a column was invented has gaps there
+    known = [{name: value for name, value in row.items() if pd.notna(value)} for row in first]
+    return {row["condition"]: _words(row, class_names) for row in known}
 
 
 def _words(row: Mapping, class_names: Sequence[str]) -> str:
