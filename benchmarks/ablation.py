@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks import engine
 from benchmarks.processes import side_by_side
 from benchmarks.record import Tables
-from benchmarks.settings import BATCH_SIZE, Settings, read_images, repeated
+from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
 from benchmarks.task import PlainCNN
 from mri_aug.allocator import keep_freed_memory
 from mri_aug.models import make_model
@@ -50,30 +50,35 @@ NAMES = {
     "kept_memory": "freed memory kept",
     "processes": "a process per core",
 }
-ALL = Gains(**{field.name: True for field in fields(Gains)})
+
+
+def available() -> list[str]:
+    """Return the gains that the engine uses on this machine: bfloat16 where the processor multiplies in it."""
+    return [field.name for field in fields(Gains) if field.name != "bfloat16" or precision() == "bfloat16"]
 
 
 def measure(settings: Settings) -> Tables:
     """Measure the plain loop, each gain added to those before it, and each taken away from all."""
+    every = Gains(**dict.fromkeys(available(), True))
     cumulative, gains = [], Gains()
     pace = {gains: _images_per_second(settings, gains)}
     cumulative.append({"step": "plain loop in memory", "images_per_second": pace[gains], "factor": 1.0})
-    for field in fields(Gains):
-        before, gains = gains, replace(gains, **{field.name: True})
+    for name in available():
+        before, gains = gains, replace(gains, **{name: True})
         pace[gains] = _images_per_second(settings, gains)
         row = {"images_per_second": pace[gains], "factor": pace[gains] / pace[before]}
-        cumulative.append({"step": NAMES[field.name]} | row)
+        cumulative.append({"step": NAMES[name]} | row)
     removed = []
-    for field in fields(Gains):
-        gains = replace(ALL, **{field.name: False})
+    for name in available():
+        gains = replace(every, **{name: False})
         if gains not in pace:
             pace[gains] = _images_per_second(settings, gains)
-        row = {"images_per_second": pace[gains], "factor": pace[ALL] / pace[gains]}
-        removed.append({"without": NAMES[field.name]} | row)
+        row = {"images_per_second": pace[gains], "factor": pace[every] / pace[gains]}
+        removed.append({"without": NAMES[name]} | row)
     own = engine.images_per_second(
         settings.work, processes=joblib.cpu_count(), n_images=_n_images(settings), repeats=settings.repeats
     )
-    reference = [{"loop": "all gains", "images_per_second": pace[ALL]},
+    reference = [{"loop": "all gains", "images_per_second": pace[every]},
                  {"loop": "the library's train", "images_per_second": statistics.median(own)}]  # fmt: skip
     return {"cumulative": cumulative, "removed": removed, "reference": reference}
 

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import engine
-from benchmarks.peak import rates
+from benchmarks.peak import TYPES, rates
 from benchmarks.processes import in_process
-from benchmarks.settings import BATCH_SIZE, Settings, read_images, repeated
+from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
 from mri_aug.models import make_model
 
-BYTES = 2  # of a bfloat16 value
 N_COPIED = 2**26  # bytes copied to measure the memory's pace: more than any cache holds
 
 
@@ -30,11 +29,12 @@ def measure(settings: Settings) -> list[dict]:
 
 def _layers(work: Path, repeats: int, size: int) -> list[dict]:
     engine.one_thread()
-    gflops = rates(lambda: None, "bfloat16", (size,), 1, 0.5 if repeats > 1 else 0.01)[0]
+    kind = TYPES[precision()]
+    gflops = rates(lambda: None, precision(), (size,), 1, 0.5 if repeats > 1 else 0.01)[0]
     gigabytes = _gigabytes_per_second(repeats)
     model = make_model("cnn", seed=0).to(memory_format=torch.channels_last)
     images = repeated(read_images(work), BATCH_SIZE).images.float().div(255)
-    value, rows = images.contiguous(memory_format=torch.channels_last).bfloat16(), []
+    value, rows = images.contiguous(memory_format=torch.channels_last).to(kind), []
     for layer in (*model.features, *model.hidden, model.head):
         if isinstance(layer, nn.Flatten):
             value = value.flatten(1)
@@ -42,7 +42,7 @@ def _layers(work: Path, repeats: int, size: int) -> list[dict]:
         first = not rows  # needs no gradient of its input
         seconds, output = _best_seconds(layer, value, not first, repeats)
         gflop = _gflop(layer, output, first)
-        megabytes = _megabytes(layer, value, output, first)
+        megabytes = _mega_values(layer, value, output, first) * kind.itemsize
         arithmetic, memory = 1000 * gflop / gflops, megabytes / gigabytes
         rows.append(
             {"layer": f"{type(layer).__name__} {tuple(output.shape[1:])}", "gflop": gflop, "megabytes": megabytes,
@@ -60,7 +60,7 @@ def _best_seconds(layer: nn.Module, value: Tensor, with_input: bool, repeats: in
         value = value.detach().requires_grad_(with_input)
         layer.zero_grad(set_to_none=True)
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=value.dtype == torch.bfloat16):
             output = layer(value)
         forward = time.perf_counter() - start
         gradient = torch.ones_like(output)
@@ -76,15 +76,15 @@ def _gflop(layer: nn.Module, output: Tensor, first: bool) -> float:
     return (2 if first else 3) * 2 * layer.weight[0].numel() * output.numel() / 1e9
 
 
-def _megabytes(layer: nn.Module, value: Tensor, output: Tensor, first: bool) -> float:
-    """Return the least traffic: each tensor that a pass needs is read once, and each that it makes is written once.
+def _mega_values(layer: nn.Module, value: Tensor, output: Tensor, first: bool) -> float:
+    """Return the least traffic, in millions of values: each tensor that a pass needs is read once, and each that it makes is written once.
 
     Forward: input, weights, output. Backward: the output's gradient, the input and the weights again, and their
     gradients.
     """
     weights = sum(parameter.numel() for parameter in layer.parameters())
     values = (2 if first else 3) * value.numel() + 2 * output.numel() + 3 * weights
-    return BYTES * values / 1e6
+    return values / 1e6
 
 
 def _gigabytes_per_second(repeats: int) -> float:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mri_aug.cache import cached_image_set
 from mri_aug.imageset import ImageSet
+from mri_aug.training import TrainConfig
 
 BATCH_SIZE = 64  # images per step, of every contender
 
@@ -26,7 +27,7 @@ class Settings:
     quick: bool = False  # tiny sizes: does it run, not how fast
     full: bool = False  # whole simulations of the frameworks too
     seeds: int = 5  # simulations of each contender
-    epochs: int = 14  # passes over the training images in a whole simulation of any contender but ours
+    epochs: int = 14  # passes over the training images in a whole simulation; ours may do with fewer
 
     def size(self, default: int, quick: int) -> int:
         """Return ``default``, or the tiny size where only the workings are tested."""
@@ -45,6 +46,11 @@ class Settings:
     def folder(self) -> Path:
         """The same images as PNG files, one folder a class; the file's name is the image's number."""
         return self.work / "images"
+
+
+def precision() -> str:
+    """Return the type that the engine multiplies in on this machine: "bfloat16" or "float32"."""
+    return TrainConfig().resolved_precision()
 
 
 def prepare(image_set: ImageSet, work: Path) -> None:

@@ -53,19 +53,20 @@ def _throughput(tables) -> Iterator[tuple]:
 def _share(tables) -> Iterator[tuple]:
     ours = rate(tables["throughput"]["throughput"], OURS)
     flops = training_flops(make_model("cnn", seed=0)) / 1e9
-    peak = max(row["gflops"] for row in tables["peak"]["peak"] if row["type"] == "bfloat16")
-    yield "share of the bfloat16 matrix-multiply peak", 100 * ours * flops / peak, AT_LEAST, 50, "%"
+    best = {kind: max(row["gflops"] for row in tables["peak"]["peak"] if row["type"] == kind)
+            for kind in {row["type"] for row in tables["peak"]["peak"]}}  # fmt: skip
+    kind = "bfloat16" if "bfloat16" in best else "float32"  # what the engine computes in
+    yield f"share of the {kind} matrix-multiply peak", 100 * ours * flops / best[kind], AT_LEAST, 50, "%"
 
 
 def _quality(tables) -> Iterator[tuple]:
-    rows = {row["contender"]: row for row in tables["quality"]["quality"]}
+    rows = {row["contender"]: row for row in tables["quality"]["quality"]}  # of ours, the last: the most epochs
     ours, plain = rows[OURS], rows.get(PLAIN, {})
     hourly = _ratio(ours["simulations_per_hour"], plain.get("simulations_per_hour"))
     yield "simulations per hour against the plain script", hourly, AT_LEAST, 10, "x"
-    if "most" in plain:
-        yield "median test cross-entropy against the plain script's worst seed", ours["median"], AT_MOST, (
-            plain["most"]
-        ), "nats"
+    if "median" in plain:
+        loss = "median test cross-entropy against the plain script's"
+        yield loss, ours["median"], AT_MOST, plain["median"], "nats"
     pace = tables["quality"]["drift"]
     yield "seconds per simulation, last quarter of a study against its second", (
         _ratio(pace[-1]["seconds_each"], pace[1]["seconds_each"])
