@@ -176,8 +176,10 @@ def finding(row: pd.Series, *, level: float, above: str, below: str, undecided: 
     sentence = {"above": above, "below": below, "undecided": undecided}[against(row["low"], row["high"], level)]
     if not np.isfinite([row["low"], row["high"]]).all():
         value = f"{row['effect']:.2f}, " if np.isfinite(row["effect"]) else ""
-        return f"{sentence} ({value}too few people for an interval)."
-    numbers = f"{row['effect']:.2f}, 95 % interval {row['low']:.2f} to {row['high']:.2f}"
+        numbers = f"{value}too few people for an interval"
+    else:
+        numbers = f"{row['effect']:.2f}, 95 % interval {row['low']:.2f} to {row['high']:.2f}"
+    numbers = numbers.replace("-", "\N{MINUS SIGN}")
     return f"{sentence} ({numbers})."
 
 

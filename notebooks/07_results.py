@@ -96,7 +96,7 @@ ends = ["" if protocol == "image" else f"-{protocol}" for protocol in side_proto
 side_names = ("policies", "controls", "filters", "classes", "sweep")
 of = {name: pd.concat([study[name + end] for end in ends], ignore_index=True) for name in side_names}
 metric = "test_cross_entropy"
-x, y = f"{100 * real_frac:.4g} %", f"{100 * (1 - real_frac):.4g} %"
+x, y = (f"{100 * share:.4g}\N{NO-BREAK SPACE}%" for share in (real_frac, 1 - real_frac))
 draft = {full: 0.176023, **({real: 0.219863, mixed: 0.174202} if real_frac == 0.3 else {})}
 
 # %% tags=["remove-cell"]

@@ -87,6 +87,7 @@ def test_table_shows_what_could_be_measured():
         (0.7, 0.9, "below", "Less (1.20, 95 % interval 0.70 to 0.90)."),
         (0.9, 1.3, "undecided", "Perhaps (1.20, 95 % interval 0.90 to 1.30)."),
         (1.0, 1.3, "undecided", "Perhaps (1.20, 95 % interval 1.00 to 1.30)."),
+        (-0.2, 0.3, "below", "Less (1.20, 95 % interval \N{MINUS SIGN}0.20 to 0.30)."),
         (np.nan, np.nan, "undecided", "Perhaps (1.20, too few people for an interval)."),
     ],
 )
