@@ -34,8 +34,8 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
         },
         "demo": {
-            "dataset_subjects": 200, "n_subjects": 48, "epochs": 5, "max_slices": 40,
-            "n_simulations": 5, "n_side_simulations": 2, "n_network_simulations": 1, **_SMALL,
+            "dataset_subjects": 200, "n_subjects": 32, "epochs": 5, "max_slices": 40,
+            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL,
         },
         "thesis": {
             "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,

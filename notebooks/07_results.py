@@ -22,11 +22,11 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 48  # people in the study; 0 is everyone
+n_subjects: int = 32  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
 n_simulations: int = 5  # repetitions of the thesis's own comparison, under both protocols
-n_side_simulations: int = 2  # of the policies, controls, filters, classes and the sweep
+n_side_simulations: int = 1  # of the policies, controls, filters, classes and the sweep
 n_network_simulations: int = 1  # of the larger networks
 policies: list = ["traditional", "elastic", "autoaugment"]  # names of mri_aug.policies
 sweep: list = [0.1, 0.6]  # real shares, besides real_frac and 1

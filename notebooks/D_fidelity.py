@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 48  # people to simulate or keep; 0 is everyone
+n_subjects: int = 32  # people to simulate or keep; 0 is everyone
 generators: str = "morph,duplicate"  # names of generators, with commas between
 real_frac: float = 0.3  # share of the training images that generators are fitted on, in (0, 1]
 feature_weights: str = "none"  # "none": a network of our own; "imagenet", or the path of such weights
@@ -158,7 +158,7 @@ table = fidelity.fidelity_table(candidates, parts, network=network, seed=seed, c
 
 # %% tags=["hide-input"]
 overall = table[table["class"] == fidelity.ALL_CLASSES]
-texts = [f"{row.value:.3f} {interval_text(row.low, row.high)}" for row in overall.itertuples()]
+texts = [f"{row.value:.3f} {interval_text(row.low, row.high)}" if pd.notna(row.value) else "–" for row in overall.itertuples()]
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
 shown = shown.loc[list(fidelity.MEASURES), [fidelity.YARDSTICK, *names]].rename(index=fidelity.MEASURES)
 shown.columns = ["real people", *names]
@@ -179,9 +179,9 @@ _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend)
 # %% tags=["hide-input"]
 values = table[(table["class"] != fidelity.ALL_CLASSES) & (table["generator"] != fidelity.YARDSTICK)]
 by_class = values.pivot(index=["generator", "class"], columns="measure", values="value")
-by_class = by_class[["kid_sources", "precision", "recall", "coverage", "near_copies", "consistency", "auc"]]
+by_class = by_class[["kid_sources", "precision", "recall", "coverage", "near_copies"]]
 by_class = by_class.reindex([(name, c) for name in names for c in training.class_names]).reset_index()
-by_class = by_class.rename(columns=fidelity.MEASURES | {"kid_sources": "KID to sources", "auc": "area under the curve"})
+by_class = by_class.rename(columns=fidelity.MEASURES | {"kid_sources": "KID to sources"})
 numbered_table(by_class, "Some measures by class, without their intervals.", "tab-fidelity-class")
 
 # %% [markdown]
