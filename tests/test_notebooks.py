@@ -172,7 +172,7 @@ def test_a_report_on_the_copies_follows_them(executed, tmp_path, monkeypatch):
     copies = tmp_path / "copies"
     copies.mkdir()
     (copies / "one.ipynb").write_bytes(done.path.read_bytes())
-    notebooks, values = [source, report], {"real_frac": 0.5}
+    notebooks, values = [report, source], {"real_frac": 0.5}  # it comes last wherever it stands
     assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, True]
     assert "['one']" in cells.read(copies / report.name).cells[-1].outputs[-1]["text"]
     assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, False]

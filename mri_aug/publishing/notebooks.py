@@ -175,8 +175,8 @@ def execute_all(
 ) -> Iterator[Execution]:
     """Execute notebooks in order into ``folder``, yielding each when it is done.
 
-    A notebook with a parameter named ``executed`` reports on the copies made before it: it is given their
-    folder, and runs again when one of them did. The other arguments are those of :func:`execute`.
+    A notebook with a parameter named ``executed`` reports on the copies of the others: it comes after them, is given
+    their folder, and runs again when one of them did. The other arguments are those of :func:`execute`.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def execute_all(
     if unknown := sorted(set(parameters) - set().union(*names)):
         raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(set().union(*names))}")
     stamps: list[str] = []
-    for notebook, known in zip(notebooks, names, strict=True):
+    for notebook, known in sorted(zip(notebooks, names, strict=True), key=lambda pair: "executed" in pair[1]):
         given, also = dict(parameters), inputs
         if "executed" in known:
             given["executed"] = str(Path(folder).resolve())
