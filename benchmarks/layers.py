@@ -77,7 +77,7 @@ def _gflop(layer: nn.Module, output: Tensor, first: bool) -> float:
 
 
 def _mega_values(layer: nn.Module, value: Tensor, output: Tensor, first: bool) -> float:
-    """Return the least traffic, in millions of values: each tensor that a pass needs is read once, and each that it makes is written once.
+    """Return the least traffic, in millions of values: what a pass needs is read once, what it makes written once.
 
     Forward: input, weights, output. Backward: the output's gradient, the input and the weights again, and their
     gradients.

@@ -11,7 +11,6 @@ import json
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import cohen_kappa_score, f1_score, log_loss, recall_score
 
 UNKNOWN_SUBJECT = -1
 BY_SUBJECT_COLUMNS = (
@@ -130,18 +129,20 @@ def calibration_error(probabilities: NDArray, labels: NDArray, *, n_bins: int = 
 
 
 def _scores(probabilities: NDArray, labels: NDArray, n_bins: int) -> dict[str, float]:
+    from sklearn import metrics  # imported late: a second, and nothing is scored before something is trained
+
     classes = np.arange(probabilities.shape[1])
     predictions = probabilities.argmax(axis=1)
-    recalls = recall_score(labels, predictions, labels=classes, average=None, zero_division=np.nan)
+    recalls = metrics.recall_score(labels, predictions, labels=classes, average=None, zero_division=np.nan)
     one_class_only = len(np.union1d(labels, predictions)) == 1  # kappa is 0 / 0
     return {
-        "cross_entropy": float(log_loss(labels, probabilities, labels=classes)),
+        "cross_entropy": float(metrics.log_loss(labels, probabilities, labels=classes)),
         "accuracy": float((predictions == labels).mean()),
         "balanced_accuracy": float(np.nanmean(recalls)),
-        "macro_f1": float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=np.nan)),
+        "macro_f1": float(metrics.f1_score(labels, predictions, labels=classes, average="macro", zero_division=np.nan)),
         "kappa": float("nan")
         if one_class_only
-        else float(cohen_kappa_score(labels, predictions, labels=classes, weights="quadratic")),
+        else float(metrics.cohen_kappa_score(labels, predictions, labels=classes, weights="quadratic")),
         **{f"recall_{k}": float(recall) for k, recall in enumerate(recalls)},
         "brier": brier_score(probabilities, labels),
         "ece": calibration_error(probabilities, labels, n_bins=n_bins),

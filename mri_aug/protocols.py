@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from mri_aug.imageset import ImageSet
 
@@ -120,6 +119,8 @@ def people(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw(indices, labels, share, part, rng) -> tuple[np.ndarray, np.ndarray]:
     """Divide images into the rest and a stratified random ``share``, each sorted."""
+    from sklearn.model_selection import train_test_split  # imported late: a second, and a study's driver splits nothing
+
     count = round(share * len(indices))
     if share == 0:
         return indices, indices[:0]

@@ -150,7 +150,7 @@ def test_imagenet_resnet18_sees_grey_as_it_saw_three_equal_channels(imagenet_res
 
 
 def test_imagenet_vit_keeps_its_features_at_128_pixels(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "vit_b_16", shallow_vit_b_16)
+    monkeypatch.setattr("torchvision.models.vit_b_16", shallow_vit_b_16)
     with torch.random.fork_rng():
         torch.manual_seed(6)
         at_224, at_128 = shallow_vit_b_16().eval(), shallow_vit_b_16(image_size=128).eval()

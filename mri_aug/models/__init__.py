@@ -2,7 +2,7 @@
 
 Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Where
 their weights come from is in :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.training` does) or
-normalises.
+normalises. torchvision is imported where it is needed: it takes seconds, and the CNN does without.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet, VisionTransformer, resnet18, vit_b_16
 
 from mri_aug.imageset import IMAGE_SIZE
-from mri_aug.models.weights import load_weights
 
 ARCHITECTURES = ("cnn", "resnet18", "vit_b_16", "vit_tiny")
 PATCH_SIZE = 16  # pixels, of both transformers
@@ -112,6 +110,8 @@ def make_model(
         torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would reseed the GPUs too
         model = _build(architecture, n_classes, image_size)
     if str(weights) != "none":
+        from mri_aug.models.weights import load_weights
+
         load_weights(model, architecture, weights, image_size=image_size, progress=progress)
     return model
 
@@ -187,12 +187,14 @@ def target_layer(model: nn.Module) -> nn.Module:
     a sequence of shape (n, 65, d)) for the transformers, where it is the last block's first normalisation: beyond
     that block's attention only the class token reaches the head.
     """
+    if isinstance(model, CNN):
+        return model.features[-1]
+    from torchvision.models import ResNet, VisionTransformer
+
     if isinstance(model, VisionTransformer):
         return model.encoder.layers[-1].ln_1
     if isinstance(model, ResNet):
         return model.layer4[-1]
-    if isinstance(model, CNN):
-        return model.features[-1]
     raise _foreign(model)
 
 
@@ -204,6 +206,8 @@ def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
 def _build(architecture: str, n_classes: int, image_size: int) -> nn.Module:
     if architecture == "cnn":
         return CNN(n_classes=n_classes, image_size=image_size)
+    from torchvision.models import VisionTransformer, resnet18, vit_b_16
+
     if architecture == "resnet18":
         model = resnet18(weights=None, num_classes=n_classes)
         model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -222,7 +226,11 @@ def _build(architecture: str, n_classes: int, image_size: int) -> nn.Module:
 
 
 def _head_name(model: nn.Module) -> str:
-    for kind, name in ((CNN, "head"), (ResNet, "fc"), (VisionTransformer, "heads")):
+    if isinstance(model, CNN):
+        return "head"
+    from torchvision.models import ResNet, VisionTransformer
+
+    for kind, name in ((ResNet, "fc"), (VisionTransformer, "heads")):
         if isinstance(model, kind):
             return name
     raise _foreign(model)
