@@ -22,9 +22,9 @@ _SMALL = {
     "side_protocols": ("image",),
 }
 # smoke: does every line run? Two minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults; the study takes eight to nine minutes on two cores, on phantoms: 930 seconds of
-# processor time, of which the thesis's own comparison takes 360, the side questions 370 and the larger networks 200.
-# Fewer than five simulations decide nothing, so what those two say stays undecided: they show how it is read.
+# demo: the notebooks' own defaults; on two slow cores without bfloat16 the study takes nine minutes, of which the
+# thesis's own comparison takes six, and the notebooks five.
+# Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show how it is read.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
 # days on two cores, so a cluster (--scheduler). One command, resumed by itself.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
@@ -34,7 +34,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
         },
         "demo": {
-            "dataset_subjects": 200, "n_subjects": 32, "epochs": 5, "max_slices": 40,
+            "dataset_subjects": 200, "n_subjects": 24, "epochs": 5, "max_slices": 40,
             "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL,
         },
         "thesis": {

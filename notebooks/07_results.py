@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 32  # people in the study; 0 is everyone
+n_subjects: int = 24  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
 n_simulations: int = 5  # repetitions of the thesis's own comparison, under both protocols
