@@ -21,10 +21,11 @@ _SMALL = {
     "network_controls": False,
     "side_protocols": ("image",),
 }
-# smoke: does every line run? Two minutes on two cores, and no number in it means anything.
+# smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
 # demo: the notebooks' own defaults; on two slow cores without bfloat16 the study takes nine minutes, of which the
 # thesis's own comparison takes six, and the notebooks five.
-# Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show how it is read.
+# Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
+# how it is read.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
 # days on two cores, so a cluster (--scheduler). One command, resumed by itself.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -232,8 +233,10 @@ def _backend(scheduler: str | None, n_jobs: int) -> Iterator[joblib.Parallel]:
     options = {"return_as": "generator_unordered", "pre_dispatch": "2*n_jobs"}
     if scheduler is None:
         # mmap_mode "c" shares the pages of the images between processes; a write would copy its page.
-        n_jobs = joblib.cpu_count() if n_jobs == -1 else n_jobs
-        yield joblib.Parallel(n_jobs=n_jobs, mmap_mode="c", **options)
+        with warnings.catch_warnings():
+            # A process that grew, as one does that keeps freed memory, is replaced by joblib: no task is lost by that.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            yield joblib.Parallel(joblib.cpu_count() if n_jobs == -1 else n_jobs, mmap_mode="c", **options)
         return
     try:
         from dask.distributed import Client
