@@ -22,7 +22,7 @@ _SMALL = {
     "side_protocols": ("image",),
 }
 # smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults; on two slow cores without bfloat16 the study takes eleven minutes, of which the
+# demo: the notebooks' own defaults; on two slow cores without bfloat16 the study takes twelve minutes, of which the
 # thesis's own comparison takes six, and the notebooks five or six; on faster ones half of that.
 # Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
 # how it is read.
