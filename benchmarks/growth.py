@@ -92,8 +92,7 @@ def _statistics(n_rows: int) -> dict:
     tables = time.perf_counter() - start
     start = time.perf_counter()
     arms = rows[rows["condition"].isin(names[:5])]  # those of the subject protocol
-    for metric in ("cross_entropy", "accuracy", "subject_accuracy"):
-        subject_interval(arms, metric)
+    subject_interval(arms, ("cross_entropy", "accuracy", "subject_accuracy"))
     people = time.perf_counter() - start
     return {"rows": n_rows, "seconds": tables + people, "tables_seconds": tables, "people_seconds": people}
 

@@ -58,7 +58,7 @@ class Arm:
     @property
     def images(self) -> ImageSet:
         """All images as one set, the real ones first."""
-        return self.real.join(self.variations)
+        return self.real.join(self.variations) if len(self.variations) else self.real
 
     def __len__(self) -> int:
         return len(self.real) + len(self.variations)

@@ -85,7 +85,7 @@ def pixel_statistics(images: Tensor) -> tuple[float, float]:
     """
     counts = torch.zeros(256, dtype=torch.int64)
     for part in images.split(512):
-        counts += torch.bincount(part.reshape(-1).to(torch.int64), minlength=256).cpu()
+        counts += torch.bincount(part.reshape(-1), minlength=256).cpu()
     levels, weights = torch.arange(256, dtype=torch.float64) / 255, counts.double() / counts.sum()
     mean = float((levels * weights).sum())
     std = float(((levels - mean).square() * weights).sum().sqrt())

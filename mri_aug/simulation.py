@@ -126,12 +126,14 @@ def train_arm(
     generators : mapping of str to ImageGenerator, optional
         As in :func:`simulate`.
     """
+    n_training, n_classes = len(training), training.n_classes
     arm = assemble(condition, training, seeds, generators)
+    del training  # a worker's memory then holds the arm's images once, not those of the whole training part too
     ceiling = highest_learning_rate(condition.architecture, condition.weights, fine_tune=condition.fine_tune)
     config = replace(config, learning_rate=min(config.learning_rate, ceiling))
-    n_steps = config.n_steps(len(training if condition.budget == "steps" else arm))
+    n_steps = config.n_steps(n_training if condition.budget == "steps" else len(arm))
     model = make_model(
-        condition.architecture, n_classes=training.n_classes, weights=condition.weights, seed=seeds.initialisation
+        condition.architecture, n_classes=n_classes, weights=condition.weights, seed=seeds.initialisation
     )
     options = {"seed": seeds.training, "config": config, "balance": condition.balance}
     if condition.fine_tune == "head":

@@ -423,11 +423,9 @@ glue_values(
 _ = plots.plot_simulations(subject_rows, metric, summaries["subject"], order=arms, labels=words)
 
 # %% tags=["hide-input"]
-over_people = pd.concat(
-    [subject_interval(subject_rows, measure).assign(measure=measure) for measure in ("cross_entropy", "accuracy", "subject_accuracy")]
-)
+over_people = subject_interval(subject_rows, ("cross_entropy", "accuracy", "subject_accuracy"))
 over_people["value"] = [f"{row.value:.3f} {interval_text(row.low, row.high)}" for row in over_people.itertuples()]
-wide = over_people.pivot(index="condition", columns="measure", values="value").loc[arms].reset_index()
+wide = over_people.pivot(index="condition", columns="metric", values="value").loc[arms].reset_index()
 wide["condition"] = wide["condition"].map(words)
 wide.columns = ["training set", "accuracy", "cross-entropy", "accuracy per person"]
 caption = "Subject protocol, with 95 % intervals that resample people within their class, then simulations."

@@ -176,7 +176,7 @@ def test_paired_subject_interval_is_narrower():
 
 def test_subject_interval_is_deterministic():
     rows = study_with_people(n_simulations=4)
-    options = {"metric": "accuracy", "n_resamples": 50}
+    options = {"metrics": "accuracy", "n_resamples": 50}
     first = results.subject_interval(rows, seed=1, **options)
     assert first.equals(results.subject_interval(rows.sample(frac=1, random_state=0), seed=1, **options))
     assert not first.equals(results.subject_interval(rows, seed=2, **options))

@@ -66,6 +66,14 @@ def test_the_numbers_are_those_of_a_plain_loop_whatever_the_block(metric, block,
     assert row["n"] == 9 and row["n_subjects"] == 20
 
 
+def test_several_metrics_at_once_are_those_one_by_one():
+    rows = pd.concat([study(), study(condition="b", seed=1)])
+    options = {"baseline": "a", "n_resamples": 20, "seed": 4}
+    together = subject_interval(rows, list(module._METRICS), **options)
+    one_by_one = pd.concat([subject_interval(rows, metric, **options) for metric in module._METRICS])
+    pd.testing.assert_frame_equal(together, one_by_one.reset_index(drop=True))
+
+
 def test_columns_that_do_not_fit_are_refused():
     rows = study()
     table = json.loads(rows.at[0, "by_subject"])

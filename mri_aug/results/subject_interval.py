@@ -29,7 +29,7 @@ _METRICS = {
 
 def subject_interval(
     rows: pd.DataFrame,
-    metric: str,
+    metrics: str | Sequence[str],
     *,
     by: str = "condition",
     baseline: str | None = None,
@@ -47,8 +47,9 @@ def subject_interval(
     ----------
     rows : DataFrame
         One row per simulation, ``by_subject`` among its columns (:func:`mri_aug.metrics.encode_by_subject`).
-    metric : {"accuracy", "cross_entropy", "subject_accuracy", "subject_cross_entropy"}
-        Of the test images, or of the subjects' mean probabilities.
+    metrics : str or sequence of str
+        "accuracy" or "cross_entropy" of the test images, "subject_accuracy" or "subject_cross_entropy" of the subjects'
+        mean probabilities. To read the rows' scores takes longer than to resample them: ask for several at once.
     by, confidence_level, n_resamples, seed
         As for :func:`mri_aug.results.summarise`. Time grows with n_resamples x simulations: about 0.4 s for 2,000
         of 7,000. Memory does not: resamples are taken in blocks.
@@ -58,17 +59,20 @@ def subject_interval(
     Returns
     -------
     DataFrame
-        ``condition``, ``baseline`` (empty without one), ``metric``, ``n`` (simulations), ``n_subjects``, ``value``
-        (median over simulations of the value or the paired difference), ``low``, ``high``.
+        A row per condition and metric: ``condition``, ``baseline`` (empty without one), ``metric``, ``n``
+        (simulations), ``n_subjects``, ``value`` (median over simulations of the value or the paired difference),
+        ``low``, ``high``.
 
     Raises
     ------
     ValueError
-        As :func:`mri_aug.results.summarise`; if the metric is another one, or subjects are
+        As :func:`mri_aug.results.summarise`; if a metric is another one, or subjects are
         unknown or their labels disagree.
     """
-    if metric not in _METRICS:
-        raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    for metric in metrics:
+        if metric not in _METRICS:
+            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
     check_table(rows, ("simulation", by, "by_subject"), by)
     groups = {condition: group.set_index("simulation") for condition, group in rows.groupby(by, sort=False)}
     reference = None
@@ -78,49 +82,57 @@ def subject_interval(
     records = []
     for condition, group in groups.items():
         arms = [group] if reference is None else [group, reference]
-        value, low, high, n, n_subjects = _two_levels(arms, metric, confidence_level, n_resamples, seed)
-        names = {"condition": condition, "baseline": baseline or "", "metric": metric}
-        records.append(names | {"n": n, "n_subjects": n_subjects, "value": value, "low": low, "high": high})
+        simulations = sorted(set.intersection(*(set(arm.index) for arm in arms)))
+        if not simulations:
+            raise ValueError("the two conditions share no simulation: run them with the same simulation numbers")
+        people = _People.of([text for arm in arms for text in arm.loc[simulations, "by_subject"]], metrics)
+        for metric in metrics:
+            value, low, high = _two_levels(people, metric, len(arms), confidence_level, n_resamples, seed)
+            names = {"condition": condition, "baseline": baseline or "", "metric": metric}
+            counts = {"n": len(simulations), "n_subjects": len(people.strata)}
+            records.append(names | counts | {"value": value, "low": low, "high": high})
     return pd.DataFrame(records)
 
 
 def _two_levels(
-    arms: list[pd.DataFrame], metric: str, confidence_level: float, n_resamples: int, seed: int
-) -> tuple[float, float, float, int, int]:
-    """Return value, low, high, simulations and subjects of one arm, or of the first arm minus the second."""
-    simulations = sorted(set.intersection(*(set(arm.index) for arm in arms)))
-    if not simulations:
-        raise ValueError("the two conditions share no simulation: run them with the same simulation numbers")
-    scores = _Scores.of([text for arm in arms for text in arm.loc[simulations, "by_subject"]], metric)
-    n_people, parts = len(scores.strata), scores.split(len(arms))
+    people: _People, metric: str, n_arms: int, confidence_level: float, n_resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Return value, low and high of one arm, or of the first arm minus the second."""
+    parts = [np.split(part, n_arms, axis=1) for part in people.scores(metric)]
+    arms = list(zip(*parts, strict=True))
+    n_simulations = arms[0][0].shape[1]
     rng = np.random.default_rng(seed)
-    drawn = inference.subject_weights(scores.strata, n_resamples=n_resamples, rng=rng)
-    value = float(np.median(_values(np.ones((1, n_people)), parts)))
-    low = high = float("nan")
-    if len(simulations) >= inference.MIN_VALUES:
-        n_blocks = -(-n_resamples * len(simulations) // _BLOCK)
-        medians = [
-            inference.resampled_medians(_values(block, parts), rng=rng)
-            for block in np.array_split(drawn, min(n_blocks, n_resamples))
-        ]
-        low, high, _ = inference.percentile_interval(np.concatenate(medians), confidence_level=confidence_level)
-    return value, low, high, len(simulations), n_people
+    drawn = inference.subject_weights(people.strata, n_resamples=n_resamples, rng=rng)
+    value = float(np.median(_values(np.ones((1, len(people.strata))), arms)))
+    if n_simulations < inference.MIN_VALUES:
+        return value, float("nan"), float("nan")
+    n_blocks = -(-n_resamples * n_simulations // _BLOCK)
+    medians = [
+        inference.resampled_medians(_values(block, arms), rng=rng)
+        for block in np.array_split(drawn, min(n_blocks, n_resamples))
+    ]
+    low, high, _ = inference.percentile_interval(np.concatenate(medians), confidence_level=confidence_level)
+    return value, low, high
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """Weighted scores of a row's subjects; zero, with no weight, where a subject was not tested."""
+class _People:
+    """What the rows' ``by_subject`` say, end to end."""
 
-    sums: NDArray  # float (n_rows, n_subjects): score times weight
-    weights: NDArray  # float (n_rows, n_subjects)
     strata: NDArray  # int (n_subjects,): the class of each subject
+    n_rows: int
+    row: NDArray  # int (n,): where each number belongs
+    place: NDArray  # int (n,)
+    columns: dict[str, NDArray]  # each (n,)
 
     @classmethod
-    def of(cls, texts: Sequence[str], metric: str) -> _Scores:
-        """Read the rows' ``by_subject``, all at once: as many subjects' numbers as a study has are slow one by one."""
-        column, weight = _METRICS[metric]
-        needed = ("predicted" if column == "right" else column, *(() if weight is None else (weight,)))
-        row, subject, label, score, *given = _stacked(texts, ("subject", "label", *needed))
+    def of(cls, texts: Sequence[str], metrics: Sequence[str]) -> _People:
+        """Read what the metrics need, all at once: as many subjects' numbers as a study has are slow one by one."""
+        needed = {name for metric in metrics for name in _METRICS[metric] if name is not None}
+        names = ["subject", "label", *sorted("predicted" if name == "right" else name for name in needed)]
+        row, *given = _stacked(texts, names)
+        columns = dict(zip(names, given, strict=True))
+        subject, label = columns["subject"], columns["label"]
         if not len(subject):
             raise ValueError("by_subject is empty: the subjects of this dataset are unknown, recover them first")
         people, first, place = np.unique(subject, return_index=True, return_inverse=True)
@@ -129,14 +141,20 @@ class _Scores:
             raise ValueError(
                 "a subject has different labels in different rows: these are not simulations of one dataset"
             )
-        sums, weights = np.zeros((2, len(texts), len(people)))
-        weights[row, place] = given[0] if given else 1
-        sums[row, place] = (score == label if column == "right" else score) * weights[row, place]
-        return cls(sums, weights, strata)
+        if "predicted" in columns:
+            columns["right"] = columns["predicted"] == label
+        return cls(strata, len(texts), row, place, columns)
 
-    def split(self, n: int) -> list[tuple[NDArray, NDArray]]:
-        """Return sums and weights of each of ``n`` equal parts of the rows, transposed: (n_subjects, n_rows / n)."""
-        return list(zip(np.split(self.sums.T, n, axis=1), np.split(self.weights.T, n, axis=1), strict=True))
+    def scores(self, metric: str) -> NDArray:
+        """Return the subjects' score times weight, and weight, of each row: float (2, n_subjects, n_rows).
+
+        Both are zero where a subject was not tested.
+        """
+        column, weight = _METRICS[metric]
+        weights = 1 if weight is None else self.columns[weight]
+        scores = np.zeros((2, len(self.strata), self.n_rows))
+        scores[:, self.place, self.row] = self.columns[column] * weights, np.broadcast_to(weights, self.row.shape)
+        return scores
 
 
 def _stacked(texts: Sequence[str], names: Sequence[str]) -> list[NDArray]:
