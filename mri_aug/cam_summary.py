@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results import inference
-from mri_aug.results.wording import interval_text
+from mri_aug.results.wording import estimate_text
 
 MIN_PEOPLE = 5  # fewer are drawn again and again in a handful of ways, and their interval is far too narrow
 
@@ -131,7 +131,7 @@ def measure_table(rows: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame
         found = over_people(rows, measure.value, measure.reference, by=[by], effect=measure.effect, seed=seed)
         if len(found):
             columns[measure.words] = {
-                row[by]: f"{row['effect']:.2f} {interval_text(row['low'], row['high'], '.2f')}"
+                row[by]: estimate_text(row["effect"], row["low"], row["high"], ".2f")
                 for _, row in found.iterrows()
             }
     table = pd.DataFrame(columns).reindex(list(dict.fromkeys(rows[by])))

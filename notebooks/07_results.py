@@ -45,7 +45,7 @@ from mri_aug import conditions, paths, plots
 from mri_aug.chapter import chapter_parts
 from mri_aug.dataset import load_images
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import agreement, compare, deposit_names, interval_text, load_deposit, sentence, smallest_p_value
+from mri_aug.results import agreement, compare, deposit_names, estimate_text, load_deposit, sentence, smallest_p_value
 from mri_aug.results import subject_interval, summarise, tally, verdict
 from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
 from mri_aug.store import Store
@@ -424,7 +424,7 @@ _ = plots.plot_simulations(subject_rows, metric, summaries["subject"], order=arm
 
 # %% tags=["hide-input"]
 over_people = subject_interval(subject_rows, ("cross_entropy", "accuracy", "subject_accuracy"))
-over_people["value"] = [f"{row.value:.3f} {interval_text(row.low, row.high)}" for row in over_people.itertuples()]
+over_people["value"] = [estimate_text(row.value, row.low, row.high) for row in over_people.itertuples()]
 wide = over_people.pivot(index="condition", columns="metric", values="value").loc[arms].reset_index()
 wide["condition"] = wide["condition"].map(words)
 wide.columns = ["training set", "accuracy", "cross-entropy", "accuracy per person"]

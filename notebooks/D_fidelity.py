@@ -44,7 +44,7 @@ from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.generators import fit_generator, make_generator
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import interval_text
+from mri_aug.results import estimate_text, interval_text
 from mri_aug.sampling import stratified_sample
 from mri_aug.style import PAGE_WIDTH, use_book_style
 from mri_aug.training import TrainConfig
@@ -158,7 +158,7 @@ table = fidelity.fidelity_table(candidates, parts, network=network, seed=seed, c
 
 # %% tags=["hide-input"]
 overall = table[table["class"] == fidelity.ALL_CLASSES]
-texts = [f"{row.value:.3f} {interval_text(row.low, row.high)}" if pd.notna(row.value) else "–" for row in overall.itertuples()]
+texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertuples()]
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
 shown = shown.loc[list(fidelity.MEASURES), [fidelity.YARDSTICK, *names]].rename(index=fidelity.MEASURES)
 shown.columns = ["real people", *names]

@@ -15,7 +15,7 @@ from mri_aug.results.counting import agreement, tally
 from mri_aug.results.deposit import deposit_names, export, load_deposit
 from mri_aug.results.subject_interval import subject_interval
 from mri_aug.results.table import check_known, decode_by_subject, pivot
-from mri_aug.results.wording import interval_text, metric_name, sentence, smallest_p_value, verdict
+from mri_aug.results.wording import estimate_text, interval_text, metric_name, sentence, smallest_p_value, verdict
 from mri_aug.results.wording import lower_is_better as lower_is_better_by_name
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "compare",
     "decode_by_subject",
     "deposit_names",
+    "estimate_text",
     "export",
     "interval_text",
     "load_deposit",

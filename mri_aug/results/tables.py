@@ -13,7 +13,7 @@ import pandas as pd
 
 from mri_aug.results import compare, summarise
 from mri_aug.results.inference import MIN_VALUES
-from mri_aug.results.wording import MIN_SIMULATIONS, interval_text, verdict
+from mri_aug.results.wording import MIN_SIMULATIONS, estimate_text, interval_text, verdict
 
 _USES = {
     "mixed": "{real} + {synthetic}",
@@ -231,8 +231,8 @@ def _as_groups(summary: pd.DataFrame, *, value: str) -> pd.DataFrame:
 def _with_interval(row: pd.Series, specification: str) -> str | None:
     if not row["n"]:
         return None
-    interval = f" {interval_text(row['low'], row['high'], specification)}" if row["n"] >= MIN_VALUES else ""
-    return f"{row['median']:{specification}}{interval}"
+    low, high = (row["low"], row["high"]) if row["n"] >= MIN_VALUES else (float("nan"), float("nan"))
+    return estimate_text(row["median"], low, high, specification)
 
 
 def _number(value: float, specification: str) -> str | None:

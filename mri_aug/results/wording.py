@@ -65,6 +65,20 @@ def interval_text(low: float, high: float, specification: str = ".3f") -> str:
     return f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]".replace("-", "\N{MINUS SIGN}")
 
 
+def estimate_text(value: float, low: float, high: float, specification: str = ".3f") -> str:
+    """Return a value and, where it is defined, its interval; a dash where there is no value.
+
+    >>> estimate_text(-0.2, -0.25, 0.1, ".2f")
+    '−0.20 [−0.25,\\xa00.10]'
+    >>> estimate_text(0.2, float("nan"), float("nan"), ".2f")
+    '0.20'
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:{specification}}".replace("-", "\N{MINUS SIGN}")
+    return f"{text} {interval_text(low, high, specification)}".removesuffix(" –")
+
+
 def verdict(row: Mapping) -> Verdict:
     """Return which way a paired comparison falls.
 
