@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results import inference
-from mri_aug.results.wording import estimate_text
+from mri_aug.results.wording import estimate_text, minus_signs
 
 MIN_PEOPLE = 5  # fewer are drawn again and again in a handful of ways, and their interval is far too narrow
 
@@ -179,7 +179,7 @@ def finding(row: pd.Series, *, level: float, above: str, below: str, undecided: 
         numbers = f"{value}too few people for an interval"
     else:
         numbers = f"{row['effect']:.2f}, 95 % interval {row['low']:.2f} to {row['high']:.2f}"
-    numbers = numbers.replace("-", "\N{MINUS SIGN}")
+    numbers = minus_signs(numbers)
     return f"{sentence} ({numbers})."
 
 

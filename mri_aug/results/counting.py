@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 from scipy.stats import spearmanr
 
-from mri_aug.results.wording import MIN_SIMULATIONS, metric_name, verdict
+from mri_aug.results.wording import MIN_SIMULATIONS, metric_name, minus_signs, verdict
 
 
 def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mapping[str, str] | None = None) -> str:
@@ -87,7 +87,7 @@ def agreement(comparison: pd.DataFrame, *, things: str, protocols: tuple[str, st
     values = [part.loc[shared, "value"] for part in parts]
     if len(shared) < 3 or any(value.nunique() < 2 for value in values):
         return text
-    correlation = f"{spearmanr(*values).statistic:.2f}".replace("-", "\N{MINUS SIGN}")
+    correlation = minus_signs(f"{spearmanr(*values).statistic:.2f}")
     return (
         f"{text} The rank correlation of their median differences under the two is {correlation}, where 1 is one and "
         "the same order and 0 no order in common."

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mri_aug.results import compare, summarise
 from mri_aug.results.inference import MIN_VALUES
-from mri_aug.results.wording import MIN_SIMULATIONS, estimate_text, interval_text, verdict
+from mri_aug.results.wording import MIN_SIMULATIONS, estimate_text, interval_text, minus_signs, verdict
 
 _USES = {
     "mixed": "{real} + {synthetic}",
@@ -236,4 +236,4 @@ def _with_interval(row: pd.Series, specification: str) -> str | None:
 
 
 def _number(value: float, specification: str) -> str | None:
-    return f"{value:{specification}}".replace("-", "\N{MINUS SIGN}") if pd.notna(value) else None
+    return minus_signs(f"{value:{specification}}") if pd.notna(value) else None

@@ -52,6 +52,11 @@ def lower_is_better(column: str) -> bool:
     raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
 
 
+def minus_signs(numbers: str) -> str:
+    """Return formatted numbers with true minus signs in place of hyphens."""
+    return numbers.replace("-", "\N{MINUS SIGN}")
+
+
 def interval_text(low: float, high: float, specification: str = ".3f") -> str:
     """Return an interval in brackets that does not break over lines; a dash where it is not defined.
 
@@ -62,7 +67,7 @@ def interval_text(low: float, high: float, specification: str = ".3f") -> str:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return "–"
-    return f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]".replace("-", "\N{MINUS SIGN}")
+    return minus_signs(f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]")
 
 
 def estimate_text(value: float, low: float, high: float, specification: str = ".3f") -> str:
@@ -75,7 +80,7 @@ def estimate_text(value: float, low: float, high: float, specification: str = ".
     """
     if not math.isfinite(value):
         return "–"
-    text = f"{value:{specification}}".replace("-", "\N{MINUS SIGN}")
+    text = minus_signs(f"{value:{specification}}")
     return f"{text} {interval_text(low, high, specification)}".removesuffix(" –")
 
 
@@ -193,7 +198,7 @@ def _parse(column: str) -> tuple[str, str, str]:
 
 def _number(value: float, prefix: str) -> str:
     text = f"{value:.1f} %" if prefix == "percent" else f"{value:.3f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return minus_signs(text)
 
 
 def _signed(value: float, prefix: str) -> str:
