@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,26 +79,31 @@ def quality(settings: Settings) -> Tables:
 
 
 def _their_simulations(settings: Settings) -> list[dict[str, Any]]:
-    """Return one row per simulation of the plain loops, and of the frameworks where asked for."""
-    image_set, rows = settings.images(), []
+    """Return one row per simulation of the plain loops, and of the frameworks where asked for.
+
+    A contender that fails half-way keeps no row but the one that says so.
+    """
+    rows = []
     for name, contender in (WRITTEN | (FRAMEWORKS if settings.full else {})).items():
         # In memory the same batches meet the same weights as in the script: two simulations show that, and its pace.
         n = min(2, settings.seeds) if name == MEMORY and not settings.full else settings.seeds
-        for simulation in range(n):
-            seeds = Seeds.of(STUDY_SEED, simulation)
-            parts = split(image_set, "image", seed=seeds.split)
-            task = Task(
-                settings.work, tuple(parts.train.tolist()), tuple(parts.test.tolist()), settings.epochs,
-                seeds.initialisation, BATCH_SIZE,
-            )  # fmt: skip
-            try:
-                outcome = in_process(contender, task)
-            except ProcessFailed as error:
-                rows.append(_absent(name, error))
-                break
-            values = {"test_cross_entropy": outcome.test_cross_entropy, "seconds": outcome.seconds}
-            rows.append({"contender": name, "simulation": simulation, "epochs": settings.epochs} | values)
+        try:
+            rows += [_their_simulation(name, contender, settings, simulation) for simulation in range(n)]
+        except ProcessFailed as error:
+            rows.append(_absent(name, error))
     return rows
+
+
+def _their_simulation(name: str, contender: Callable, settings: Settings, simulation: int) -> dict[str, Any]:
+    seeds = Seeds.of(STUDY_SEED, simulation)
+    parts = split(settings.images(), "image", seed=seeds.split)
+    task = Task(
+        settings.work, tuple(parts.train.tolist()), tuple(parts.test.tolist()), settings.epochs,
+        seeds.initialisation, BATCH_SIZE,
+    )  # fmt: skip
+    outcome = in_process(contender, task)
+    values = {"test_cross_entropy": outcome.test_cross_entropy, "seconds": outcome.seconds}
+    return {"contender": name, "simulation": simulation, "epochs": settings.epochs} | values
 
 
 def _our_simulations(settings: Settings, store: _TimedStore, epochs: int) -> list[dict[str, Any]]:
@@ -163,7 +169,7 @@ def _summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summary = []
     for name, epochs in dict.fromkeys((row["contender"], row.get("epochs")) for row in rows):
         mine = [row for row in rows if (row["contender"], row.get("epochs")) == (name, epochs)]
-        if epochs is None:  # it could not run, or stopped half-way: its note says so
+        if epochs is None:  # it could not run: its note says so
             summary.append(mine[0])
             continue
         losses = [row["test_cross_entropy"] for row in mine]

@@ -34,7 +34,7 @@ architectures: list = ["resnet18", "vit_tiny"]  # networks trained from random w
 pretrained: list = []  # networks started from ImageNet's weights, which are downloaded
 network_controls: bool = False  # also run the controls on the larger networks
 side_protocols: list = ["image"]  # of all but the thesis's own comparison; figures show the first
-epochs: int = 5  # passes over the training images
+epochs: int = 4  # passes over the training images
 seed: int = 0
 
 # %% tags=["hide-input"]

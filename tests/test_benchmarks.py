@@ -25,7 +25,7 @@ from benchmarks.record import Record  # noqa: E402
 from benchmarks.run import SECTIONS, main, measure_all  # noqa: E402
 from benchmarks.settings import Settings, precision, prepare  # noqa: E402
 from benchmarks.targets import judge  # noqa: E402
-from benchmarks.task import PlainCNN, Task  # noqa: E402
+from benchmarks.task import Outcome, PlainCNN, Task  # noqa: E402
 
 QUICK = dict(quick=True, full=False, seeds=1, epochs=1)
 RUN = {"images": "abc", "quick": False}
@@ -155,6 +155,20 @@ def test_an_absent_framework_is_a_row_that_says_so():
 
 
 # --- the command -----------------------------------------------------------------------------------------------
+
+
+def test_a_contender_that_fails_half_way_keeps_no_other_row(work, monkeypatch):
+    finished = iter([Outcome((1.0,), 1.0, 0.5)])
+
+    def fails_the_second_time(function, task):
+        for outcome in finished:
+            return outcome
+        raise ProcessFailed("out of memory")
+
+    monkeypatch.setattr(contenders, "in_process", fails_the_second_time)
+    rows = contenders._their_simulations(Settings(work, quick=True, seeds=3, epochs=1))
+    assert [row["contender"] for row in rows] == [contenders.PLAIN, contenders.MEMORY]
+    assert all(row["note"] == "failed (out of memory)" for row in rows)
 
 
 def test_a_quick_run_writes_what_is_claimed(toy_images, tmp_path, capsys):
