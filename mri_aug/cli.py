@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from mri_aug import cli_bank, paths
@@ -80,6 +81,7 @@ def _run(
     # Imported late, as in every command: torch takes seconds, and --help should not.
     import pandas as pd
 
+    from mri_aug.chapter import chapter_conditions
     from mri_aug.dataset import load_images
     from mri_aug.provenance import machine, versions
     from mri_aug.store import Store
@@ -91,12 +93,15 @@ def _run(
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
     print(image_set, flush=True)
     tables = []
-    for part in parts:
-        print(f"{part.name}: {len(part.conditions)} conditions x {part.n_simulations} simulations", flush=True)
+    # Parts of equally many simulations run as one, so that no core waits at the end of each for the other's last.
+    for n, group in groupby(parts, key=lambda part: part.n_simulations):
+        listed = list(group)
+        conditions = chapter_conditions(listed)
+        print(f"{', '.join(part.name for part in listed)}: {len(conditions)} conditions x {n} simulations", flush=True)
         table = run_study(
-            part.conditions,
+            conditions,
             image_set,
-            n_simulations=part.n_simulations,
+            n_simulations=n,
             seed=seed,
             store=Store(paths.artifacts("store.sqlite")),
             config=TrainConfig(epochs=sizes["epochs"]),

@@ -22,8 +22,8 @@ _SMALL = {
     "side_protocols": ("image",),
 }
 # smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults, within a quarter of an hour on two slow cores without bfloat16: two thirds of it the
-# study, and half of that the thesis's own comparison.
+# demo: the notebooks' own defaults, a quarter of an hour at most on two slow cores without bfloat16: two thirds of it
+# the study, and half of that the thesis's own comparison.
 # Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
 # how it is read.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
@@ -35,7 +35,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
         },
         "demo": {
-            "dataset_subjects": 200, "n_subjects": 24, "epochs": 4, "max_slices": 40,
+            "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
             "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL,
         },
         "thesis": {

@@ -27,10 +27,10 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 24  # people to simulate or keep; 0 is everyone
-epochs: int = 4  # passes over the training images
+n_subjects: int = 22  # people to simulate or keep; 0 is everyone
+epochs: int = 3  # passes over the training images
 real_frac: float = 0.3  # share of real images in the networks trained with synthetic ones
-max_slices: int = 40  # test slices that maps are drawn for, shared among the classes
+max_slices: int = 24  # test slices that maps are drawn for, shared among the classes
 seed: int = 0
 
 # %% tags=["hide-input"]

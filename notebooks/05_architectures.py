@@ -26,7 +26,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
-n_subjects: int = 24  # people to look at; 0 is everyone
+n_subjects: int = 22  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms and the initial weights
 
 # %% tags=["hide-input"]

@@ -23,7 +23,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 24  # people in the study; 0 is everyone
+n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 seed: int = 0
 

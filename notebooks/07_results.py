@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 24  # people in the study; 0 is everyone
+n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
 n_simulations: int = 5  # repetitions of the thesis's own comparison, under both protocols
@@ -34,7 +34,7 @@ architectures: list = ["resnet18", "vit_tiny"]  # networks trained from random w
 pretrained: list = []  # networks started from ImageNet's weights, which are downloaded
 network_controls: bool = False  # also run the controls on the larger networks
 side_protocols: list = ["image"]  # of all but the thesis's own comparison; figures show the first
-epochs: int = 4  # passes over the training images
+epochs: int = 3  # passes over the training images
 seed: int = 0
 
 # %% tags=["hide-input"]

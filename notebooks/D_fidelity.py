@@ -22,11 +22,11 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
-n_subjects: int = 24  # people to simulate or keep; 0 is everyone
+n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 generators: str = "morph,duplicate"  # names of generators, with commas between
 real_frac: float = 0.3  # share of the training images that generators are fitted on, in (0, 1]
 feature_weights: str = "none"  # "none": a network of our own; "imagenet", or the path of such weights
-epochs: int = 4  # passes over the images by the networks that measure
+epochs: int = 3  # passes over the images by the networks that measure
 seed: int = 0
 
 # %% tags=["hide-input"]

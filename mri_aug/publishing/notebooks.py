@@ -124,6 +124,7 @@ def _run(notebook: Path, output: Path, parameters: Mapping[str, Any], *, timeout
                 progress_bar=progress,
                 start_timeout=180,  # a machine under load takes its time to import IPython
                 execution_timeout=timeout,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel would warn of its unencrypted loopback
             )
     except PapermillExecutionError as error:
         line = next(iter(error.source.strip().splitlines()), "")
