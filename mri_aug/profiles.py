@@ -22,8 +22,8 @@ _SMALL = {
     "side_protocols": ("image",),
 }
 # smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults, a quarter of an hour at most on two slow cores without bfloat16: two thirds of it
-# the study, and half of that the thesis's own comparison.
+# demo: the notebooks' own defaults, a quarter of an hour at most on two slow cores without bfloat16: half of it is the
+# study, and half of that the thesis's own comparison.
 # Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
 # how it is read.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many

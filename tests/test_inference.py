@@ -91,6 +91,16 @@ def test_subject_weights_keep_the_classes():
     assert weights.mean(axis=0) == pytest.approx(np.ones(6), abs=0.06)
 
 
+@pytest.mark.filterwarnings("error")  # a page of the book may show none
+def test_resamples_pass_over_what_is_unknown():
+    unknown, values = np.full((4, 3), np.nan), np.array([[2.0, 2.0, 2.0], [np.nan, 5.0, np.nan]])
+    medians = inference.resampled_medians(np.vstack([unknown, values.repeat(50, axis=0)]), rng=np.random.default_rng(0))
+    assert np.isnan(medians[:4]).all() and (medians[4:54] == 2).all()
+    assert set(medians[54:][~np.isnan(medians[54:])]) == {5.0} and np.isnan(medians[54:]).any()
+    low, high, _ = inference.percentile_interval(medians, confidence_level=0.95)
+    assert (low, high) == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

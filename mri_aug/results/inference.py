@@ -188,13 +188,19 @@ def resampled_medians(values: NDArray, *, rng: np.random.Generator) -> NDArray:
     Returns
     -------
     array of float, shape (n_resamples,)
+        NaN where all entries drawn were passed over, which happens where few people were tested.
     """
     drawn = np.take_along_axis(values, rng.integers(values.shape[1], size=values.shape), axis=1)
-    return np.nanmedian(drawn, axis=1) if np.isnan(drawn).any() else np.median(drawn, axis=1)
+    known = ~np.isnan(drawn)
+    if known.all():
+        return np.median(drawn, axis=1)
+    medians, some = np.full(len(drawn), np.nan), known.any(axis=1)
+    medians[some] = np.nanmedian(drawn[some], axis=1)
+    return medians
 
 
 def percentile_interval(distribution: NDArray, *, confidence_level: float) -> Interval:
-    """Return the central share of a bootstrap distribution."""
+    """Return the central share of a bootstrap distribution; resamples without a value, NaN, are left out of it."""
     _check_options(confidence_level)
     tail = (1 - confidence_level) / 2
     low, high = np.nanquantile(distribution, (tail, 1 - tail))
