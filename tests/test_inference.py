@@ -91,6 +91,18 @@ def test_subject_weights_keep_the_classes():
     assert weights.mean(axis=0) == pytest.approx(np.ones(6), abs=0.06)
 
 
+@pytest.mark.parametrize("row", [[3.0, 1.0, 7.0], [3.0, 1.0, 7.0, 4.0], [3.0, 1.0, np.nan, 4.0], [np.nan, 1.0], [5.0]])
+def test_resampled_medians_have_the_law_of_all_possible_draws(row):
+    n_resamples = 40_000
+    medians = inference.resampled_medians(np.tile(row, (n_resamples, 1)), rng=np.random.default_rng(0))
+    draws = np.array(list(product(row, repeat=len(row))))
+    expected = [np.nan if np.isnan(draw).all() else np.nanmedian(draw) for draw in draws]
+    for value in set(expected) | set(medians.tolist()):
+        share = np.mean(np.isnan(expected)) if np.isnan(value) else np.mean(np.equal(expected, value))
+        found = np.mean(np.isnan(medians)) if np.isnan(value) else np.mean(medians == value)
+        assert found == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n_resamples))
+
+
 @pytest.mark.filterwarnings("error")  # a page of the book may show none
 def test_resamples_pass_over_what_is_unknown():
     unknown, values = np.full((4, 3), np.nan), np.array([[2.0, 2.0, 2.0], [np.nan, 5.0, np.nan]])

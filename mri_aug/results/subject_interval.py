@@ -51,7 +51,7 @@ def subject_interval(
         "accuracy" or "cross_entropy" of the test images, "subject_accuracy" or "subject_cross_entropy" of the subjects'
         mean probabilities. The rows' scores are read once for all of them.
     by, confidence_level, n_resamples, seed
-        As for :func:`mri_aug.results.summarise`. Time grows with n_resamples x simulations: about 0.4 s for 2,000
+        As for :func:`mri_aug.results.summarise`. Time grows with n_resamples x simulations: about 0.3 s for 2,000
         of 7,000. Memory does not: resamples are taken in blocks.
     baseline : str, optional
         Report paired differences from this condition instead of values.
