@@ -399,8 +399,8 @@ glue_values(
     gradcam_gap_sentence=finding(
         gap,
         level=0,
-        above="The network thus looks at a variation more as it looks at its source than as it looks at another person",
-        below="The network thus looks at a variation less as it looks at its source than as it looks at another person",
+        above="The network looks at a variation more as it looks at its source than as it looks at another person",
+        below="The network looks at a variation less as it looks at its source than as it looks at another person",
         undecided="With these people the two cannot be told apart",
     ),
 )
