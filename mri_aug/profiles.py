@@ -46,11 +46,12 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
         },
     }
 )  # fmt: skip
-# A real dataset is not simulated to size: all its people take part, and demo takes some hours on the thesis's.
+# A real dataset is not simulated to size: all its people take part, so that demo takes some hours on the thesis's, and
+# need not be cut short to fit into minutes.
 OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "smoke": {"dataset_subjects": 0},
-        "demo": {"dataset_subjects": 0, "n_subjects": 0},
+        "demo": {"dataset_subjects": 0, "n_subjects": 0, "epochs": 5, "max_slices": 40},
         "thesis": {"dataset_subjects": 0},
     }
 )
