@@ -21,6 +21,7 @@ from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings
 from benchmarks.task import Task
 from mri_aug.conditions import Condition
+from mri_aug.imageset import ImageSet
 from mri_aug.protocols import split
 from mri_aug.simulation import Seeds
 from mri_aug.store import Store
@@ -83,20 +84,22 @@ def _their_simulations(settings: Settings) -> list[dict[str, Any]]:
 
     A contender that fails half-way keeps no row but the one that says so.
     """
-    rows = []
+    image_set, rows = settings.images(), []
     for name, contender in (WRITTEN | (FRAMEWORKS if settings.full else {})).items():
         # In memory the same batches meet the same weights as in the script: two simulations show that, and its pace.
         n = min(2, settings.seeds) if name == MEMORY and not settings.full else settings.seeds
         try:
-            rows += [_their_simulation(name, contender, settings, simulation) for simulation in range(n)]
+            rows += [_their_simulation(name, contender, image_set, settings, simulation) for simulation in range(n)]
         except ProcessFailed as error:
             rows.append(_absent(name, error))
     return rows
 
 
-def _their_simulation(name: str, contender: Callable, settings: Settings, simulation: int) -> dict[str, Any]:
+def _their_simulation(
+    name: str, contender: Callable, image_set: ImageSet, settings: Settings, simulation: int
+) -> dict[str, Any]:
     seeds = Seeds.of(STUDY_SEED, simulation)
-    parts = split(settings.images(), "image", seed=seeds.split)
+    parts = split(image_set, "image", seed=seeds.split)
     task = Task(
         settings.work, tuple(parts.train.tolist()), tuple(parts.test.tolist()), settings.epochs,
         seeds.initialisation, BATCH_SIZE,

@@ -154,9 +154,6 @@ def test_an_absent_framework_is_a_row_that_says_so():
     assert set(contenders.FRAMEWORKS.values()) == {peers.lightning, peers.fastai, peers.monai, peers.keras}
 
 
-# --- the command -----------------------------------------------------------------------------------------------
-
-
 def test_a_contender_that_fails_half_way_keeps_no_other_row(work, monkeypatch):
     finished = iter([Outcome((1.0,), 1.0, 0.5)])
 
@@ -169,6 +166,9 @@ def test_a_contender_that_fails_half_way_keeps_no_other_row(work, monkeypatch):
     rows = contenders._their_simulations(Settings(work, quick=True, seeds=3, epochs=1))
     assert [row["contender"] for row in rows] == [contenders.PLAIN, contenders.MEMORY]
     assert all(row["note"] == "failed (out of memory)" for row in rows)
+
+
+# --- the command -----------------------------------------------------------------------------------------------
 
 
 def test_a_quick_run_writes_what_is_claimed(toy_images, tmp_path, capsys):

@@ -97,7 +97,7 @@ def test_resampled_medians_have_the_law_of_all_possible_draws(row):
     medians = inference.resampled_medians(np.tile(row, (n_resamples, 1)), rng=np.random.default_rng(0))
     draws = np.array(list(product(row, repeat=len(row))))
     expected = [np.nan if np.isnan(draw).all() else np.nanmedian(draw) for draw in draws]
-    for value in set(expected) | set(medians.tolist()):
+    for value in np.unique([*expected, *medians]):
         share = np.mean(np.isnan(expected)) if np.isnan(value) else np.mean(np.equal(expected, value))
         found = np.mean(np.isnan(medians)) if np.isnan(value) else np.mean(medians == value)
         assert found == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n_resamples))
