@@ -23,7 +23,6 @@ from benchmarks import engine
 from benchmarks.processes import side_by_side
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
-from benchmarks.task import PlainCNN
 from mri_aug.allocator import keep_freed_memory
 from mri_aug.models import make_model
 
@@ -34,6 +33,7 @@ class Gains:
 
     indexing: bool = False  # batches are an index into one tensor, not collated from single images
     relu_after_pooling: bool = False  # the same function with a quarter of the values
+    in_parts: bool = False  # 16 images at a time through the convolutions: their activations stay in the cache
     fused_adam: bool = False  # one pass over the weights, not a dozen
     channels_last: bool = False  # the order in which the processor's convolutions read
     bfloat16: bool = False  # half the bytes, and the processor's own multiply instructions
@@ -44,6 +44,7 @@ class Gains:
 NAMES = {
     "indexing": "batches by index",
     "relu_after_pooling": "ReLU after pooling",
+    "in_parts": "convolutions by parts of a batch",
     "fused_adam": "fused Adam",
     "channels_last": "channels last",
     "bfloat16": "bfloat16 autocast",
@@ -119,7 +120,12 @@ def _epoch_seconds(
 
 
 def _model(gains: Gains) -> nn.Module:
-    model = make_model("cnn", seed=0) if gains.relu_after_pooling else PlainCNN()
+    model = make_model("cnn", seed=0)
+    if not gains.relu_after_pooling:
+        conv1, pool1, relu1, conv2, pool2, relu2 = model.features
+        model.features = nn.Sequential(conv1, relu1, pool1, conv2, relu2, pool2)
+    if not gains.in_parts:
+        model.part_size = BATCH_SIZE
     return model.to(memory_format=torch.channels_last) if gains.channels_last else model
 
 

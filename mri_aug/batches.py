@@ -84,7 +84,7 @@ def pixel_statistics(images: Tensor) -> tuple[float, float]:
         If all pixels are equal, so that there is nothing to normalise by.
     """
     counts = torch.zeros(256, dtype=torch.int64)
-    for part in images.split(512):
+    for part in images.split(64):
         counts += torch.bincount(part.reshape(-1), minlength=256).cpu()
     levels, weights = torch.arange(256, dtype=torch.float64) / 255, counts.double() / counts.sum()
     mean = float((levels * weights).sum())

@@ -216,7 +216,7 @@ def _optimise(
     return losses.cpu().numpy()
 
 
-def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 64) -> np.ndarray:
+def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 16) -> np.ndarray:
     """Return class probabilities, float64 of shape (n, n_classes), rows summing to one.
 
     Parameters

@@ -177,7 +177,7 @@ factor = {} if gains is None else added.to_dict()
 glue_values(**{
     f"gain_{key}": f"{factor[name]:.2f} x" if name in factor else "not measured"
     for key, name in {
-        "indexing": "batches by index", "relu": "ReLU after pooling", "adam": "fused Adam", "layout": "channels last",
+        "indexing": "batches by index", "relu": "ReLU after pooling", "parts": "convolutions by parts of a batch", "adam": "fused Adam", "layout": "channels last",
         "bfloat16": "bfloat16 autocast", "memory": "freed memory kept", "processes": "a process per core",
     }.items()
 })
@@ -187,6 +187,8 @@ glue_values(**{
 #   image.
 # - **ReLU after pooling** ({glue:text}`gain_relu:s`). The maximum of rectified values is the rectified maximum, so the network computes the same function; but a quarter of
 #   the values is rectified, kept for the backward pass and read again.
+# - **Convolutions by parts of a batch** ({glue:text}`gain_parts:s`). Sixteen of a batch's 64 images at a time pass through the convolutions, so that what one layer writes is still in
+#   the processor's cache when the next reads it, and the gradient of only one part is in memory at once. Gradients are sums over images, so they are the same.
 # - **Fused Adam** ({glue:text}`gain_adam:s`). The optimiser's dozen passes over four million weights become one.
 # - **Channels last** ({glue:text}`gain_layout:s`). Images are laid out as the processor's convolutions read them, so they are not reordered at every layer.
 # - **bfloat16** ({glue:text}`gain_bfloat16:s`). Multiplications take half the bytes and, where the processor has instructions for it, less time; weights, loss and optimiser stay

@@ -91,6 +91,17 @@ def test_cnn_is_the_function_of_chapter_5(images):
     assert layers == [(16, 1, 3, 3), (32, 16, 3, 3), (128, 32768), (64, 128), (4, 64)]
 
 
+def test_cnn_learns_the_same_from_a_batch_in_parts(images):
+    model = make_model("cnn", seed=0)
+    batch = images.repeat(7, 1, 1, 1) + torch.arange(21)[:, None, None, None] / 10
+    expected = torch.autograd.grad(model.eval()(batch).square().sum(), list(model.parameters()))
+    calls = []
+    model.features.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
+    found = torch.autograd.grad(model.train()(batch).square().sum(), list(model.parameters()))
+    assert calls == [16, 5]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("architecture", "millions"), [("cnn", 4.21), ("resnet18", 11.17), ("vit_tiny", 2.73), ("vit_b_16", 85.3)]
 )

@@ -6,6 +6,8 @@ p + u(p). It draws no random number and knows no classes.
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -17,18 +19,24 @@ _BORDER = 6  # pixels over which displacement fades to nothing, so that no tissu
 def registrations(source: np.ndarray, partners: np.ndarray) -> list[np.ndarray]:
     """Return, per partner, the displacement through which the source takes the partner's shape, (128, 128, 2)."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow.setPatchStride(4)  # of 8-pixel patches: half the default's time, and the same similarity to the partner
+    # Patches of 8 pixels at a stride of 4, and no variational refinement: a fifth of the preset's time. Measured on 150
+    # pairs of the 6,400-image dataset: after smoothing the source correlates with its partner by 0.941 (0.910 unmoved),
+    # by 0.940 with three of the preset's five rounds of refinement and by 0.938 with all.
+    flow.setPatchStride(4)
+    flow.setVariationalRefinementIterations(0)
     guide = _guide(source)
     return [flow.calc(_guide(partner), guide, None) for partner in partners]
 
 
 def _guide(pixels: np.ndarray) -> np.ndarray:
     """Return the image at a common brightness and without its noise, uint8: registration should follow shape."""
-    tissue = pixels[pixels > 20]  # the JPEG background stays below
-    brightness = 140 / tissue.mean() if tissue.size else 1.0
+    _, tissue = cv2.threshold(pixels, 20, 255, cv2.THRESH_BINARY)  # the JPEG background stays below
+    mean = cv2.mean(pixels, tissue)[0]
+    brightness = 140 / mean if mean else 1.0
     return cv2.convertScaleAbs(cv2.GaussianBlur(pixels, (0, 0), 0.8), alpha=brightness)
 
 
+@cache
 def window() -> np.ndarray:
     """Return float32 (128, 128): 1 inside, falling to 0 over the border."""
     edge = np.minimum(np.arange(IMAGE_SIZE), np.arange(IMAGE_SIZE)[::-1])
@@ -53,6 +61,12 @@ def fold_free(displacement: np.ndarray, min_jacobian: float) -> np.ndarray:
 
 def resample(pixels: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """Return float32 pixels looked up at p + u by Lanczos interpolation, black outside, as uint8."""
-    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
-    moved = cv2.remap(pixels, x + displacement[..., 0], y + displacement[..., 1], cv2.INTER_LANCZOS4)
+    moved = cv2.remap(pixels, _positions() + displacement, None, cv2.INTER_LANCZOS4)
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+
+
+@cache
+def _positions() -> np.ndarray:
+    """Return each pixel's own place, float32 (128, 128, 2) as (x, y)."""
+    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
+    return np.dstack([x, y])

@@ -18,7 +18,7 @@ from mri_aug.generators.base import check_images, image_digests, make_fingerprin
 from mri_aug.generators.deformation import fold_free, registrations, resample, window
 from mri_aug.imageset import IMAGE_SIZE
 
-_VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
+_VERSION = 2  # part of the fingerprint: raise it with any change that alters pixels
 _FEATURE_SIZE = 32  # pixels: fine enough to rank slices by level and ventricles, coarse enough to ignore single sulci
 _FEATURE_NORM = 2048  # integer features of this norm make float32 dot products exact, whatever BLAS and batch
 _SPREAD = 0.04  # correlation below the nearest's from which a slice is not alike: it shows another level of the head

@@ -30,6 +30,7 @@ class CNN(nn.Module):
     """
 
     learning_rate_factors = {"features": 2.0, "hidden.1.weight": 0.3}  # by prefix of a parameter's name; else 1
+    part_size = 16  # images that pass the convolutions together in training on a processor
 
     def __init__(self, *, n_classes: int, image_size: int = IMAGE_SIZE):
         super().__init__()
@@ -55,7 +56,11 @@ class CNN(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.hidden(self.features(images)))
+        # Parts of a batch stay in a processor's cache from layer to layer, forward and backward: a tenth less time and
+        # memory. A GPU gains nothing by it, and in evaluation a hook, as Grad-CAM's, is to see all images at once.
+        in_parts = self.training and images.device.type == "cpu"
+        parts = images.split(self.part_size) if in_parts else [images]
+        return self.head(self.hidden(torch.cat([self.features(part) for part in parts])))
 
 
 def make_model(
