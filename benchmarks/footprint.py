@@ -13,17 +13,28 @@ import time
 from pathlib import Path
 
 import joblib
+import torch
 
 from benchmarks import engine
+from benchmarks.processes import in_process
 from benchmarks.record import Tables
-from benchmarks.settings import BATCH_SIZE, Settings, repeated
+from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
 from benchmarks.worker import worker_memory
 from mri_aug import paths
+from mri_aug.models import make_model
 
 
 def measure(settings: Settings) -> Tables:
-    """Measure throughput by number of processes, resident memory of each worker, and start-up."""
-    return {"workers": _scaling(settings), "memory": _memory(settings), "start": _start(settings)}
+    """Measure throughput by number of processes, resident memory of each worker, and start-up.
+
+    Beside the last two stands what bounds them: a training step's tensors, and the library's import.
+    """
+    return {
+        "workers": _scaling(settings),
+        "memory": _memory(settings),
+        "step": [in_process(step_tensors, settings.work)],
+        "start": _start(settings),
+    }
 
 
 def _scaling(settings: Settings) -> list[dict]:
@@ -45,8 +56,38 @@ def _memory(settings: Settings) -> list[dict]:
     return [{"images": n, "dataset_mb": image_set.images.numel() / 1e6} | row for row in rows]
 
 
+def step_tensors(work: Path) -> dict:
+    """Return the MB that a training step of the CNN holds at least.
+
+    ``weights_mb``: the weights, their gradients and Adam's two moments of them; ``saved_mb``: what the forward pass
+    leaves to the backward pass, each block once. Layers' scratch space and gradients of activations come on top.
+    """
+    model = make_model("cnn", seed=0).to(memory_format=torch.channels_last)
+    images = repeated(read_images(work), BATCH_SIZE).images.float().div(255)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bfloat16"),
+    ):
+        loss = model(images.contiguous(memory_format=torch.channels_last)).float().square().sum()
+    megabytes = sum(saved.values()) / 1e6
+    loss.backward()  # only now may the saved blocks go, and their addresses be used again
+    return {"weights_mb": 4 * sum(p.numel() for p in model.parameters()) * 4 / 1e6, "saved_mb": megabytes}
+
+
 def _start(settings: Settings) -> list[dict]:
-    """Start the study in a new interpreter and wait for the mark that its first optimiser step leaves."""
+    """Start the study in a new interpreter and wait for the mark that its first optimiser step leaves.
+
+    Beside it, the seconds of an interpreter that only imports what a study runs through.
+    """
     rows = []
     with tempfile.TemporaryDirectory(dir=settings.work) as folder:
         for repeat in range(settings.size(3, 1)):
@@ -56,5 +97,8 @@ def _start(settings: Settings) -> list[dict]:
             done = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True, check=False)
             if done.returncode or not mark.is_file():
                 raise RuntimeError(f"the study in a new process failed: {done.stderr.strip().splitlines()[-1:]}")
-            rows.append({"repeat": repeat, "seconds": float(mark.read_text()) - start})
+            seconds = float(mark.read_text()) - start
+            start = time.time()
+            subprocess.run([sys.executable, "-c", "import mri_aug.study"], cwd=paths.project(), check=True)
+            rows.append({"repeat": repeat, "seconds": seconds, "import_seconds": time.time() - start})
     return rows

@@ -47,9 +47,13 @@ SECTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 0, or 1 if a section failed."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     output = options.output or (paths.artifacts("benchmarks") if options.quick else paths.results())
-    image_set = load_images(options.dataset, n_subjects=options.people or None)
+    try:
+        image_set = load_images(options.dataset, n_subjects=options.people or None)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     name = Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset
     choices = dict(quick=options.quick, full=options.full, seeds=options.seeds, epochs=options.epochs)
     return measure_all(options.only, image_set, output, dataset=name, **choices)

@@ -9,10 +9,14 @@ from benchmarks.processes import resident_megabytes
 
 
 def worker_memory(number: int, images, labels, subjects) -> dict:
-    """Return this worker's resident memory in MB: after importing torch, and the most it needed beyond that."""
+    """Return this worker's resident memory in MB: after importing torch, and the most it needed beyond that.
+
+    ``own_mb`` is the part that no other process shares, as it stands at the end; the rest are pages of libraries and of
+    the dataset, which all workers map.
+    """
     import torch
 
-    after_import = resident_megabytes()
+    after_import, own_after_import = resident_megabytes(), resident_megabytes("RssAnon")
 
     from mri_aug.conditions import Condition
     from mri_aug.imageset import ImageSet
@@ -26,7 +30,6 @@ def worker_memory(number: int, images, labels, subjects) -> dict:
     simulate(Condition(real_frac=0.3), image_set, simulation=number, seed=0, config=TrainConfig(epochs=1))
     peak, now = resident_megabytes("VmHWM"), resident_megabytes()
     if peak is None:
-        return {"after_import_mb": None, "beyond_import_mb": None, "end_mb": None, "shared_mb": None}
-    shared = sum(resident_megabytes(kind) for kind in ("RssShmem", "RssFile"))
-    own = {"after_import_mb": after_import, "beyond_import_mb": peak - after_import}
-    return own | {"end_mb": now, "shared_mb": shared}
+        return {"after_import_mb": None, "beyond_import_mb": None, "end_mb": None, "own_mb": None}
+    own = resident_megabytes("RssAnon") - own_after_import
+    return {"after_import_mb": after_import, "beyond_import_mb": peak - after_import, "end_mb": now, "own_mb": own}

@@ -303,10 +303,16 @@ numbered_table(pd.DataFrame(rows) if rows else empty, "Seconds for growing numbe
 
 # %% tags=["remove-cell"]
 if "footprint" in sections:
-    scaling, start = tables["footprint workers"].iloc[-1], tables["footprint start"]["seconds"]
-    memory = tables["footprint memory"]["beyond_import_mb"].max()
-    processes = f"{scaling['processes']:.0f} processes train {scaling['ratio']:.2f} times as many images per second as one. The first training step of a study comes {start.median():.1f} seconds after its command."
-    resident = f" On {tables['footprint memory']['images'].iloc[0]} images a worker needs at most {memory:.0f} MB beyond importing PyTorch." if pd.notna(memory) else ""
+    scaling, start = tables["footprint workers"].iloc[-1], tables["footprint start"].median()
+    worker, step = tables["footprint memory"], tables["footprint step"].iloc[0]
+    largest = worker.sort_values("beyond_import_mb").iloc[-1]
+    processes = f"{scaling['processes']:.0f} processes train {scaling['ratio']:.2f} times as many images per second as one. The first training step of a study comes {start['seconds']:.1f} seconds after its command. It can be no sooner than two imports of PyTorch and the library, the study's own and then its workers', which take {start['import_seconds']:.1f} seconds each."
+    resident = (
+        f" On {largest['images']:.0f} images a worker needs at most {largest['beyond_import_mb']:.0f} MB beyond importing PyTorch. Of these {largest['own_mb']:.0f} MB are its own, "
+        f"the rest are pages of the libraries and of the dataset, which all workers share. What bounds its own is the training step: {step['weights_mb']:.0f} MB of weights, their gradients and Adam's moments, and {step['saved_mb']:.0f} MB that the forward pass leaves to the backward pass, "
+        "to which the layers' scratch space, the images of the simulation and what the allocator keeps between blocks of different sizes are added."
+        if pd.notna(largest["beyond_import_mb"]) else ""
+    )
 else:
     processes, resident = "Processes have not been measured.", ""
 glue_values(processes=processes + resident)

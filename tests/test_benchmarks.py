@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug.models import make_model
+from mri_aug.models import count_parameters, make_model
 from mri_aug.paths import project
 from mri_aug.plots.speed import plot_gains, plot_growth, plot_throughput
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
 
-from benchmarks import ablation, contenders, growth, layers, peers, plain  # noqa: E402
+from benchmarks import ablation, contenders, footprint, growth, layers, peers, plain  # noqa: E402
 from benchmarks.flops import forward_flops, training_flops  # noqa: E402
 from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side  # noqa: E402
 from benchmarks.record import Record  # noqa: E402
@@ -120,6 +120,13 @@ def test_processes_run_side_by_side_and_say_why_they_failed():
     assert missing.value.missing and not failed.value.missing
     with pytest.raises(ProcessFailed, match="one_dies died without a word|BrokenBarrier"):
         side_by_side(one_dies, 2)
+
+
+def test_a_step_holds_its_weights_four_times_and_what_the_convolutions_give(work):
+    found = footprint.step_tensors(work)
+    assert found["weights_mb"] == pytest.approx(16 * count_parameters(make_model("cnn", seed=0)) / 1e6)
+    values = 64 * (16 * 128**2 + 32 * 64**2)  # outputs of both convolutions: pooling's backward pass needs its input
+    assert values * 2 / 1e6 < found["saved_mb"] < 3 * values * 4 / 1e6
 
 
 def test_resident_memory_is_told_where_it_is_known():
