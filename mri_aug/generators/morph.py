@@ -45,8 +45,8 @@ class MorphGenerator:
     partners are other slices of that same person; where it holds no other image, only the random displacement is
     left. Partners are never taken from another class.
 
-    Defaults were chosen by eye and by sharpness on the 6,400-image dataset. Expect some 200 variations
-    per second and core.
+    Defaults were chosen by eye and by sharpness on the 6,400-image dataset. Expect some 170 variations
+    per second and core of an AVX2 server, more on newer processors.
 
     Parameters
     ----------
