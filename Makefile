@@ -14,7 +14,7 @@ SMOKE := artifacts/smoke
 # no progress bars and no dates in what notebooks show, as when mri-aug runs them
 KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
 
-.PHONY: help book test bench lab lint sync lock clean
+.PHONY: help book test thorough bench lab lint sync lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: .venv/installed  ## Test the library, the notebooks (run twice, outputs co
 	$(BIN)/mri-aug book --profile smoke --output $(SMOKE)
 	$(KERNEL) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	  -p no:cacheprovider $(SMOKE)/executed/notebooks
+
+thorough: .venv/installed  ## The tests that `make test` leaves out: two hours, some of them on the thesis's dataset
+	$(BIN)/python -m pytest -m slow tests
 
 bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an idle machine (BENCH='--only throughput')
 	.venv-bench/bin/python -m benchmarks.run --dataset '$(DATASET)' $(BENCH)

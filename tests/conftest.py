@@ -8,9 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from mri_aug.dataset import load_images
 from mri_aug.imageset import ImageSet
+from mri_aug.paths import project
 
 SLICES = 6
+
+
+@pytest.fixture(scope="session")
+def thesis_images() -> ImageSet:
+    """Return the thesis's dataset where a copy is beside the checkout; a test that needs it is skipped elsewhere."""
+    folder = project().parent / "shared" / "data" / "Alzheimer_MRI"
+    if not folder.is_dir():
+        pytest.skip(f"the thesis's dataset is not beside the checkout ({folder})")
+    return load_images(folder)
 
 
 def make_toy_images(people_per_class: int = 4, *, seed: int = 0) -> ImageSet:

@@ -16,9 +16,7 @@ from PIL import Image
 from mri_aug import dataset
 from mri_aug.dataset import load_images, ordinal_label, take_subjects
 from mri_aug.imageset import CLASS_NAMES
-from mri_aug.paths import project
 
-REAL = project().parent / "shared" / "data" / "Alzheimer_MRI"
 ALPHABETICAL = ["Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented"]
 KAGGLE = ["Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented"]
 
@@ -211,9 +209,8 @@ def test_phantoms_by_name(monkeypatch, toy_images):
     assert load_images("phantom", n_subjects=12, seed=3) is toy_images and asked == {"n_subjects": 12, "seed": 3}
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the thesis's dataset is not beside the checkout")
-def test_the_thesis_dataset():
-    images = load_images(REAL)
+def test_the_thesis_dataset(thesis_images):
+    images = thesis_images
     assert list(images[~images.published_test].class_counts().values()) == [2566, 1781, 724, 49]
     people, sizes = images.subjects.unique(return_counts=True)
     assert len(people) == 200 and (sizes == 32).all() and images.notes == ()

@@ -1,7 +1,5 @@
 """People are recovered where they exist, not where they do not; leaks are measured."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +10,6 @@ from mri_aug.imageset import ImageSet
 from mri_aug.protocols import Split, split
 from mri_aug.subjects import audit_split, nearest_twins, recover_subjects
 from mri_aug.subjects import linkage as ours
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "Alzheimer_MRI"
 
 
 def make_people(n_people=12, slices=8, *, seed=0, step=0.06):
@@ -169,11 +165,7 @@ def test_bad_input():
         recover_subjects(images)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the thesis's dataset is not beside the checkout")
-def test_thesis_dataset_shows_200_people_of_32_slices():
-    from mri_aug.dataset import load_images
-
-    image_set = load_images(REAL)
-    audit = recover_subjects(image_set.images, labels=image_set.labels)
+def test_thesis_dataset_shows_200_people_of_32_slices(thesis_images):
+    audit = recover_subjects(thesis_images.images, labels=thesis_images.labels)
     assert audit.n_subjects == 200 and set(audit.sizes.tolist()) == {32} and audit.class_purity == 1
     assert audit.plateau[0] <= 0.965 and audit.plateau[1] >= 0.98
