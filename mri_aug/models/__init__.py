@@ -26,7 +26,7 @@ class CNN(nn.Module):
     Adam moves every weight by about the learning rate, so that a unit with many inputs moves most. The rates are
     therefore scaled by layer, in the spirit of Yang et al. (2022, arXiv 2203.03466): lower for the 32,768 inputs of the
     first hidden layer, higher for the convolutions. Expect a test cross-entropy of 0.03 to 0.07 on the thesis's images,
-    by split (image protocol, all 5,120 training images, 14 epochs), and half as much again with 256 images fewer.
+    by split (image protocol, all 5,120 training images, 14 epochs).
     """
 
     learning_rate_factors = {"features": 2.0, "hidden.1.weight": 0.3}  # by prefix of a parameter's name; else 1
