@@ -243,7 +243,7 @@ glue_values(megaflops=flops / 1e6, bound=bound, roofline=roofline)
 
 # %% tags=["hide-input"]
 operators = tables.get("profile operators")
-table = empty if operators is None else operators.assign(share=100 * operators["share"]).rename(columns={"calls_per_step": "calls per step", "milliseconds": "ms per step", "share": "share, %"})
+table = empty if operators is None else operators.assign(operator="`" + operators["operator"] + "`", share=100 * operators["share"]).rename(columns={"calls_per_step": "calls per step", "milliseconds": "ms per step", "share": "share, %"})
 formats = None if operators is None else {"calls per step": ".1f", "ms per step": ".2f", "share, %": ".1f"}
 numbered_table(table, "Where a training step of 64 images goes, in one thread, by operator.", "tab-speed-profile", formats=formats)
 
@@ -322,8 +322,8 @@ glue_values(processes=processes + resident)
 #
 # ## What follows
 #
-# None of the gains changes what is learned: indexing and kept memory are bookkeeping, ReLU after pooling is an identity, fused Adam, channels last and bfloat16 change the order
-# and the width of the same sums, and processes only run simulations beside each other. They are in the library's one training loop, {numref}`fig-speed-gains` is their price list, and whoever brings another network
+# None of the gains changes what is learned: indexing and kept memory are bookkeeping, ReLU after pooling is an identity, parts of a batch, fused Adam, channels last and bfloat16 change
+# the order and the width of the same sums, and processes only run simulations beside each other. They are in the library's one training loop, {numref}`fig-speed-gains` is their price list, and whoever brings another network
 # can see from it which of them to keep.
 
 # %% tags=["hide-input"]
