@@ -64,7 +64,16 @@ def chapter_parts(
         False leaves to the other networks only the real share alone and the mixed set.
     side_protocols : sequence of str
         Of all parts but ``cnn``. The name of a part that is not under the image protocol says so: ``sweep-subject``.
+
+    Raises
+    ------
+    ValueError
+        If text stands where a sequence is wanted, as papermill's ``-p`` makes of a list, or a condition is impossible.
     """
+    sequences = dict(policies=policies, sweep=sweep, architectures=architectures, pretrained=pretrained)
+    for name, value in {**sequences, "side_protocols": side_protocols}.items():
+        if isinstance(value, str):
+            raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
     main = [conditions.thesis_arms(real_frac, generator=generator, protocol=name) for name in ("image", "subject")]
     parts = [_part("cnn", sum(main, []), n_simulations)]
     for protocol in side_protocols:

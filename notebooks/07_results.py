@@ -42,14 +42,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from mri_aug import conditions, paths, plots
-from mri_aug.chapter import chapter_parts
+from mri_aug.chapter import chapter_conditions, chapter_parts
 from mri_aug.dataset import load_images
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.results import agreement, compare, deposit_names, estimate_text, load_deposit, sentence, smallest_p_value
 from mri_aug.results import subject_interval, summarise, tally, verdict
 from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
 from mri_aug.store import Store
-from mri_aug.study import run_study
+from mri_aug.study import check_conditions, run_study
 from mri_aug.style import PAGE_WIDTH, use_book_style
 from mri_aug.training import TrainConfig
 
@@ -77,6 +77,7 @@ parts = chapter_parts(
 
 # %%
 store, config = Store(paths.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
+check_conditions(chapter_conditions(parts), image_set, {})  # a misspelt name is told now, not after hours
 study = {
     part.name: run_study(
         part.conditions, image_set, n_simulations=part.n_simulations, seed=seed, store=store, config=config

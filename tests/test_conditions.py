@@ -52,6 +52,13 @@ def test_bad_values_are_named(values, message):
         Condition(**values)
 
 
+@pytest.mark.parametrize("name", ["policies", "sweep", "architectures", "pretrained", "side_protocols"])
+def test_text_in_the_place_of_a_list_is_told(name):
+    sizes = part_sizes(profile_parameters("smoke")) | {name: "[]"}
+    with pytest.raises(ValueError, match=rf"{name} must be a list, got the text '\[\]'; with papermill: -y '{name}: "):
+        chapter_parts(0.3, **sizes)
+
+
 def test_arms_fill_up_to_the_full_size():
     alone, full, mixed, copies, longer = thesis_arms(0.3)
     assert mixed.real_frac + mixed.synth_frac == copies.real_frac + copies.synth_frac == 1
