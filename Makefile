@@ -31,7 +31,7 @@ test: .venv/installed  ## Test the library, the notebooks (run twice, outputs co
 	$(KERNEL) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	  -p no:cacheprovider $(SMOKE)/executed/notebooks
 
-thorough: .venv/installed  ## The tests that `make test` leaves out: two hours, some of them on the thesis's dataset
+thorough: .venv/installed  ## The test that `make test` leaves out: half an hour on the thesis's dataset
 	$(BIN)/python -m pytest -m slow tests
 
 bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an idle machine (BENCH='--only throughput')

@@ -1,7 +1,7 @@
 """Each architecture learns its training images at the rate that a study gives it, so that none is broken unnoticed.
 
-The slow ones take an hour of one core each: ``vit_b_16`` has thirty times the weights of ``vit_tiny`` and sees the same
-images 26 times, and the thesis's CNN trains on the whole of the thesis's dataset.
+About 75 seconds of processor time, and half an hour for the slow test, which trains the CNN on the thesis's dataset.
+``vit_b_16`` is left out: it has thirty times the weights of ``vit_tiny`` and takes an hour of one core to 90 %.
 """
 
 from __future__ import annotations
@@ -24,18 +24,10 @@ def slices():
     return load_phantoms(n_subjects=25, seed=0)[::4]
 
 
-@pytest.mark.parametrize(
-    ("architecture", "epochs", "batch_size"),
-    [
-        ("cnn", 6, 8),
-        ("resnet18", 5, 8),
-        ("vit_tiny", 36, 8),
-        pytest.param("vit_b_16", 26, 4, marks=pytest.mark.slow),
-    ],
-)
-def test_training_accuracy_reaches_95_percent(slices, architecture, epochs, batch_size):
+@pytest.mark.parametrize(("architecture", "epochs"), [("cnn", 6), ("resnet18", 5), ("vit_tiny", 36)])
+def test_training_accuracy_reaches_95_percent(slices, architecture, epochs):
     rate = min(TrainConfig().learning_rate, highest_learning_rate(architecture))
-    config = TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=rate)
+    config = TrainConfig(epochs=epochs, batch_size=8, learning_rate=rate)
     classifier = train(make_model(architecture, seed=0), slices, seed=0, config=config)
     accuracy = (predict(classifier, slices.images, batch_size=32).argmax(1) == slices.labels.numpy()).mean()
     assert accuracy >= 0.95
