@@ -70,8 +70,11 @@ def chapter_parts(
     ValueError
         If text stands where a sequence is wanted, as papermill's ``-p`` makes of a list, or a condition is impossible.
     """
-    sequences = dict(policies=policies, sweep=sweep, architectures=architectures, pretrained=pretrained)
-    for name, value in {**sequences, "side_protocols": side_protocols}.items():
+    sequences = {
+        "policies": policies, "sweep": sweep, "architectures": architectures, "pretrained": pretrained,
+        "side_protocols": side_protocols,
+    }  # fmt: skip
+    for name, value in sequences.items():
         if isinstance(value, str):
             raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
     main = [conditions.thesis_arms(real_frac, generator=generator, protocol=name) for name in ("image", "subject")]

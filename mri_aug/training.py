@@ -224,7 +224,7 @@ def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 16) -> 
     classifier : Classifier
     images : Tensor of uint8, shape (n, 1, 128, 128)
     batch_size : int
-        Bounds the memory, not the result: 64 images of the CNN take no more of it than a training step.
+        Bounds the memory, not the result: 16 images of the CNN take far less of it than a training step.
     """
     model, take = classifier.model, classifier.normalise
     if classifier.frozen:
