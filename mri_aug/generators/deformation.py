@@ -19,9 +19,9 @@ _BORDER = 6  # pixels over which displacement fades to nothing, so that no tissu
 def registrations(source: np.ndarray, partners: np.ndarray) -> list[np.ndarray]:
     """Return, per partner, the displacement through which the source takes the partner's shape, (128, 128, 2)."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    # Patches of 8 pixels at a stride of 4 (half the default's time), and no variational refinement. Measured on 150 pairs
-    # of the 6,400-image dataset: 0.9 ms a pair, and after smoothing the source correlates with its partner by 0.941
-    # (0.910 unmoved); with the preset's five rounds of refinement 2.3 ms and 0.938.
+    # Patches of 8 pixels at a stride of 4 (half the default's time), and no variational refinement. Measured on 150
+    # pairs of the 6,400-image dataset: 0.9 ms a pair, and after smoothing the source correlates with its partner by
+    # 0.941 (0.910 unmoved); with the preset's five rounds of refinement 2.3 ms and 0.938.
     flow.setPatchStride(4)
     flow.setVariationalRefinementIterations(0)
     guide = _guide(source)
