@@ -68,15 +68,13 @@ def chapter_parts(
     Raises
     ------
     ValueError
-        If text stands where a sequence is wanted, as papermill's ``-p`` makes of a list, or a condition is impossible.
+        If text stands where a sequence is wanted, as papermill's ``-p`` makes of a list, if there is no policy or no
+        side protocol, or if a condition is impossible.
     """
-    sequences = {
-        "policies": policies, "sweep": sweep, "architectures": architectures, "pretrained": pretrained,
-        "side_protocols": side_protocols,
-    }  # fmt: skip
-    for name, value in sequences.items():
-        if isinstance(value, str):
-            raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
+    _check_lists(
+        needed={"policies": policies, "side_protocols": side_protocols},
+        optional={"sweep": sweep, "architectures": architectures, "pretrained": pretrained},
+    )
     main = [conditions.thesis_arms(real_frac, generator=generator, protocol=name) for name in ("image", "subject")]
     parts = [_part("cnn", sum(main, []), n_simulations)]
     for protocol in side_protocols:
@@ -118,6 +116,15 @@ def choose_parts(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
 def chapter_conditions(parts: Sequence[Part]) -> list[Condition]:
     """Return every condition of the parts once, in order."""
     return list(dict.fromkeys(condition for part in parts for condition in part.conditions))
+
+
+def _check_lists(*, needed: dict[str, Sequence], optional: dict[str, Sequence]) -> None:
+    for name, value in {**needed, **optional}.items():
+        if isinstance(value, str):
+            raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
+    for name, value in needed.items():
+        if not len(value):
+            raise ValueError(f"{name} must name at least one, got an empty list: the chapter compares them")
 
 
 def _part(name: str, listed: Sequence[Condition], n_simulations: int) -> Part:

@@ -59,6 +59,13 @@ def test_text_in_the_place_of_a_list_is_told(name):
         chapter_parts(0.3, **sizes)
 
 
+@pytest.mark.parametrize("name", ["policies", "side_protocols"])
+def test_a_chapter_without_anything_to_compare_is_told(name):
+    sizes = part_sizes(profile_parameters("smoke")) | {name: []}
+    with pytest.raises(ValueError, match=f"{name} must name at least one, got an empty list"):
+        chapter_parts(0.3, **sizes)
+
+
 def test_arms_fill_up_to_the_full_size():
     alone, full, mixed, copies, longer = thesis_arms(0.3)
     assert mixed.real_frac + mixed.synth_frac == copies.real_frac + copies.synth_frac == 1
