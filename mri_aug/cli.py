@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--pretrained", nargs="+", default=(), metavar="NAME",
         help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
     )  # fmt: skip
+    study.add_argument("--epochs", type=int, metavar="N", help="passes over the images, in place of the profile's")
     study.add_argument("--export", metavar="NAME", help="write the table to results/NAME.csv, with its manifest")
     study.set_defaults(command=_study)
     cli_bank.add_vary_options(vary)
@@ -64,34 +65,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
-    rows, manifest = _run(
-        options, real_frac=options.real_frac, seed=options.seed, n_simulations=options.simulations,
-        names=options.parts, pretrained=options.pretrained, generator=options.generator,
-        generators=cli_bank.study_generators(options),
-    )  # fmt: skip
+    sizes, parts = _sizes_and_parts(
+        options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
+    )
+    if options.epochs is not None:
+        sizes["epochs"] = options.epochs
+    generators = cli_bank.study_generators(options)
+    rows, image_set = _run(options, sizes, parts, seed=options.seed, generators=generators)
     if options.export:
         from mri_aug.results.deposit import export
 
+        manifest = _manifest(options, sizes, parts, rows=rows, image_set=image_set)
         print(f"wrote {export(rows, options.export, manifest=manifest)}")
 
 
-def _run(
-    options, *, real_frac=0.3, seed=0, n_simulations=None, names=(), pretrained=(), generator="morph", generators=None
-):
+def _run(options, sizes, parts, *, seed=0, generators=None):
+    """Run the parts and return their rows and the images that they were run on."""
     # Imported late, as in every command: torch takes seconds, and --help should not.
     import pandas as pd
 
     from mri_aug.chapter import chapter_conditions
     from mri_aug.dataset import load_images
-    from mri_aug.provenance import machine, versions
     from mri_aug.store import Store
-    from mri_aug.study import run_study
+    from mri_aug.study import check_conditions, run_study
     from mri_aug.training import TrainConfig
 
-    sizes, parts = _sizes_and_parts(options, real_frac, n_simulations, names, pretrained, generator)
     start = time.perf_counter()
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
     print(image_set, flush=True)
+    check_conditions(chapter_conditions(parts), image_set, generators or {})  # of all parts, before the first is run
     tables = []
     # Parts of equally many simulations run as one, so that no core waits at the end of each for the other's last.
     for n, group in groupby(parts, key=lambda part: part.n_simulations):
@@ -114,7 +116,14 @@ def _run(
     rows = pd.concat(tables).drop_duplicates("key", ignore_index=True)
     minutes = (time.perf_counter() - start) / 60
     print(f"{len(rows)} simulations are in the store; this took {minutes:.1f} minutes")
-    manifest = {
+    return rows, image_set
+
+
+def _manifest(options, sizes, parts, *, rows, image_set):
+    """Return what a reader of exported rows must know of the study and the machine behind them."""
+    from mri_aug.provenance import machine, versions
+
+    return {
         "date": time.strftime("%Y-%m-%d"),
         "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
         "images": image_set.fingerprint,
@@ -122,17 +131,17 @@ def _run(
         "profile": options.profile,
         **sizes,
         "parts": [part.name for part in parts],
-        "real_frac": real_frac,
-        "generator": generator,
-        "seed": seed,
+        "real_frac": options.real_frac,
+        "generator": options.generator,
+        "seed": options.seed,
         "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
         "machine": machine(),
         "versions": versions(),
     }
-    return rows, manifest
 
 
-def _sizes_and_parts(options, real_frac, n_simulations, names, pretrained, generator):
+def _sizes_and_parts(options, real_frac=0.3, n_simulations=None, names=(), pretrained=(), generator="morph"):
+    """Return the profile's sizes, and the parts of chapter 7 that were asked for."""
     from mri_aug.chapter import chapter_parts, choose_parts
 
     sizes = profile_parameters(options.profile, options.dataset)
@@ -150,6 +159,7 @@ def _vary(options: argparse.Namespace) -> None:
 
 
 def _book(options: argparse.Namespace) -> None:
+    from mri_aug.provenance import folder_digest
     from mri_aug.publishing.book import pages, render
     from mri_aug.publishing.notebooks import execute_all
 
@@ -157,11 +167,12 @@ def _book(options: argparse.Namespace) -> None:
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
     output = options.output or paths.artifacts("books", f"{name}-{options.profile}")
-    rows, manifest = _run(options)
-    # A dataset's content is not in its name: a folder may have changed since the last time.
+    _, image_set = _run(options, *_sizes_and_parts(options))
+    # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
+    inputs = f"{image_set.fingerprint} {folder_digest(paths.results())}"
     sources = [paths.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
     parameters = {"dataset": dataset, **profile_parameters(options.profile, dataset)}
-    for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=manifest["images"]):
+    for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
     first = render(output / "executed", output)
     print(f"\nThe book is ready. Open {first} in a browser.")

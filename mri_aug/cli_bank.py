@@ -45,19 +45,10 @@ def add_vary_options(command: argparse.ArgumentParser) -> None:
 
 
 def study_generators(options: argparse.Namespace) -> dict[str, ImageGenerator]:
-    """Return what a study is to be given by name; nothing where it makes the variations itself.
+    """Return what a study is to be given by name; nothing where it makes the variations itself."""
+    from mri_aug.generators.banked import study_generators
 
-    Variations come from the bank, offline, if ``--bank`` is given or the generator cannot repeat them: a simulation
-    is no place to spend money from.
-    """
-    from mri_aug.generators import make_generator
-    from mri_aug.generators.bank import Bank
-    from mri_aug.generators.banked import BankedGenerator
-
-    generator = make_generator(options.generator, **dict(options.option))
-    if options.bank is not None or not generator.reproducible:
-        return {options.generator: BankedGenerator(generator, Bank(_folder(options), offline=True))}
-    return {options.generator: generator} if options.option else {}
+    return study_generators(options.generator, dict(options.option), folder=options.bank)
 
 
 def vary(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:

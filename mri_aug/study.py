@@ -1,20 +1,14 @@
 """Many simulations of many conditions: in parallel, resumable, each paid for once.
 
-A row's key is made of everything that its numbers depend on: the images, the condition, the training configuration,
-the simulation's number and seed, the code of the library that a simulation runs through, and the versions of what it
-computes with. A finished key is never run again. Statistics are not made here (:mod:`mri_aug.results`).
+A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. Statistics are not made here
+(:mod:`mri_aug.results`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 
 import joblib
 import pandas as pd
@@ -22,16 +16,16 @@ import torch
 from tqdm.auto import tqdm
 
 from mri_aug.conditions import Condition
-from mri_aug.generators import GENERATORS, ImageGenerator, generator_module
+from mri_aug.generators import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.imageset import ImageSet
+from mri_aug.keys import Keys
 from mri_aug.models import ARCHITECTURES
 from mri_aug.policies import POLICIES
-from mri_aug.provenance import code_fingerprint, versions
+from mri_aug.protocols import split
 from mri_aug.simulation import simulate
 from mri_aug.store import Store
 from mri_aug.training import TrainConfig
 
-NUMERICAL = ("torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn")  # a row's digits hang on these
 _NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
 
 
@@ -103,8 +97,9 @@ def _tasks(conditions, image_set, n_simulations, *, seed, config, generators) ->
     if n_simulations < 1:
         raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
     check_conditions(conditions, image_set, generators)
+    keys = Keys(conditions, image_set, seed=seed, config=config, generators=generators)
     return {
-        task_key(condition, image_set, simulation=r, seed=seed, config=config, generators=generators): (condition, r)
+        keys.of(condition, r): (condition, r)
         for condition in dict.fromkeys(conditions)
         for r in range(n_simulations)
     }
@@ -129,9 +124,17 @@ def _compute(tasks, image_set, parallel, *, store, progress, seed, config, gener
 def check_conditions(
     conditions: Sequence[Condition], image_set: ImageSet, generators: Mapping[str, ImageGenerator]
 ) -> None:
-    """Raise ValueError if a condition names what does not exist, before anything has been computed.
+    """Raise if a condition cannot be run, before anything has been computed.
 
-    Names of architectures, policies and generators, and the synthetic classes, are looked at.
+    Names of architectures, policies and generators, the synthetic classes and the protocols are looked at.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a class or a protocol is not one of these images, or a generator that cannot make its
+        variations again is named and not given: a simulation is no place to spend money from.
+    ImportError
+        If a generator needs a package that is not installed.
     """
     known = {
         "architecture": set(ARCHITECTURES),
@@ -145,47 +148,14 @@ def check_conditions(
                 raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
         if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
             raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
-
-
-def task_key(
-    condition: Condition,
-    image_set: ImageSet,
-    *,
-    simulation: int,
-    seed: int,
-    config: TrainConfig,
-    generators: Mapping[str, ImageGenerator],
-) -> str:
-    """Return the key of one simulation: a hash of all that its row depends on."""
-    given = generators.get(condition.generator)
-    parts = {
-        "images": image_set.fingerprint,
-        "condition": asdict(condition),
-        "config": asdict(config),
-        "generator": given.fingerprint if given else _generator_code(condition.generator),
-        "simulation": simulation,
-        "seed": seed,
-        "code": _simulation_code(),
-        "versions": versions(NUMERICAL),
-        "weights": _content(condition.weights),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _content(weights: str) -> str:
-    """Return a digest of a weights file, which may change under its name; nothing for weights by name."""
-    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""
-
-
-@cache
-def _simulation_code() -> str:
-    return code_fingerprint("mri_aug.simulation")
-
-
-@cache
-def _generator_code(name: str) -> str:
-    """Return what a generator made by name depends on: kinds are imported late, so a simulation's code has them not."""
-    return name if name == "none" else code_fingerprint(generator_module(name))
+    for name in sorted({condition.generator for condition in conditions} - {"none", *generators}):
+        if not generator_kind(name).reproducible:
+            raise ValueError(
+                f"{name!r} cannot make a variation again, so a study takes its variations from a bank: fill it by "
+                f"mri-aug vary --generator {name}, and give run_study(..., generators=study_generators({name!r}))"
+            )
+    for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
+        split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
 
 
 def _relative_cost(condition: Condition) -> float:

@@ -14,6 +14,7 @@ import torch
 
 from mri_aug.generators import make_generator
 from mri_aug.generators.bank import Bank
+from mri_aug.generators.banked import BankedGenerator
 
 
 @dataclass
@@ -60,6 +61,16 @@ def test_nothing_is_made_twice(tmp_path, request_for):
     assert generator.n_asked == 8 and torch.equal(whole[:5], first)
     assert torch.equal(_ask(Bank(tmp_path), generator, request_for(8)), whole)
     assert generator.n_asked == 8 and Bank(tmp_path).count() == 8
+
+
+def test_banks_filled_apart_are_told_apart_and_a_later_look_changes_nothing(tmp_path, request_for):
+    prints = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        _ask(Bank(folder), CountingGenerator(), request_for(2))
+        offline, online = (BankedGenerator(CountingGenerator(), Bank(folder, offline=o)) for o in (True, False))
+        prints.append(offline.fingerprint)
+        assert online.fingerprint == offline.fingerprint
+    assert prints[0] != prints[1]
 
 
 def test_a_repeated_request_in_one_call_is_made_once(tmp_path, request_for):
@@ -147,7 +158,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, request_for, monkeypatch):
         patch.setattr("mri_aug.generators.bank_files.os.replace", full)
         with pytest.raises(OSError, match="No space"):
             _ask(Bank(tmp_path), CountingGenerator(), request_for(2))
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ledger.sqlite"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["identity", "ledger.sqlite"]
 
 
 def _truncate(path):

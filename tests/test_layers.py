@@ -20,7 +20,7 @@ LAYERS = (
     # 2: what learns, and what looks at it
     "generators training crossfit filters fidelity cam_methods gradcam localisation faithfulness sanity",
     # 3: a study
-    "conditions chapter arm store simulation study cam_study vary",
+    "conditions chapter arm store simulation keys study cam_study vary",
     # 4: commands, and the making of the book
     "cli cli_bank publishing",
 )

@@ -8,13 +8,14 @@ import os
 import jupytext
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 from toy_book import PARAMETERS, REPRODUCING, change_cell, write_notebook
 
 from mri_aug.paths import project
 from mri_aug.profiles import part_sizes, profile_parameters
 from mri_aug.publishing import cells
 from mri_aug.publishing.book import pages
-from mri_aug.publishing.notebooks import NotebookError, execute, execute_all, executions, read_record
+from mri_aug.publishing.notebooks import NotebookError, _library_of, execute, execute_all, executions, read_record
 
 SOURCES = [project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
 FORBIDDEN = ("sys.path", "filterwarnings", "simplefilter", "!pip", "%pip", "random.seed(")
@@ -138,6 +139,14 @@ def test_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
     values = {"real_frac": 0.4 if what == "parameter" else 0.5}
     execute(other, copy, values, inputs="data" if what == "inputs" else "")
     assert calls == [1]
+
+
+def test_a_notebook_hangs_on_the_generators_that_it_makes_by_name(tmp_path):
+    made, not_made = tmp_path / "made.ipynb", tmp_path / "not.ipynb"
+    write_notebook(made, [new_code_cell("from mri_aug.study import run_study")])
+    write_notebook(not_made, [new_code_cell("from mri_aug.metrics import evaluate")])
+    assert {"mri_aug.study", "mri_aug.generators.morph"} <= set(_library_of(cells.read(made)))
+    assert _library_of(cells.read(not_made)) == ["mri_aug", "mri_aug.metrics"]
 
 
 def test_a_failing_cell_is_named_and_leaves_no_copy(tmp_path):

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from study_script import N_SIMULATIONS, small_study
 
 from mri_aug.conditions import Condition, architecture_arms, thesis_arms
+from mri_aug.generators import make_generator
+from mri_aug.keys import Keys
 from mri_aug.policies import POLICIES
 from mri_aug.store import Store
-from mri_aug.study import run_study, task_key
+from mri_aug.study import check_conditions, run_study
 from mri_aug.training import TrainConfig
 
 QUICK = TrainConfig(epochs=1, batch_size=16)
@@ -97,15 +100,56 @@ def test_every_architecture_runs_in_a_study(toy_images, tmp_path, architecture, 
     assert table["test_cross_entropy"].between(0, 20).all()
 
 
-def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, monkeypatch):
-    base = dict(image_set=toy_images, simulation=0, seed=0, config=QUICK, generators={})
-    arm = Condition(real_frac=0.3)
-    keys = [task_key(arm, **base), task_key(replace(arm, real_frac=0.4), **base)]
-    changes = [{"simulation": 1}, {"seed": 1}, {"config": TrainConfig()}, {"image_set": toy_images[:-1]}]
-    keys += [task_key(arm, **{**base, **change}) for change in changes]
-    monkeypatch.setattr("mri_aug.study._simulation_code", lambda: "other code")
-    keys.append(task_key(arm, **base))
+def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_path, monkeypatch):
+    base = dict(image_set=toy_images, seed=0, config=QUICK, generators={})
+
+    sample = Condition(real_frac=0.3)
+
+    def key(arm=sample, simulation=0, **changes):
+        return Keys([arm], **{**base, **changes}).of(arm, simulation)
+
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"1")
+    of_file = Condition(real_frac=0.3, weights=str(weights))
+    keys = [key(), key(Condition(real_frac=0.4)), key(simulation=1), key(seed=1), key(config=TrainConfig())]
+    keys += [key(image_set=toy_images[:-1]), key(of_file)]
+    weights.write_bytes(b"2")
+    keys.append(key(of_file))
+    filled = thesis_arms(0.3)[2]
+    keys += [key(filled), key(filled, generators={"morph": make_generator("morph", path=(0.1, 0.2))})]
+    monkeypatch.setattr("mri_aug.keys._simulation_code", lambda: "other code")
+    keys.append(key())
+    monkeypatch.setattr("mri_aug.keys.versions", lambda _: {"torch": "0"})
+    keys.append(key())
     assert len(set(keys)) == len(keys)
+
+
+def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):
+    class Counting:
+        asked = 0
+
+        @property
+        def fingerprint(self):
+            Counting.asked += 1  # of a folder of weights, this is a second per gigabyte
+            return "0"
+
+    arm = thesis_arms(0.3)[2]
+    keys = Keys([arm, arm], toy_images, seed=0, config=QUICK, generators={"morph": Counting()})
+    assert len({keys.of(arm, r) for r in range(50)}) == 50 and Counting.asked == 1
+
+
+def test_what_cannot_be_run_is_told_before_anything_is(toy_images, tmp_path, monkeypatch):
+    monkeypatch.setattr("mri_aug.study.simulate", lambda *_, **__: pytest.fail("run"))
+    unknown = replace(toy_images, subjects=torch.full_like(toy_images.subjects, -1))
+    subject = Condition(protocol="subject")
+    for images, arm, message in (
+        (unknown, subject, "people behind 96 of 96 images are unknown"),
+        (toy_images, Condition(protocol="published"), "publishes no test part"),
+        (toy_images, replace(thesis_arms(0.3)[2], generator="openai-edits"), "takes its variations from a bank"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_study([Condition(), arm], images, n_simulations=1, seed=0, store=Store(tmp_path / "s.sqlite"), n_jobs=1)
+    check_conditions([Condition()], unknown, {})
 
 
 def test_a_study_killed_again_and_again_ends_with_the_same_table(reference, tmp_path):

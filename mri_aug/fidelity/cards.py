@@ -12,6 +12,7 @@ import pandas as pd
 
 from mri_aug.fidelity.parts import Candidate, Parts
 from mri_aug.generators import ImageGenerator
+from mri_aug.generators.banked import BankedGenerator
 
 _SERVICE = "a service on a network: every source image is sent to it"
 # name: what it learns from, who sees the images, licence and limits
@@ -76,6 +77,7 @@ def generation_card(
     """
     learns, sees, limits = _KINDS.get(generator.name, _UNKNOWN)
     n_people = len(parts.training.subjects.unique())
+    repeatable = generator.reproducible and not isinstance(generator, BankedGenerator)
     rows = {
         "learns from": learns,
         "fitted on": f"{len(parts.training):,} slices of {n_people} people" if generator.learns_from_study else "–",
@@ -83,7 +85,7 @@ def generation_card(
         "variations here": f"{len(candidate.variations) + candidate.repeats.shape[:2].numel():,}",
         "cost": f"{seconds:,.0f} s on this machine, {usd:.2f} US dollars",
         "fingerprint": generator.fingerprint,
-        "the same again": "yes, by its seed" if generator.reproducible else "no: only what the bank has kept",
+        "the same again": "yes, by its seed" if repeatable else "no: only what the bank has kept",
         "licence and limits": limits,
         "not for": "clinical use, or any statement on a person",
     }

@@ -122,6 +122,7 @@ class Bank:
                 "which is offline; make them first: mri-aug vary, or offline=False"
             )
         if missing:
+            self._files.identity(make=True)  # before the first answer: rows made from this bank hang on it
             with tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress) as bar:
                 requests = Requests(self._files, generator, self.max_usd, self.max_images, bar)
                 requests.make(images, labels, records, missing, kept=kept, ends=ends, chunk_size=chunk_size)

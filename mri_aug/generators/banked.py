@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
+from mri_aug import paths
+from mri_aug.generators import make_generator
 from mri_aug.generators.bank import Bank
 from mri_aug.generators.base import ImageGenerator, check_images, image_digests, make_fingerprint
 from mri_aug.imageset import ImageSet
@@ -90,6 +93,34 @@ class BankedGenerator:
             source_ids=[source_id for source_id, _ in known],
             subjects=[subject for _, subject in known],
         )
+
+
+def study_generators(
+    name: str, options: Mapping[str, object] | None = None, *, folder: Path | None = None
+) -> dict[str, ImageGenerator]:
+    """Return what a study is given so that its conditions may name a generator; empty where the name is enough.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``GENERATORS``.
+    options : mapping, optional
+        Of the generator, other than its defaults.
+    folder : Path, optional
+        Of a bank that all variations are taken from. A generator that cannot make a variation again has one in any
+        case, by default ``artifacts/bank``. The bank is offline: a simulation is no place to spend money from.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As :func:`mri_aug.generators.make_generator`; a generator that learns from the study has no bank.
+    """
+    if name == "none":
+        return {}
+    generator = make_generator(name, **(options or {}))
+    if folder is not None or not generator.reproducible:
+        return {name: BankedGenerator(generator, Bank(folder or paths.artifacts("bank"), offline=True))}
+    return {name: generator} if options else {}
 
 
 def variation_numbers(digests: Sequence[str], labels: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from mri_aug import paths
 from mri_aug.generators.base import check_images, image_digests, make_fingerprint, variation_rngs
 from mri_aug.generators.diffusion_model import LATENT_SHAPE, Denoiser, DiffusionConfig
 from mri_aug.generators.diffusion_training import train_denoiser
+from mri_aug.provenance import versions
 from mri_aug.training import TrainConfig
 
 _VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
@@ -122,7 +123,8 @@ class DiffusionGenerator:
         compute = self._compute.resolved()
         content = make_fingerprint(image_digests(images), labels.tolist())
         key = make_fingerprint(
-            self.name, _VERSION, asdict(self.config), compute.device, compute.precision, content, seed
+            self.name, _VERSION, asdict(self.config), compute.device, compute.precision, content, seed,
+            versions(("torch", "diffusers")),
         )
         denoiser = train_denoiser(
             images, labels, seed=seed, config=self.config, compute=compute,

@@ -23,8 +23,9 @@ from mri_aug.generators.base import (
     make_fingerprint,
     variation_rngs,
 )
-from mri_aug.generators.hub_pipelines import check_call, folder_digest, load_pipeline
+from mri_aug.generators.hub_pipelines import check_call, load_pipeline
 from mri_aug.imageset import IMAGE_SIZE
+from mri_aug.provenance import folder_digest
 from mri_aug.training import TrainConfig
 
 _VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels

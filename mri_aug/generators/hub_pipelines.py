@@ -5,7 +5,6 @@ It calls no pipeline, and loads neither code that comes with a model nor pickled
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -65,16 +64,6 @@ def check_call(pipeline: Callable, options: Set[str]) -> None:
         raise ValueError(f"a {kind} takes no {', '.join(unknown)}; leave it out")
     if "prompt" in taken - options:
         raise ValueError(f"a {kind} draws after a prompt; give prompt=, one for all classes or one per class")
-
-
-def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 of a folder's files and their names, at about a second per gigabyte."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
 
 
 def _check_packages(folder: Path) -> None:

@@ -22,7 +22,14 @@ import papermill
 from IPython.core.inputtransformer2 import TransformerManager
 from papermill.exceptions import PapermillExecutionError
 
-from mri_aug.provenance import code_fingerprint, imported_modules, library_modules, machine, versions
+from mri_aug.provenance import (
+    code_fingerprint,
+    imported_modules,
+    library_modules,
+    machine,
+    reached_modules,
+    versions,
+)  # fmt: skip
 from mri_aug.publishing import cells
 
 RECORD = "mri_aug"  # key of the record in an executed notebook's metadata
@@ -106,10 +113,15 @@ def execute(
 
 
 def _library_of(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the library's modules that a notebook imports itself."""
+    """Return the library's modules that a notebook imports itself, and the generators that it may make by name."""
+    from mri_aug.generators import GENERATORS, generator_module  # brings torch, which nothing else here needs
+
     as_python = TransformerManager().transform_cell  # turns %magic and !command into calls
     source = "\n".join(as_python(cell.source) for cell in cells.code_cells(notebook))
-    return sorted(imported_modules(source, library_modules()))
+    imported = imported_modules(source, library_modules())
+    if "mri_aug.generators" in reached_modules(*imported):
+        imported |= {generator_module(name) for name in GENERATORS}  # imported late, by a name in a string
+    return sorted(imported)
 
 
 def _run(notebook: Path, output: Path, parameters: Mapping[str, Any], *, timeout: int | None, progress: bool):

@@ -15,12 +15,21 @@ from mri_aug.results.counting import agreement, tally
 from mri_aug.results.deposit import deposit_names, export, load_deposit
 from mri_aug.results.subject_interval import subject_interval
 from mri_aug.results.table import check_known, decode_by_subject, pivot
-from mri_aug.results.wording import estimate_text, interval_text, metric_name, sentence, smallest_p_value, verdict
+from mri_aug.results.wording import (
+    PEOPLE,
+    estimate_text,
+    interval_text,
+    metric_name,
+    sentence,
+    smallest_p_value,
+    verdict,
+)
 from mri_aug.results.wording import lower_is_better as lower_is_better_by_name
 
 __all__ = [
     "agreement",
     "compare",
+    "compare_people",
     "decode_by_subject",
     "deposit_names",
     "estimate_text",
@@ -157,6 +166,37 @@ def compare(
         for condition in others
     ]
     return _with_holm(pd.DataFrame(records))
+
+
+def compare_people(
+    rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition", primary: str | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Compare as :func:`compare` does, with intervals that also cover which people were in the test set.
+
+    Parameters
+    ----------
+    rows, baseline, by, primary, seed
+        As for :func:`compare`; ``by_subject`` is among the columns.
+    metric : str
+        "test_" and a metric of :func:`subject_interval`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of :func:`compare`. ``low`` and ``high``, and those in percent, are :func:`subject_interval`'s, and
+        ``method`` is "people"; the p values stay those over simulations.
+
+    Raises
+    ------
+    ValueError
+        As :func:`compare` and :func:`subject_interval`.
+    """
+    table = compare(rows, metric, baseline=baseline, by=by, primary=primary, seed=seed)
+    for ends, relative in ((["low", "high"], False), (["percent_low", "percent_high"], True)):
+        name = metric.removeprefix("test_")
+        found = subject_interval(rows, name, by=by, baseline=baseline, relative=relative, seed=seed)
+        table[ends] = found.set_index("condition").loc[table["condition"], ["low", "high"]].to_numpy()
+    return table.assign(method=PEOPLE)
 
 
 def _contrast(condition: pd.Series, baseline: pd.Series, lower_is_better: bool, options: dict) -> dict:

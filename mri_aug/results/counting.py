@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 from scipy.stats import spearmanr
 
-from mri_aug.results.wording import MIN_SIMULATIONS, metric_name, minus_signs, verdict
+from mri_aug.results.wording import MIN_SIMULATIONS, PEOPLE, metric_name, minus_signs, verdict
 
 
 def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mapping[str, str] | None = None) -> str:
@@ -46,9 +46,10 @@ def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mappin
         listed = f" ({'; '.join(named)})" if named else ""
         said.append(f"{_count(len(named))} {verb}{'s' * (len(named) == 1)} {what}{listed}")
     n_open = sum(verdict(row) == "undecided" for row in rows)
+    people = " (intervals over people)" if first.get("method") == PEOPLE else ""
     return (
-        f"Of {len(rows)} {things}, each held against {baseline} in {n} paired simulations, {said[0]}, {said[1]}, and "
-        f"{_are(n_open)} undecided."
+        f"Of {len(rows)} {things}, each held against {baseline} in {n} paired simulations{people}, {said[0]}, "
+        f"{said[1]}, and {_are(n_open)} undecided."
     )
 
 

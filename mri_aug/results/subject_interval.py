@@ -19,7 +19,7 @@ from mri_aug.results.table import check_known, check_table, decode_columns
 _BLOCK = 2**18  # resampled means at a time, 2 MB: they stay in the processor's cache
 
 # per subject: the column that is averaged, and the column that weighs it (None: every subject alike)
-_METRICS = {
+METRICS = {
     "accuracy": ("accuracy", "n_images"),
     "cross_entropy": ("cross_entropy", "n_images"),
     "subject_accuracy": ("right", None),
@@ -33,6 +33,7 @@ def subject_interval(
     *,
     by: str = "condition",
     baseline: str | None = None,
+    relative: bool = False,
     confidence_level: float = 0.95,
     n_resamples: int = 1999,
     seed: int = 0,
@@ -48,13 +49,15 @@ def subject_interval(
     rows : DataFrame
         One row per simulation, ``by_subject`` among its columns (:func:`mri_aug.metrics.encode_by_subject`).
     metrics : str or sequence of str
-        "accuracy" or "cross_entropy" of the test images, "subject_accuracy" or "subject_cross_entropy" of the subjects'
-        mean probabilities. The rows' scores are read once for all of them.
+        Of ``METRICS``: "accuracy" or "cross_entropy" of the test images, "subject_accuracy" or
+        "subject_cross_entropy" of the subjects' mean probabilities. The rows' scores are read once for all of them.
     by, confidence_level, n_resamples, seed
         As for :func:`mri_aug.results.summarise`. Time grows with n_resamples x simulations: about 0.3 s for 2,000
         of 7,000. Memory does not: resamples are taken in blocks.
     baseline : str, optional
         Report paired differences from this condition instead of values.
+    relative : bool
+        Report those in percent of the baseline's value in the same simulation.
 
     Returns
     -------
@@ -67,12 +70,14 @@ def subject_interval(
     ------
     ValueError
         As :func:`mri_aug.results.summarise`; if a metric is another one, or subjects are
-        unknown or their labels disagree.
+        unknown or their labels disagree; if ``relative`` comes without a baseline.
     """
+    if relative and baseline is None:
+        raise ValueError("relative differences need a baseline")
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     for metric in metrics:
-        if metric not in _METRICS:
-            raise ValueError(f"metric must be one of {', '.join(_METRICS)}, got {metric!r}")
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     check_table(rows, ("simulation", by, "by_subject"), by)
     groups = {condition: group.set_index("simulation") for condition, group in rows.groupby(by, sort=False)}
     reference = None
@@ -85,7 +90,7 @@ def subject_interval(
         simulations = _shared_simulations(arms)
         people = _People.of([text for arm in arms for text in arm.loc[simulations, "by_subject"]], metrics)
         for metric in metrics:
-            value, low, high = _two_levels(people, metric, len(arms), confidence_level, n_resamples, seed)
+            value, low, high = _two_levels(people, metric, len(arms), relative, confidence_level, n_resamples, seed)
             names = {"condition": condition, "baseline": baseline or "", "metric": metric}
             counts = {"n": len(simulations), "n_subjects": len(people.strata)}
             records.append(names | counts | {"value": value, "low": low, "high": high})
@@ -101,19 +106,19 @@ def _shared_simulations(arms: list[pd.DataFrame]) -> list[int]:
 
 
 def _two_levels(
-    people: _People, metric: str, n_arms: int, confidence_level: float, n_resamples: int, seed: int
+    people: _People, metric: str, n_arms: int, relative: bool, confidence_level: float, n_resamples: int, seed: int
 ) -> tuple[float, float, float]:
-    """Return value, low and high of one arm, or of the first arm minus the second."""
+    """Return value, low and high of one arm, or of the first arm minus the second, in percent of it if relative."""
     arms = list(zip(*(np.split(part, n_arms, axis=1) for part in people.scores(metric)), strict=True))
     n_simulations = people.n_rows // n_arms
     rng = np.random.default_rng(seed)
     drawn = inference.subject_weights(people.strata, n_resamples=n_resamples, rng=rng)
-    value = float(np.median(_values(np.ones((1, len(people.strata))), arms)))
+    value = float(np.median(_values(np.ones((1, len(people.strata))), arms, relative)))
     if n_simulations < inference.MIN_VALUES:
         return value, float("nan"), float("nan")
     n_blocks = -(-n_resamples * n_simulations // _BLOCK)
     medians = [
-        inference.resampled_medians(_values(block, arms), rng=rng)
+        inference.resampled_medians(_values(block, arms, relative), rng=rng)
         for block in np.array_split(drawn, min(n_blocks, n_resamples))
     ]
     low, high, _ = inference.percentile_interval(np.concatenate(medians), confidence_level=confidence_level)
@@ -133,7 +138,7 @@ class _People:
     @classmethod
     def of(cls, texts: Sequence[str], metrics: Sequence[str]) -> _People:
         """Read what the metrics need, all at once: as many subjects' numbers as a study has are slow one by one."""
-        needed = {name for metric in metrics for name in _METRICS[metric] if name is not None}
+        needed = {name for metric in metrics for name in METRICS[metric] if name is not None}
         names = ["subject", "label", *sorted("predicted" if name == "right" else name for name in needed)]
         row, *given = _stacked(texts, names)
         columns = dict(zip(names, given, strict=True))
@@ -155,7 +160,7 @@ class _People:
 
         Both are zero where a subject was not tested.
         """
-        column, weight = _METRICS[metric]
+        column, weight = METRICS[metric]
         weights = 1 if weight is None else self.columns[weight]
         scores = np.zeros((2, len(self.strata), self.n_rows))
         scores[:, self.place, self.row] = self.columns[column] * weights, np.broadcast_to(weights, self.row.shape)
@@ -180,11 +185,14 @@ def _stacked(texts: Sequence[str], names: Sequence[str]) -> list[NDArray]:
     return [np.repeat(np.arange(len(texts)), lengths), *map(np.array, columns)]
 
 
-def _values(drawn: NDArray, arms: list[tuple[NDArray, NDArray]]) -> NDArray:
+def _values(drawn: NDArray, arms: list[tuple[NDArray, NDArray]], relative: bool) -> NDArray:
     """Return the mean score of each resample and simulation, of one arm or of the first minus the second.
 
     NaN where no subject of the simulation was drawn.
     """
-    with np.errstate(invalid="ignore"):  # 0 / 0
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0; a baseline of nothing
         means = [(drawn @ sums) / (drawn @ weights) for sums, weights in arms]
-    return means[0] if len(means) == 1 else means[0] - means[1]
+        if len(means) == 1:
+            return means[0]
+        difference = means[0] - means[1]
+        return 100 * difference / means[1] if relative else difference

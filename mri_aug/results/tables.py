@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.results import compare, summarise
+from mri_aug.results import compare, compare_people, summarise
 from mri_aug.results.inference import MIN_VALUES
+from mri_aug.results.subject_interval import METRICS
 from mri_aug.results.wording import MIN_SIMULATIONS, estimate_text, interval_text, minus_signs, verdict
 
 _USES = {
@@ -188,14 +189,21 @@ def recalls(rows: pd.DataFrame, class_names: Sequence[str], *, by: str = "condit
 def paired_groups(rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition") -> pd.DataFrame:
     """Return paired differences from a baseline under each protocol.
 
+    Under the subject protocol the question is of other people, and intervals are those of
+    :func:`mri_aug.results.compare_people` where the rows hold each person's scores of the metric.
+
     Returns
     -------
     DataFrame
         The columns of :func:`mri_aug.results.compare`, with ``protocol``, ``group`` (its words) and ``value``: the
         median difference, in percent of the baseline where less is better.
     """
+    has_people = "by_subject" in rows and metric.removeprefix("test_") in METRICS
+    ways = {"subject": compare_people if has_people else compare}
     parts = [
-        compare(part, metric, baseline=baseline, by=by).assign(protocol=protocol, group=f"{protocol} protocol")
+        ways.get(protocol, compare)(part, metric, baseline=baseline, by=by).assign(
+            protocol=protocol, group=f"{protocol} protocol"
+        )
         for protocol, part in rows.groupby("protocol")
         if baseline in set(part[by]) and part[by].nunique() > 1
     ]

@@ -12,6 +12,7 @@ from typing import Literal
 Verdict = Literal["better", "worse", "undecided"]
 
 MIN_SIMULATIONS = 5  # the extremes of n values hold the median with probability 1 - 2 ** (1 - n): 0.94 at five
+PEOPLE = "people"  # the method of an interval that covers which people were tested
 MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
 _LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
 _GAINS = {
@@ -208,4 +209,6 @@ def _signed(value: float, prefix: str) -> str:
 def _interval(row: Mapping, prefix: str, sign: int) -> str:
     low, high = ("percent_low", "percent_high") if prefix == "percent" else ("low", "high")
     ends = sorted((sign * row[low], sign * row[high]))
-    return f"{row['confidence_level'] * 100:g} % interval {_number(ends[0], prefix)} to {_number(ends[1], prefix)}"
+    people = " over people" if row.get("method") == PEOPLE else ""
+    first, last = (_number(end, prefix) for end in ends)
+    return f"{row['confidence_level'] * 100:g} % interval{people} {first} to {last}"
