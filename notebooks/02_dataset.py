@@ -28,11 +28,14 @@ seed: int = 0
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from mri_aug import plots
-from mri_aug.dataset import load_images
+from mri_aug import phantom, plots
+from mri_aug.dataset import HUB_REVISION, load_images
 from mri_aug.fidelity import generator_kinds
 from mri_aug.generators import fit_generator, make_generator
+from mri_aug.imageset import CLASS_NAMES
+from mri_aug.phantom.atlas import N_SLICES, PIXEL_MM, SLICE_MM
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.sampling import stratified_sample
@@ -49,7 +52,7 @@ is_phantom = dataset == "phantom"
 glue_values(
     dataset_note=(
         "This copy of the book was computed on phantoms: slices that are simulated from the anatomical templates "
-        "of the Montreal Neurological Institute, with the thesis's numbers of people. They need no download, and for "
+        "of the Montreal Neurological Institute, with people in each class as in the thesis's dataset. They need no download, and for "
         "them the truth is known. Appendix B tells how to make the same chapters on the thesis's own images."
         if is_phantom
         else f"This copy of the book was computed on the images of the dataset {dataset.rstrip('/').split('/')[-1]}."
@@ -57,6 +60,7 @@ glue_values(
     largest_share=100 * image_set.labels.bincount().max().item() / len(image_set),
     smallest_share=100 * image_set.labels.bincount().min().item() / len(image_set),
     load_notes=" ".join(image_set.notes) or "No image had to be resized or converted.",
+    revision=HUB_REVISION[:7],
 )
 
 # %% [markdown]
@@ -64,12 +68,13 @@ glue_values(
 #
 # The thesis works on the *Alzheimer MRI Preprocessed Dataset*: 6,400 axial slices of T1-weighted brain scans, grey,
 # skull-stripped and reduced to 128 × 128 pixels, in four classes of dementia from none to moderate. It is published on
-# Kaggle and on the Hugging Face hub, from where the `datasets` library fetches it. Its counts of
-# demented people suggest that they come from the cross-sectional OASIS-1 study {cite:p}`marcus2007open`, whose clinicians graded people by the
+# Kaggle {cite:p}`kumar2022alzheimer` and on the Hugging Face hub {cite:p}`salieh2023alzheimer`, from where the `datasets` library fetches it,
+# at the commit {glue:text}`revision:s`. Its page on Kaggle says that the images were collected from several websites, hospitals and public
+# repositories, and not which image comes from where. The counts of demented people suggest the cross-sectional OASIS-1 study {cite:p}`marcus2007open`, whose clinicians graded people by the
 # Clinical Dementia Rating {cite:p}`morris1993clinical`; grades of 0, 0.5, 1 and 2 would then be what the dataset calls non, very mildly,
 # mildly and moderately demented.
 #
-# {glue:text}`dataset_note:s`
+# {glue:text}`dataset_note:s` How phantoms are made is described [below](sec-phantoms).
 #
 # The hub numbers the classes alphabetically, so that *moderate* comes before *non*. Dementia is graded, and some of the
 # measures of {numref}`Chapter %s <ch-results>` use the order; here labels always run from 0 (non) to 3 (moderate).
@@ -137,10 +142,87 @@ glue_values(
 )
 
 # %% [markdown]
-# {glue:text}`people_sentence:s` A random split of *images*, as the thesis and most work on this dataset uses, therefore
+# {glue:text}`people_sentence:s` A random split of *images*, as the thesis uses it, therefore
 # puts the same people on both sides. {glue:text}`leak_sentence:s` [Appendix A](A_people.ipynb) follows this up, with a control
-# in which labels carry no information on disease. The consequence for this thesis: every claim is computed twice, under
-# the thesis's *image* protocol and under a *subject* protocol in which nobody is in both parts.
+# in which labels carry no information on disease. The consequence for this thesis: the main comparison is computed twice, under
+# the thesis's *image* protocol and under a *subject* protocol in which nobody is in both parts. The studies beside it are computed under
+# both protocols in the profile *thesis* alone, and under the image protocol in the smaller ones ([Appendix B](B_reproducing.ipynb)).
+
+# %% [markdown]
+# (sec-phantoms)=
+# ## Phantoms
+#
+# The other dataset is simulated. Phantoms let the whole book be computed without a download, and they let methods be tested where the truth
+# is known: whom a slice shows, how severe the disease is, and where tissue was lost. They are no evidence on dementia, since class and
+# atrophy are tied by construction.
+#
+# ### Healthy people
+#
+# All phantoms are bent from one brain, the average of the Montreal Neurological Institute known as ICBM152 2009a
+# {cite:p}`fonov2011unbiased`. Used are its T1-weighted image and its maps of grey and white matter, at 1 mm, which nilearn ships
+# {cite:p}`abraham2014machine`. A person is made from them in three steps. A global map changes the size along each axis (standard deviation
+# 2.5 %), shears (2 %), tilts by a few degrees and shifts by about a millimetre. Two smooth random deformations follow, one with a standard deviation of
+# 2.2 mm and control points 32 mm apart, one with 1.2 mm and 14 mm. Last come sulci, about 13 mm from one to the next, drawn anew for
+# every person. Healthy people also differ in the border of their ventricles (standard deviation 0.5 mm), in the width of their sulci (0.24 mm) and
+# in the thickness of their cortex (0.2 mm, around a mean of 2.1 mm). Each person is cut into {glue:text}`phantom_slices:d` axial slices,
+# {glue:text}`phantom_slice_mm:g` mm apart, from the thalamus to above the ventricles, in pixels of {glue:text}`phantom_pixel_mm:s` mm.
+#
+# ### Disease
+#
+# A person's class decides the *severity* of the disease, a number from 0 to 1. It is drawn from a normal distribution around the mean of the class
+# ({numref}`tab-phantoms`) with standard deviation {glue:text}`phantom_sd:.2f` and cut to that range. Neighbouring classes overlap: a cut halfway between their means
+# leaves {glue:text}`phantom_overlap:.0f` % of either on the wrong side, however well severity is read from an image. All slices of a person have the
+# person's class. Fewer people are divided alike, with at least two in each class.
+#
+# At severity $s$ the border of the ventricles has moved outwards by $6s$ mm, by less at the midline, and has pushed the tissue around it. Each sulcus is wider by
+# $2.8s$ mm, the cortex is thinner by $25s$ %, and the brain has drawn back a little from its outline. The first two are stronger in some
+# places than in others, by a smooth random factor with standard deviation 20 %. *Atrophy* is known for each pixel: it is where the same person without
+# disease has mostly tissue and the simulated one has mostly fluid ({numref}`fig-phantom`).
+
+# %% tags=["hide-input"]
+severity = pd.DataFrame(
+    {
+        "class": CLASS_NAMES,
+        f"people of {sum(phantom.CLASS_SHARES)}": phantom.CLASS_SHARES,
+        "mean severity": phantom.SEVERITY_MEANS,
+    }
+)
+half_gap = np.diff(phantom.SEVERITY_MEANS).min() / 2
+glue_values(
+    phantom_slices=N_SLICES,
+    phantom_slice_mm=SLICE_MM,
+    phantom_pixel_mm=" × ".join(map(str, PIXEL_MM)),
+    phantom_sd=phantom.SEVERITY_SD,
+    phantom_overlap=100 * norm.cdf(-half_gap / phantom.SEVERITY_SD),
+    phantom_test_percent=100 * phantom.TEST_SHARE,
+)
+caption = "Phantoms: how many people each class has, and the mean of the distribution that their severity is drawn from."
+numbered_table(severity, caption, "tab-phantoms", formats={"mean severity": ".2f"})
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulated person without disease and at the mean severity of each class: the same slice, and the tissue that is lost in it.", "name": "fig-phantom"}, "image": {"alt": "One simulated person without disease and at the mean severity of each class, with the tissue that is lost"}}
+severities = (0, *phantom.SEVERITY_MEANS)
+scans = [phantom.make_subject(severity=one, seed=seed, n_slices=1) for one in severities]
+lost = [255 * scan.atrophy.astype(np.uint8) for scan in scans]
+titles = [*(f"severity {one:.2f}" for one in severities), *[""] * len(severities)]
+_ = plots.plot_image_grid(
+    np.concatenate([*(scan.images for scan in scans), *lost]),
+    titles=titles,
+    n_columns=len(severities),
+    row_labels=["slice", "tissue lost"],
+)
+
+# %% [markdown]
+# ### The scanner, and what is missing
+#
+# Fluid, grey and white matter get grey values around 28, 112 and 219 of 255, which vary a little from person to person, and a fine mottle of 2 %. A
+# smooth field of 5 % shades the picture, as an uneven coil does. The noise is Rician, as that of magnitude images is
+# {cite:p}`gudbjartsson1995rician`, with a standard deviation of 2.5 to 4.5 grey values. Brightness differs between people and between
+# runs of slices, and each slice is stored as a JPEG of quality 90, as the thesis's are, and read again. A stratified random {glue:text}`phantom_test_percent:.0f` % of the images is marked as the
+# published test part.
+#
+# What phantoms lack matters as much. They have no age, no sex, no other disease and no second scanner: only severity sets the classes apart. No
+# region is struck first, the hippocampus included, and the rules by which tissue is lost are ours. A network cannot be misled on
+# them by what it would be misled by in a clinic, and a good score on them says nothing about patients.
 
 # %% [markdown]
 # ## Synthetic Images
@@ -174,10 +256,12 @@ caption = "Kinds of generator by name, what each learns from, and who gets to se
 numbered_table(generator_kinds(), caption, "tab-kinds")
 
 # %% [markdown]
-# The embedded default, *morph*, needs neither network nor training: it registers a
-# slice with a similar slice of another person of the same class {cite:p}`kroeger2016fast`, and deforms it part of the way
-# along and around the path between the two anatomies, in the spirit of statistical deformation models
-# {cite:p}`rueckert2006diffeomorphic`. Pixels are moved, never blended, so variations stay as sharp as their sources.
+# The embedded default, *morph*, needs neither network nor training. It registers a
+# slice with three similar slices of other people of the same class {cite:p}`kroeger2016fast`, and deforms it to a random point on the path to the
+# first of them ({glue:text}`morph_path:s` of the way) and a little off that path, in the directions of the other two, in the spirit of statistical
+# deformation models {cite:p}`rueckert2003automatic`. Contrast and brightness change by a few per cent. Pixels are moved, and never
+# blended between images, so variations stay as sharp as their sources. Where the sample holds no other person of the class, as with the moderately demented
+# under the subject protocol, other slices of the same person take their place.
 # {numref}`fig-variations` shows a source of each class and three of its variations. *Duplicate* is no generator
 # at all but the control that any other has to beat.
 
@@ -189,6 +273,7 @@ sources = sample[np.repeat(first, 3)]
 varied = morph.vary(sources.images, sources.labels, seed=seed)[:, 0].numpy().reshape(len(first), 3, 128, 128)
 grid = np.concatenate([sample.images[first].numpy(), varied], axis=1).reshape(-1, 128, 128)
 titles = ["real", "variation 1", "variation 2", "variation 3", *[""] * (len(grid) - 4)]
+glue_values(morph_path=" to ".join(f"{100 * end:.0f} %" for end in morph.path))
 _ = plots.plot_image_grid(grid, titles=titles, n_columns=4, row_labels=sample.class_names)
 
 # %% [markdown]

@@ -187,6 +187,7 @@ by_library = heatmaps(network, test.images[:32], target=asked_of, **scaling)
 difference = np.abs(by_hand - by_library).max()
 assert difference < 1e-5
 glue_values(
+    gradcam_compared=len(asked_of),
     gradcam_difference=f"{difference:.0e}",
     gradcam_asked=test.class_names[asked].lower(),
     gradcam_dead_slices=int((~has_map).sum()),
@@ -213,8 +214,9 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# {numref}`fig-gradcam-steps` shows the steps for one slice and the class *{glue:text}`gradcam_asked:s`*. On 32 test slices the
-# maps computed from the equations and those of the library differ by at most {glue:text}`gradcam_difference:s`.
+# {numref}`fig-gradcam-steps` shows the steps for one slice and the class *{glue:text}`gradcam_asked:s`*. On
+# {glue:text}`gradcam_compared:d` test slices, each asked about its true class, the maps computed from the equations and those of the library differ by at most
+# {glue:text}`gradcam_difference:s`.
 #
 # **A weakness to keep in mind.** {eq}`eq-gradcam-alpha` gives all positions of a map the same weight. In the thesis's network
 # the last feature maps are flattened into a dense layer, which has a weight of its own for every position; averaging
@@ -227,7 +229,11 @@ plt.show()
 # L^c_{\text{HiResCAM}} = \mathrm{ReLU}\Bigl(\sum_k \frac{\partial y^c}{\partial A^k} \odot A^k\Bigr),
 # $$ (eq-gradcam-hirescam)
 #
-# and loses nothing there. Relatives with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`,
+# and so keeps the weight of each position. Before its ReLU the values of such a map add up to the score $y^c$, but for what the
+# biases of the later layers contribute. That holds in any network that is linear in pieces from this layer on, as the thesis's is with its
+# three dense layers and their ReLUs. The values of a Grad-CAM map do so where the derivatives of each feature map are the same at all positions,
+# as before global average pooling and one linear layer, and not in general. The ReLU at the end cuts off what speaks against the
+# class in both. Relatives with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`,
 # LayerCAM {cite:p}`jiang2021layercam`, Eigen-CAM {cite:p}`muhammad2020eigencam` and Score-CAM {cite:p}`wang2020scorecam`.
 #
 # ## What a heat map is worth
@@ -355,8 +361,9 @@ glue_values(
 # ({numref}`fig-gradcam-curves`, {numref}`tab-gradcam-methods`), the order of pixels is better than a random one for
 # {glue:text}`gradcam_faithful:s`. When the picture is moved by three pixels, {glue:text}`gradcam_steadiest:s` changes least
 # (correlation {glue:text}`gradcam_steadiest_shift:.2f`) and {glue:text}`gradcam_shakiest:s` most
-# ({glue:text}`gradcam_shakiest_shift:.2f`). In what follows HiResCAM is used: of the methods, it alone is exactly the network's
-# own sum of evidence where one linear layer follows, and {numref}`fig-gradcam-energy` shows how far to trust it here.
+# ({glue:text}`gradcam_shakiest_shift:.2f`). In what follows HiResCAM is used. Of the methods it alone divides this network's score among
+# the positions, before the ReLU and but for the biases (a vision transformer is not linear in pieces, and there no method does), and
+# {numref}`fig-gradcam-energy` shows how far to trust it here.
 #
 # ## Exploratory results
 #

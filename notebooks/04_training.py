@@ -142,8 +142,7 @@ glue_values(
 # With the {glue:text}`n_images:,d` images of this build and $B =$ {glue:text}`batch_size:d`, an epoch has
 # {glue:text}`steps_per_epoch:d` steps. Training on twice as many images for the same number of epochs therefore takes
 # twice as many steps, and whether a gain then comes from the images or from the steps is a question that has to be
-# asked
-# ({numref}`Chapter %s <ch-methodology>`).
+# asked ({numref}`Chapter %s <ch-methodology>`).
 #
 # The gradient of a mini-batch is unbiased: its mean over all possible batches is the exact gradient. That does not
 # make it accurate. {numref}`fig-batches` measures how far it is off for a softmax regression on these images. The
@@ -339,13 +338,14 @@ glue_values(rate_limit=rate_limit)
 
 # %% [markdown]
 # The rate need not stay the same. Large steps early cover ground and average over the noise of mini-batches; small
-# steps late let the noise die down. All networks of this thesis follow the *one-cycle* schedule
+# steps late let the noise die down. All classifiers of this thesis follow the *one-cycle* schedule
 # {cite:p}`smith2019superconvergence`, in the form that PyTorch gives it: from a small value the rate rises along a
-# cosine to its peak, $\eta_{\max} =$ {glue:text}`max_rate:g`, during the first 30 % of the steps, and falls to almost
-# nothing over the rest ({numref}`fig-one-cycle`). The schedule is stretched to the number of steps, so that two arms
-# that are compared at equal steps also see equal rates.
+# cosine to its peak $\eta_{\max}$ during the first 30 % of the steps, and falls to almost nothing over the rest
+# ({numref}`fig-one-cycle`). The CNN's peak is {glue:text}`max_rate:g`, but for some of its layers, which have a fixed
+# multiple of that; the larger networks have lower peaks ({numref}`Chapter %s <ch-methodology>` gives them all). The
+# schedule is stretched to the number of steps, so that two arms that are compared at equal steps also see equal rates.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}, "image": {"alt": "The one-cycle schedule over the steps of a whole training"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate of the CNN's layers without a multiple of their own, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}, "image": {"alt": "The one-cycle schedule over the steps of a whole training"}}
 n_steps = config.n_steps(len(image_set))
 rates = optimisers.one_cycle(n_steps, max_rate=config.learning_rate)
 decays = optimisers.one_cycle_momentum(n_steps)
@@ -409,7 +409,7 @@ for ax, name, values in zip(
 # a power, not an index). The published defaults are $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$. Adam
 # makes steps well scaled; it does not make the gradient any cheaper or more exact.
 #
-# All models in this thesis are trained with Adam. As the one-cycle schedule of PyTorch provides, $\beta_1$ moves from
+# All classifiers in this thesis are trained with Adam. As the one-cycle schedule of PyTorch provides, $\beta_1$ moves from
 # {glue:text}`beta_high:.2f` to {glue:text}`beta_low:.2f` and back while the learning rate rises and falls
 # ({numref}`fig-one-cycle`).
 #

@@ -172,6 +172,10 @@ glue_values(
 # map. With {glue:text}`parameters_per_image:,.0f` weights to each image of this build's dataset, such a network can
 # learn its training images by heart, and what keeps it from doing so is the length of training and the variety of the
 # images. That makes it a sensitive instrument for a study of augmentation.
+#
+# Before training, each weight is drawn from a normal distribution with mean 0 and variance $2/n$, where $n$ is the
+# number of inputs of its neuron {cite:p}`he2015delving`; the biases are 0. The variance is chosen for ReLU, so that
+# signals neither fade nor grow from layer to layer. The other networks of this chapter start as torchvision starts them.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN of this thesis, drawn from the model: for each layer the shape of its output, its number of parameters, and its kind. The side of a slab grows with the size of the maps, its thickness and the height of a column with the logarithm of their number.", "name": "fig-thesis-cnn"}, "image": {"alt": "The CNN of this thesis, drawn from the model"}}
 _ = diagrams.plot_layers(rows["cnn"], image)
@@ -488,5 +492,6 @@ numbered_table(table, "The architectures of this thesis at 128 by 128 pixels", "
 #
 # The question was whether augmentation acts on all of them alike. There is no reason in their construction why it
 # should. A shifted copy tells a convolution little that it does not know, apart from its fully connected layers, and
-# tells a transformer much. {numref}`Chapter %s <ch-results>` puts the convolutional network, which is
-# trained from scratch, to the test; the other two are here for comparison, and run in a study by their names.
+# tells a transformer much. {numref}`Chapter %s <ch-results>` puts the convolutional network to the test throughout, and
+# asks its first question of ResNet-18 and ViT-Tiny too, from random weights and in fewer simulations. ViT-B/16 and
+# pre-trained weights are left to a study that names them.

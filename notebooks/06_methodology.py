@@ -37,7 +37,9 @@ from mri_aug.arm import Seeds, assemble
 from mri_aug.conditions import thesis_arms
 from mri_aug.dataset import load_images
 from mri_aug.diagrams import plot_generation_policy
+from mri_aug.models import CNN, highest_learning_rate
 from mri_aug.policies import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.policies.draws import POLICY_DRAWS
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.style import use_book_style
@@ -75,16 +77,20 @@ _ = plot_generation_policy(
 # Turning a photograph of a cat upside down leaves a cat; scaling a brain changes the apparent size of the very
 # cavities that the diagnosis rests on.
 #
-# {numref}`tab-policies` lists the policies of this project. Automated policies draw from lists of
-# operations that were found, or assumed, to help on photographs: AutoAugment searched for its list on ImageNet
-# {cite:p}`cubuk2019autoaugment`, RandAugment and TrivialAugment draw from it at random
-# {cite:p}`cubuk2020randaugment,muller2021trivialaugment`, and AugMix averages several chains {cite:p}`hendrycks2020augmix`.
-# Mixup and CutMix combine two images and their labels {cite:p}`zhang2018mixup,yun2019cutmix`. {numref}`fig-policies` shows one draw
-# of each on the same slice.
+# {numref}`tab-policies` lists the policies of this project. Those called automated share a pool of
+# operations on photographs: shear, shift, rotation, brightness, contrast, sharpness, and cruder ones that reduce, invert or stretch
+# grey values. (One on colours is left out, which grey images do not have.) AutoAugment applies pairs of them that a search on ImageNet found
+# {cite:p}`cubuk2019autoaugment`. RandAugment and TrivialAugment do without the search and draw single operations from the pool, each as
+# often as any other {cite:p}`cubuk2020randaugment,muller2021trivialaugment`. AugMix averages several chains {cite:p}`hendrycks2020augmix`.
+# Mixup and CutMix combine two images and their labels {cite:p}`zhang2018mixup,yun2019cutmix`. The ranges of the automated policies are torchvision's, meant
+# for photographs. What a range is given for is drawn uniformly from it, a zoom, an exponent, a factor or a ratio on a logarithmic scale.
+# {numref}`fig-policies` shows one draw of each on the same slice.
 
 # %% tags=["hide-input"]
-notes = pd.DataFrame({"policy": POLICIES, "what it may do to a diagnosis": [POLICY_NOTES[name] for name in POLICIES]})
-numbered_table(notes, "Augmentation policies, and what each may do to a diagnosis.", "tab-policies")
+notes = pd.DataFrame({"policy": POLICIES, "what it draws": [POLICY_DRAWS[name] for name in POLICIES],
+                      "what it may do to a diagnosis": [POLICY_NOTES[name] for name in POLICIES]})  # fmt: skip
+caption = "Augmentation policies, what each draws anew for every image that it sees, and what it may do to a diagnosis."
+numbered_table(notes, caption, "tab-policies")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One draw of every policy on the same slice. For mixup and cutmix the partner is a slice of another class.", "name": "fig-policies"}, "image": {"alt": "One draw of every policy on the same slice"}}
 pair = [int((training.labels == c).nonzero()[12]) for c in (0, 2)]
@@ -106,7 +112,7 @@ _ = plots.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
 #
 # 1. A stratified sample of the training images is drawn without replacement: each class keeps its share, and none is lost.
 # 2. A generator makes variations of the images in the sample. A generator that learns is fitted in this step, on
-#    this sample; sources are used equally often, to within one. If the arm has a filter, it drops some of the variations.
+#    this sample; the sources within a class are used equally often, to within one. If the arm has a filter, it drops some of the variations.
 # 3. If the arm has a policy, it is applied to the mixed set on the fly.
 # 4. The network is trained, and its cross-entropy is measured on the test part.
 # 5. Steps 1 to 4 are repeated with new seeds, which yields a distribution of the loss instead of one number.
@@ -124,13 +130,16 @@ table.loc[len(table)] = ["all", *table.iloc[:, 1:].sum()]
 numbered_table(table, "Images of each class in one simulation.", "tab-mix")
 
 # %% tags=["remove-cell"]
-config = TrainConfig()
+config, factors = TrainConfig(), CNN.learning_rate_factors
 glue_values(
-    x_percent=100 * real_frac,
-    y_percent=100 * mixed_arm.synth_frac,
     batch_size=config.batch_size,
     learning_rate=config.learning_rate,
-)
+    learning_rate_convolutions=factors["features"] * config.learning_rate,
+    learning_rate_dense=factors["hidden.1.weight"] * config.learning_rate,
+    **{f"learning_rate_{name}": min(config.learning_rate, highest_learning_rate(name))
+       for name in ("resnet18", "vit_tiny", "vit_b_16")},
+    learning_rate_imagenet=min(config.learning_rate, highest_learning_rate("resnet18", "imagenet")),
+)  # fmt: skip
 
 # %% [markdown]
 # ### What is asked for, kept and paid
@@ -174,8 +183,8 @@ glue_values(
 # Step control
 # : The sample alone is trained for as many steps as the full set. Only the number of steps is raised.
 #
-# A gain that these controls reach as well is not a gain from synthetic images. Studies that included such a control found
-# much smaller effects than those that did not {cite:p}`pink2026`.
+# A gain that these controls reach as well is not a gain from synthetic images. A study of chest radiographs that had both, at equal steps,
+# found no gain of synthetic images over duplicates {cite:p}`pink2026`.
 #
 # ### Protocols
 #
@@ -187,9 +196,14 @@ glue_values(
 # ### Training
 #
 # Every network is trained with Adam {cite:p}`kingma2015adam` on batches of {glue:text}`batch_size:d` images under a one-cycle learning
-# rate that peaks at {glue:text}`learning_rate:.0e` {cite:p}`smith2019superconvergence`, on images normalised by the mean and standard
-# deviation of its own training images. The draft does not state its epochs, learning rate or batch size; ours are in
-# [Appendix B](B_reproducing.ipynb).
+# rate {cite:p}`smith2019superconvergence`, on images normalised by the mean and standard
+# deviation of its own training images (where a backbone is frozen, by ImageNet's). The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
+# {glue:text}`learning_rate_dense:g` for the weights of its first dense layer: Adam moves every weight by about the rate, so a neuron with many inputs
+# moves most, and rates are scaled by layer in the spirit of {cite:t}`yang2022tensor`. The larger networks learn worse at
+# that rate, or not at all. ResNet-18 peaks at {glue:text}`learning_rate_resnet18:g`, ViT-Tiny at {glue:text}`learning_rate_vit_tiny:g`, ViT-B/16 at
+# {glue:text}`learning_rate_vit_b_16:g`, and a network that starts from ImageNet's weights and is trained whole at {glue:text}`learning_rate_imagenet:g`. The first three
+# were chosen by the accuracy on training images, the last without a measurement. The draft does not state its epochs, learning rate or batch size; ours are
+# in [Appendix B](B_reproducing.ipynb).
 #
 # ### Measures
 #
@@ -209,15 +223,28 @@ glue_values(
 # Simulation $r$ of every arm shares its split, its sample and its initial weights; all of these vary between simulations, as
 # they should if a conclusion is to outlive one lucky split {cite:p}`bouthillier2021accounting`. Arms are therefore compared in pairs. If
 # $a_r$ and $b_r$ are the losses of two arms in simulation $r$, we report the median of $a_r - b_r$, also in percent of $b_r$, with
-# a 95 % bootstrap interval (BCa where it exists {cite:p}`efron1987better`, percentile otherwise), and
+# a 95 % bootstrap interval, and
 #
 # $$
 # P(A > B) = \frac{1}{R} \sum_{r=1}^{R} \left( [a_r < b_r] + \tfrac{1}{2} [a_r = b_r] \right) ,
 # $$ (eq-probability)
 #
-# the share of simulations in which the first arm has the lower loss. The contrast of the mixed set with the real sample
-# is the primary one; the others carry Holm's correction {cite:p}`holm1979simple`. Slices of one person are not independent of
-# each other, so wherever people are the source of uncertainty, people are resampled and never slices.
+# the share of simulations in which the first arm has the lower loss, ties counted half.
+#
+# What an interval covers depends on the protocol. Under the image protocol simulations are resampled (BCa where it exists
+# {cite:p}`efron1987better`, percentile otherwise), and the interval says what other splits, samples and initial weights would give
+# on these same people. Under the subject protocol the test people are themselves a sample. The intervals of differences in cross-entropy and accuracy
+# come from a bootstrap on two levels there: people are resampled within their class, each with all slices, then simulations. Slices
+# of one person are not independent of each other and are never resampled. A difference that is decided in this way is decided for other test
+# people, too. For other people in *training* it is decided only as far as the simulations vary them, and all of theirs come from one collection. The intervals of other
+# measures, and of medians that are not differences, cover simulations alone unless a caption says otherwise.
+#
+# A difference is called better or worse where its interval leaves out zero, and undecided where it does not, or where there are fewer
+# than five simulations. These verdicts are not adjusted for their number: of twenty differences that are truly zero, about one
+# would be called decided. Beside them stand p values of Wilcoxon's signed-rank test over the simulations {cite:p}`wilcoxon1945individual`. They are adjusted by
+# Holm's method {cite:p}`holm1979simple` for the number of comparisons in the same table and protocol. One contrast was named beforehand and is left
+# out of that adjustment, the mixed set against its real sample. What an interval decides and the adjusted p value does not confirm should
+# be read as a suggestion for a further study.
 
 # %% tags=["hide-input"]
 assert table["mixed set"].iloc[-1] == len(arm) and not arm.n_filtered

@@ -504,7 +504,7 @@ said = {
 }
 glue_values(
     deposit_words=f"The first was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
-    f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}).",
+    f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}). {made.get('note', '')}",
     deposit_yardstick=yardstick_sentences(deposit, kept_arms, names={"image": "On other slices of known people", "subject": "On people never seen"}),
     **{f"deposit_{name}": text for name, text in said.items()},
 )

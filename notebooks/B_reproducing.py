@@ -33,6 +33,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mri_aug.optimisers import one_cycle_momentum
 from mri_aug.profiles import OTHER_DATASETS, PROFILES
 from mri_aug.provenance import code_fingerprint, machine, versions
 from mri_aug.publishing.notebooks import executions
@@ -81,12 +82,14 @@ sizes.insert(0, "number of", list(named.values()))
 numbered_table(sizes, "What the profiles compute; simulations are counted for each condition.", "tab-profiles")
 
 # %% tags=["remove-cell"]
-config, computer = TrainConfig(), machine()
+config, computer, decays = TrainConfig(), machine(), one_cycle_momentum(100)
 glue_values(
     this_run=f"{dataset.rstrip('/').split('/')[-1]}, {n_subjects or 'all'} people in the study, {n_simulations} simulations of each condition of the thesis's comparison, "
     f"{n_side_simulations} of the side questions and {n_network_simulations} of the larger networks, {epochs} epochs",
     batch_size=config.batch_size,
     learning_rate=config.learning_rate,
+    decay_high=decays.max(),
+    decay_low=decays.min(),
     precision=config.resolved_precision(),
     processor=computer["processor"],
     cores=computer["cores"],
@@ -96,15 +99,18 @@ glue_values(
 )
 
 # %% [markdown]
-# This copy: {glue:text}`this_run:s`. Training is Adam with its default decay rates, batches of {glue:text}`batch_size:d`, a one-cycle learning rate
-# with its peak at {glue:text}`learning_rate:.0e` (lower for the larger networks, as chapter 7 says), in {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
+# This copy: {glue:text}`this_run:s`. Training is Adam in batches of {glue:text}`batch_size:d`, under a one-cycle learning rate
+# with its peak at {glue:text}`learning_rate:g` (higher and lower in some layers of the CNN, lower in the larger networks: {numref}`Chapter %s <ch-methodology>`). Its first decay rate
+# goes from {glue:text}`decay_high:.2f` to {glue:text}`decay_low:.2f` and back as the learning rate rises and falls, its second stays at Adam's default of 0.999. Numbers are
+# {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
 # chapter 7 took {glue:text}`../notebooks/07_results.ipynb::core_hours:.2f` hours of one core; the profile thesis, with a hundred simulations on
 # everyone, takes many days on two cores and belongs on a cluster.
 #
 # ## Machine, versions and times
 #
 # Processor {glue:text}`processor:s`, {glue:text}`cores:d` cores, {glue:text}`memory:.1f` GiB of memory, {glue:text}`system:s`. The code that a simulation
-# runs through has the fingerprint {glue:text}`library:s`.
+# runs through has the fingerprint {glue:text}`library:s`. Networks are built and trained with PyTorch {cite:p}`paszke2019pytorch`; stratified splits, scores and
+# principal components are scikit-learn's {cite:p}`pedregosa2011scikit`.
 
 # %% tags=["hide-input"]
 numbered_table(pd.DataFrame(versions().items(), columns=["package", "version"]), "Versions that made this copy.", "tab-versions")

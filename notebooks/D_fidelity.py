@@ -26,6 +26,7 @@ n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 generators: str = "morph,duplicate"  # names of generators, with commas between
 real_frac: float = 0.3  # share of the training images that generators are fitted on, in (0, 1]
 feature_weights: str = "none"  # "none": a network of our own; "imagenet", or the path of such weights
+max_usd: float = 0.0  # dollars that variations of a paid service may cost in all; they are kept in a bank
 epochs: int = 3  # passes over the images by the networks that measure
 seed: int = 0
 
@@ -38,10 +39,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from mri_aug import fidelity, plots
+from mri_aug import fidelity, paths, plots
 from mri_aug.dataset import load_images
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.generators import fit_generator, make_generator
+from mri_aug.generators.bank import Bank
+from mri_aug.generators.banked import BankedGenerator
 from mri_aug.protocols import split
 from mri_aug.report import glue_values, numbered_table
 from mri_aug.results import estimate_text, interval_text
@@ -58,7 +61,7 @@ names = [name.strip() for name in generators.split(",")]
 #
 # People are divided once, by the subject protocol. Each generator is fitted on a stratified sample of the training people's images, as in
 # {numref}`Chapter %s <ch-results>`, and makes one variation of every image in it. The people held out, whom no generator has seen, are
-# two fifths here, twice as many as there, since they are halved: one half is the *reference*, the other the *yardstick*. What sets one group of real people apart from another is no
+# about two fifths here, twice as many as there, since they are halved: one half is the *reference*, the other the *yardstick*. What sets one group of real people apart from another is no
 # fault of a generator, so each measure is read against the yardstick's. For the distances between groups a generator is represented by
 # variations of as many people, in the same classes, as the yardstick has. The generator *duplicate*, which returns its sources, marks the other end: it
 # is perfectly real and has nothing new.
@@ -74,6 +77,8 @@ fitted, candidates, seconds = {}, {}, {}
 for name in names:
     start = time.perf_counter()
     generator = make_generator(name)
+    if not generator.reproducible:
+        generator = BankedGenerator.of(generator, Bank(paths.artifacts("bank"), max_usd=max_usd), image_set)
     fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
     candidates[name] = fidelity.make_candidate(fitted[name], parts, seed=seed)
     seconds[name] = time.perf_counter() - start
@@ -142,8 +147,8 @@ _ = plots.plot_similarities(curves, threshold=real.threshold)
 # *Precision* is the share of variations within reach of some real image, *recall* the share of real images within reach of some
 # variation {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are their sturdier kin, which count how many real images reach a
 # variation, and how many real images reach one at all {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
-# neighbour, here among other people's images. *Diversity* is the mean multi-scale structural similarity {cite:p}`wang2003multiscale` of
-# several variations of one source; for the yardstick, of neighbouring slices. *Label consistency* is the share of variations to which a classifier gives their label
+# neighbour, here among other people's images. *Diversity* is read off the mean multi-scale structural similarity {cite:p}`wang2003multiscale` of
+# several variations of one source, or for the yardstick of neighbouring slices: 1 means that all are the same, and the lower it is, the more they differ. *Label consistency* is the share of variations to which a classifier gives their label
 # although it never saw their source's person; for the yardstick, of the sources themselves. Last, a network is trained to tell real from synthetic and judged on people new to it, by the area under
 # its curve: at 0.5 it has found nothing. Intervals resample people (95 %), not slices.
 

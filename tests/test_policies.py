@@ -7,8 +7,10 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
+from mri_aug import policies
 from mri_aug.imageset import IMAGE_SIZE
-from mri_aug.policies import POLICIES, POLICY_NOTES, automated, geometric, make_policy, photometric
+from mri_aug.policies import POLICIES, POLICY_NOTES, automated, geometric, make_policy, mixing, photometric
+from mri_aug.policies.draws import POLICY_DRAWS
 
 CHANGING = [name for name in POLICIES if name != "none"]
 MIXING = ("mixup", "cutmix")
@@ -37,6 +39,66 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
 def test_issue_names_are_all_there_and_noted():
     assert len(POLICIES) == 18 and set(POLICIES) == set(POLICY_NOTES)
     assert all(note.endswith(".") for note in POLICY_NOTES.values())
+
+
+def test_every_policy_says_what_it_draws():
+    assert list(POLICY_DRAWS) == list(POLICIES)
+    assert all(text and not text.endswith(".") and "|" not in text for text in POLICY_DRAWS.values())
+
+
+# name: the numbers that it draws between at strength 1, in turn, and how the table puts those that are not 0 to 1
+DRAWS = {
+    "flip": ([(0, 1)], ["0.5"]),
+    "rotate": ([(-15, 15)], ["±15°"]),
+    "affine": ([(-10, 10), (-0.1, 0.1), (-0.1, 0.1)], ["±10°", "0.90 to 1.11", "±0.1", "±5 %"]),
+    "crop": ([(0.7, 1), (-1, 1)], ["70 to 100 %"]),
+    "blur": ([(0, 1.5)], ["0 to 1.5 pixels"]),
+    "contrast": ([(-0.3, 0.3), (-0.3, 0)], ["0.74 to 1.35", "0.74 to 1"]),
+    "noise": ([(0, 0.09)], ["0 to 9 %"]),
+    "erase": ([(0, 1), (0.02, 0.33), (-1, 1), (0, 1)], ["0.5", "2 to 33 %", "0.3 to 3.3"]),
+    "bias-field": ([(-0.5, 0.5)], ["9 coefficients within ±0.5"]),
+    "elastic": ([(-0.09375, 0.09375)], ["±6 pixels"]),  # in half widths of 64 pixels
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_policy_draws_as_its_words_say(name, images, monkeypatch):
+    ranges, uniform = [], policies._uniform
+    monkeypatch.setattr(
+        policies, "_uniform", lambda n, low, high, rng: ranges.append((low, high)) or uniform(n, low, high, rng)
+    )
+    make_policy(name)(images, LABELS, generator=rng())
+    drawn, words = DRAWS[name]
+    assert [pytest.approx(pair) for pair in drawn] == ranges
+    assert all(word in POLICY_DRAWS[name] for word in words)
+
+
+def test_traditional_is_made_of_what_its_words_say(images):
+    generator, expected = rng(), images
+    for name, strength in (("flip", 1), ("affine", 0.5), ("contrast", 0.5), ("bias-field", 0.5)):
+        assert name in POLICY_DRAWS["traditional"]
+        expected, _ = make_policy(name, strength=strength)(expected, LABELS, generator=generator)
+    assert torch.equal(make_policy("traditional")(images, LABELS, generator=rng())[0], expected)
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("mixup", 0.2), ("cutmix", 1.0)])
+def test_shares_are_drawn_from_the_beta_distribution_of_the_words(name, alpha, images, monkeypatch):
+    alphas, beta = [], mixing._beta
+    monkeypatch.setattr(mixing, "_beta", lambda n, a, rng: alphas.append(a) or beta(n, a, rng))
+    make_policy(name)(images, LABELS, generator=rng())
+    assert alphas == [alpha]
+    assert (f"Beta({alpha}, {alpha})" if name == "mixup" else "0 to 100 %") in POLICY_DRAWS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("randaugment", 0.3, 0.3), ("trivialaugment", 0, 1), ("augmix", 0.01, 0.3)]
+)
+def test_magnitudes_of_the_words_are_drawn(name, low, high, monkeypatch):
+    magnitudes = []
+    monkeypatch.setattr(automated, "apply_operations_", lambda images, _, magnitude, **__: magnitudes.append(magnitude))
+    getattr(automated, name)(torch.zeros(2000, 1, 1, 1), 1.0, rng())
+    drawn = torch.cat(magnitudes)
+    assert low <= drawn.min() <= low + 0.01 and high - 0.01 <= drawn.max() <= high + 1e-6
 
 
 @pytest.mark.parametrize("name", POLICIES)

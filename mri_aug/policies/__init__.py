@@ -1,8 +1,9 @@
 """Augmentation policies by name: how a batch of training images is changed each time it is seen.
 
 Each image gets its own draw, in one vectorised pass, from the generator that is passed in. What a policy may do to a
-diagnosis is data here (``POLICY_NOTES``); whether it helps is for :mod:`mri_aug.study` to say. The kernels are in the
-package's other modules. Nothing here makes an image for keeps (generators do) or knows about training.
+diagnosis is data here (``POLICY_NOTES``), and what it draws is told in :mod:`mri_aug.policies.draws`; whether it helps
+is for :mod:`mri_aug.study` to say. The kernels are in the package's other modules. Nothing here makes an image for
+keeps (generators do) or knows about training.
 """
 
 from __future__ import annotations
