@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
@@ -32,7 +33,16 @@ class Seeds:
 
     @classmethod
     def of(cls, seed: int, simulation: int) -> Seeds:
-        """Derive the seeds of a simulation from the study's seed (independent streams of ``SeedSequence``)."""
+        """Derive the seeds of a simulation from the study's seed (independent streams of ``SeedSequence``).
+
+        Raises
+        ------
+        ValueError
+            If a number is negative or not whole.
+        """
+        for name, number in (("seed", seed), ("simulation", simulation)):
+            if not isinstance(number, Integral) or number < 0:
+                raise ValueError(f"{name} must be a whole number from 0 on, got {number!r}")
         return cls(*map(int, np.random.SeedSequence([seed, simulation]).generate_state(6)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
+from operator import index
 
 from mri_aug.batches import BALANCES
 from mri_aug.filters import FILTERS
@@ -35,7 +36,7 @@ class Condition:
     Raises
     ------
     ValueError
-        If a field is out of range or of an unknown name.
+        If a field is out of range, of the wrong type or of an unknown name.
     """
 
     architecture: str = "cnn"  # a name of mri_aug.models
@@ -65,9 +66,11 @@ class Condition:
                 f"synth_frac {self.synth_frac} and generator {self.generator!r} disagree: "
                 "an arm has both or neither of synthetic images and a generator"
             )
-        if self.generator == "none" and (self.synth_use, self.filter) != ("mixed", "none"):
+        object.__setattr__(self, "synth_classes", _class_numbers(self.synth_classes))
+        if self.generator == "none" and (self.synth_use, self.filter, self.synth_classes) != ("mixed", "none", ()):
             raise ValueError(
-                f"synth_use {self.synth_use!r} and filter {self.filter!r} are for synthetic images; name a generator"
+                f"synth_use {self.synth_use!r}, filter {self.filter!r} and synth_classes {self.synth_classes} are for "
+                "synthetic images; name a generator"
             )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
@@ -100,6 +103,14 @@ class Condition:
     def columns(self) -> dict[str, str | float]:
         """Return the fields as the columns of a study's table."""
         return {**asdict(self), "synth_classes": "+".join(map(str, self.synth_classes)), "condition": self.label}
+
+
+def _class_numbers(values: Sequence[int]) -> tuple[int, ...]:
+    """Return class numbers in one order, each once, so that conditions which train alike are equal."""
+    try:
+        return tuple(sorted({int(index(value)) for value in values}))
+    except TypeError:
+        raise ValueError(f"synth_classes must be whole numbers such as (2, 3), got {values!r}") from None
 
 
 def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:

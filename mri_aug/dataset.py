@@ -27,7 +27,7 @@ HUB_ID = "Falah/Alzheimer_MRI"
 # The commit that holds four classes; a later pull request merges them into three.
 HUB_REVISION = "daac24f9597236b45837d82f7eb9c9ad1f8c60c8"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
-_CACHE_VERSION = 1  # raise when the code below would read the same source differently
+_CACHE_VERSION = 2  # raise when the code below would read the same source differently
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,9 @@ class _Item:
 
 
 def load_images(
-    source: str | Path = "phantom",
-    *,
-    seed: int = 0,
-    n_subjects: int | None = None,
-    revision: str | None = None,
+    source: str | Path = "phantom", *, seed: int = 0, n_subjects: int | None = None, revision: str | None = None,
     class_names: tuple[str, ...] | None = None,
-) -> ImageSet:
+) -> ImageSet:  # fmt: skip
     """Load an image set, with ordinal labels and, where they can be recovered, its people.
 
     Parameters
@@ -58,16 +54,11 @@ def load_images(
     seed : int
         Seeds the phantoms, and the choice of people where ``n_subjects`` asks for fewer.
     n_subjects : int, optional
-        Phantoms to simulate (200 by default), or people to keep of a real dataset (all by default),
-        class shares kept.
+        Phantoms to simulate (by default 200), or people to keep of a real dataset (all), class shares kept.
     revision : str, optional
         Commit of a hub dataset. Defaults to the pinned one for the thesis's dataset.
     class_names : tuple of str, optional
         The source's class names from least to most severe, for classes other than the thesis's four.
-
-    Returns
-    -------
-    ImageSet
 
     Raises
     ------
@@ -76,8 +67,8 @@ def load_images(
     ConnectionError
         If a hub dataset is not cached and the hub cannot be reached.
     ValueError
-        If a column or class is missing or unknown, a split is empty, an image cannot be read, or
-        ``n_subjects`` exceeds the people there are.
+        If a column or class is missing or unknown, a split is empty, an image cannot be read, is blank (all pixels
+        equal) or has pixels that are not finite, ``n_subjects`` exceeds the people there are, or the seed is negative.
     """
     if not str(source):
         raise ValueError("the dataset is empty; give 'phantom', a hub id or a folder")
@@ -203,11 +194,13 @@ def _decode(item: _Item) -> tuple[np.ndarray, str]:
         with Image.open(io.BytesIO(item.content) if isinstance(item.content, bytes) else item.content) as image:
             came = f"{image.mode} {image.width} x {image.height}"
             grey = _grey(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"cannot read {item.name}: {error}; replace or remove it") from None
-    if grey.size != (IMAGE_SIZE, IMAGE_SIZE):
-        grey = ImageOps.pad(grey, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)  # black bars, never squashed
-    return np.asarray(grey), came
+    form = (IMAGE_SIZE, IMAGE_SIZE)
+    whole = grey if grey.size == form else ImageOps.pad(grey, form, Image.Resampling.LANCZOS)  # black bars, unsquashed
+    if any(low == high for low, high in (grey.getextrema(), whole.getextrema())):
+        raise ValueError(f"{item.name} is blank (all pixels equal) and shows nothing; replace or remove it")
+    return np.asarray(whole), came
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -215,6 +208,8 @@ def _grey(image: Image.Image) -> Image.Image:
         return image.convert("L")
     # Pillow would cut such values off at 255.
     values = np.asarray(image, dtype=np.float64)
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{n_bad} of its {values.size} pixels are no finite numbers")
     span = max(float(values.max() - values.min()), 1e-12)
     return Image.fromarray((255 * (values - values.min()) / span).round().astype(np.uint8))
 
@@ -229,9 +224,8 @@ def _assemble(items: Iterable[_Item], class_names: tuple[str, ...]) -> ImageSet:
         forms[came] = forms.get(came, 0) + 1
     if missing := [name for label, name in enumerate(class_names) if label not in set(labels)]:
         raise ValueError(f"the dataset has no image of the class {missing[0]!r}; expected {', '.join(class_names)}")
-    changed = {came: n for came, n in forms.items() if came != f"L {IMAGE_SIZE} x {IMAGE_SIZE}"}
     notes = tuple(f"{n} images came as {came} and were brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}."
-                  for came, n in changed.items())
+                  for came, n in forms.items() if came != f"L {IMAGE_SIZE} x {IMAGE_SIZE}")
     return ImageSet(
         images=torch.from_numpy(np.stack(images)[:, None]),
         labels=torch.tensor(labels),
@@ -245,6 +239,11 @@ def _assemble(items: Iterable[_Item], class_names: tuple[str, ...]) -> ImageSet:
 
 def _with_people(image_set: ImageSet) -> ImageSet:
     audit = recover_subjects(image_set.images, labels=image_set.labels)
-    if audit.found:
+    if audit.found and audit.class_purity == 1:
         return replace(image_set, subjects=torch.as_tensor(audit.subjects, dtype=torch.int64))
-    return replace(image_set, notes=(*image_set.notes, f"People unknown: {audit.reason}"))
+    reason = audit.reason if not audit.found else (
+        f"{round((1 - audit.class_purity) * audit.n_subjects)} of the {audit.n_subjects} found carry more than one "
+        "label, and a person has one. Without people, use protocol 'image'; for 'subject', correct the labels in the "
+        "source, or find people at another threshold (mri_aug.subjects.recover_subjects) and set them."
+    )
+    return replace(image_set, notes=(*image_set.notes, f"People unknown: {reason}"))

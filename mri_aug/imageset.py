@@ -14,6 +14,13 @@ import torch
 from torch import Tensor
 
 IMAGE_SIZE = 128  # pixels, height and width of every image in this project
+_PICTURE = (1, IMAGE_SIZE, IMAGE_SIZE)
+# type of each tensor, and its shape beyond the first dimension
+_FORMS = {
+    "images": (torch.uint8, _PICTURE), "labels": (torch.int64, ()), "subjects": (torch.int64, ()),
+    "source_ids": (torch.int64, ()), "published_test": (torch.bool, ()), "severity": (torch.float32, ()),
+    "atrophy": (torch.bool, _PICTURE),
+}  # fmt: skip
 CLASS_NAMES = ("Non demented", "Very mildly demented", "Mildly demented", "Moderately demented")
 
 
@@ -60,15 +67,13 @@ class ImageSet:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        shape = tuple(self.images.shape)
-        if self.images.dtype != torch.uint8 or shape[1:] != (1, IMAGE_SIZE, IMAGE_SIZE):
-            raise ValueError(
-                f"images must be uint8 of shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), "
-                f"got {self.images.dtype} of shape {shape}"
-            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _FORMS and not (field.default is None and value is None):
+                _check_form(field.name, value)
         for name, tensor in self._tensors():
-            if len(tensor) != shape[0]:
-                raise ValueError(f"{name} has {len(tensor)} entries for {shape[0]} images")
+            if len(tensor) != len(self):
+                raise ValueError(f"{name} has {len(tensor)} entries for {len(self)} images")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
             raise ValueError(f"labels must lie in 0..{self.n_classes - 1}, got {self.labels.unique().tolist()}")
 
@@ -117,3 +122,13 @@ class ImageSet:
         """Return the number of images of each class, in ordinal order."""
         counts = torch.bincount(self.labels, minlength=self.n_classes)
         return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+
+def _check_form(name: str, value: object) -> None:
+    dtype, rest = _FORMS[name]
+    shape = f"(n, {', '.join(map(str, rest))})" if rest else "(n,)"
+    wanted = f"{name} must be {str(dtype).removeprefix('torch.')} of shape {shape}"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{wanted}, as a tensor, got {type(value).__name__}")
+    if value.dtype != dtype or value.ndim != 1 + len(rest) or tuple(value.shape[1:]) != rest:
+        raise ValueError(f"{wanted}, got {value.dtype} of shape {tuple(value.shape)}")

@@ -7,15 +7,17 @@ know what a row means.
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
+_COLUMNS = ["key", "finished", "row"]
 
 
 class Store:
@@ -24,24 +26,48 @@ class Store:
     Raises
     ------
     ValueError
-        If the file is not a store.
+        If the file is not a store, which is then left as it was, or is damaged, which any method may find.
+    OSError
+        If it cannot be used by any method: no right to it, a full disk, another program that holds it for a minute.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with closing(self._connect()) as connection, connection:
+        with self._connection() as connection:
+            if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
                 connection.execute(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path} is not a store of simulations ({error}); name another file") from None
+            columns = [name for _, name, *_ in connection.execute("pragma table_info(simulations)")]
+        if columns != _COLUMNS:
+            found = f"expected a table simulations of {', '.join(_COLUMNS)}, got {', '.join(columns) or 'other tables'}"
+            raise ValueError(f"{self.path} is not a store of simulations ({found}); name another file")
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60)
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction; what is wrong with the file comes out as a ValueError or an OSError."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                yield connection
+        except sqlite3.ProgrammingError:
+            raise  # the caller's fault, not the file's
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> ValueError | OSError:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL"):
+            return OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR")):
+            return ValueError(f"{self.path} is not a store of simulations ({error}); name another file")
+        if name.startswith("SQLITE_CORRUPT") or not name:  # without a name, a row is no text or no JSON
+            advice = "put a copy in its place, or remove it and run its simulations again"
+            return ValueError(f"{self.path} is damaged ({error}); {advice}")
+        advice = "see that it may be written to and that no other program holds it"
+        return OSError(f"{self.path} cannot be used ({error}); {advice}")
 
     def append(self, key: str, row: Mapping[str, object]) -> None:
         """Keep ``row`` under ``key``; a key that is there already keeps its first row."""
-        with closing(self._connect()) as connection, connection:
+        with self._connection() as connection:
             connection.execute(
                 "insert or ignore into simulations values (?, datetime('now'), ?)", (key, json.dumps(dict(row)))
             )
@@ -49,9 +75,9 @@ class Store:
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
         """Return the rows that are there, by key."""
         wanted = set(keys)
-        with closing(self._connect()) as connection:
+        with self._connection() as connection:
             found = connection.execute("select key, row from simulations").fetchall()
-        return {key: json.loads(row) for key, row in found if key in wanted}
+            return {key: json.loads(row) for key, row in found if key in wanted}
 
     def table(self, keys: Iterable[str]) -> pd.DataFrame:
         """Return the rows of ``keys``, in their order.
@@ -69,5 +95,5 @@ class Store:
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys])
 
     def __len__(self) -> int:
-        with closing(self._connect()) as connection:
+        with self._connection() as connection:
             return connection.execute("select count(*) from simulations").fetchone()[0]

@@ -54,8 +54,8 @@ class TrainConfig:
         return max(1, round(self.epochs * n_images / min(self.batch_size, n_images)))
 
     def resolved(self) -> TrainConfig:
-        """Return this configuration with nothing left to this machine's choice."""
-        return replace(self, device=self.resolved_device().type, precision=self.resolved_precision())
+        """Return this configuration with nothing left to this machine's choice; a GPU's number stays as given."""
+        return replace(self, device=str(self.resolved_device()), precision=self.resolved_precision())
 
     def resolved_device(self) -> torch.device:
         """Return the device that ``device`` names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from mri_aug.chapter import chapter_conditions, chapter_parts, choose_parts
@@ -44,12 +45,23 @@ def thesis_parts(real_frac=0.3):
         ({**FILLED, "filter": "best"}, "filter must be one of none, near-copy, confidence"),
         ({"filter": "near-copy"}, "are for synthetic images; name a generator"),
         ({"synth_use": "pretrain"}, "are for synthetic images; name a generator"),
+        ({"synth_classes": (2,)}, r"synth_classes \(2,\) are for synthetic images; name a generator"),
+        ({**FILLED, "synth_classes": 2}, "synth_classes must be whole numbers such as .2, 3., got 2"),
+        ({**FILLED, "synth_classes": "2+3"}, "synth_classes must be whole numbers .* got '2.3'"),
+        ({**FILLED, "synth_classes": (2.0,)}, "synth_classes must be whole numbers"),
         ({"fine_tune": "head", "policy": "flip"}, "policy 'flip' alters the image each time"),
     ],
 )
 def test_bad_values_are_named(values, message):
     with pytest.raises(ValueError, match=message):
         Condition(**values)
+
+
+@pytest.mark.parametrize("classes", [[2, 3], (3, 2), (2, 3, 3), np.array([2, 3]), range(2, 4)])
+def test_classes_that_train_alike_make_one_condition(classes):
+    condition = Condition(**FILLED, synth_classes=classes)
+    assert {condition, Condition(**FILLED, synth_classes=(2, 3))} == {condition}
+    assert condition.synth_classes == (2, 3) and {type(label) for label in condition.synth_classes} == {int}
 
 
 @pytest.mark.parametrize("name", ["policies", "sweep", "architectures", "pretrained", "side_protocols"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -16,6 +17,7 @@ from PIL import Image
 from mri_aug import dataset
 from mri_aug.dataset import load_images, ordinal_label, take_subjects
 from mri_aug.imageset import CLASS_NAMES
+from mri_aug.metrics import evaluate
 
 ALPHABETICAL = ["Mild_Demented", "Moderate_Demented", "Non_Demented", "Very_Mild_Demented"]
 KAGGLE = ["Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented"]
@@ -192,6 +194,44 @@ def test_people_that_cannot_be_recovered_stay_unknown(tmp_path):
     assert (images.subjects == -1).all() and "People unknown" in images.notes[-1]
     with pytest.raises(ValueError, match="people are not known"):
         load_images(tmp_path / "noise", n_subjects=8)
+
+
+def test_people_with_two_labels_are_counted_and_left_unknown(tmp_path, toy_images, monkeypatch):
+    monkeypatch.setattr(dataset, "recover_subjects", partial(dataset.recover_subjects, threshold=0.975))
+    folder = class_folder(tmp_path / "people", n=0)
+    for i, label in enumerate(toy_images.labels.tolist()):
+        Image.fromarray(toy_images.images[i, 0].numpy()).save(folder / KAGGLE[label] / f"{i}.png")
+    images = load_images(folder)
+    assert images.subjects.unique().numel() == 16 and images.notes == ()
+    for i in (0, 24):  # one image each of two people of the first class
+        (folder / KAGGLE[0] / f"{i}.png").rename(folder / KAGGLE[1] / f"{i}.png")
+    images = load_images(folder)
+    assert (images.subjects == -1).all() and len(images.notes) == 1
+    assert images.notes[0].startswith("People unknown: 2 of the 16 found carry more than one label")
+    assert "use protocol 'image'" in images.notes[0] and "correct the labels" in images.notes[0]
+    evaluate(np.full((96, 4), 0.25), images.labels, images.subjects)  # as every simulation does
+
+
+@pytest.mark.parametrize("size", [(128, 128), (60, 128)])
+@pytest.mark.parametrize(
+    ("mode", "value", "message"),
+    [("L", 9, "is blank"), ("I;16", 900, "is blank"), ("RGB", (9, 9, 9), "is blank"), ("F", 0.5, "is blank")]
+    + [("F", value, "of its .* are no finite numbers") for value in (np.nan, np.inf, -np.inf)],
+)
+def test_an_image_that_shows_nothing_is_named(tmp_path, size, mode, value, message):
+    image = Image.new(mode, size, value)
+    if message != "is blank":
+        image.putpixel((5, 7), 0.5)
+    image.save(class_folder(tmp_path / "folder") / "Mild_Demented" / "scan.tif")
+    with pytest.raises(ValueError, match=f"scan.tif.* {message}.*; replace or remove it"):
+        load_images(tmp_path / "folder")
+
+
+def test_an_image_that_shrinks_to_nothing_is_blank_too(tmp_path):
+    dot = Image.fromarray(np.pad(np.uint8([[255]]), 2000))
+    dot.save(class_folder(tmp_path / "folder") / "Mild_Demented" / "dot.png")
+    with pytest.raises(ValueError, match="dot.png is blank"):
+        load_images(tmp_path / "folder")
 
 
 def test_fewer_people_keep_their_classes_and_all_their_slices(toy_images):

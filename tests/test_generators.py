@@ -60,6 +60,23 @@ def test_unknown_option_lists_the_known():
         make_generator("morph", _training=None)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("diffusion", {"config": {"n_steps": 10}}, r"'diffusion' .* config=\{'n_steps': 10\} .*'dict' object has no"),
+        ("diffusion", {"strength": "high"}, "'diffusion' cannot be made with strength='high' .*not supported"),
+        ("morph", {"path": 0.5}, "'morph' cannot be made with path=0.5 .*MorphGenerator documents"),
+        ("openai-edits", {"prices": "free"}, "'openai-edits' .* prices='free' .*'str' object has no attribute"),
+        ("openai-edits", {"concurrency": "x"}, "'openai-edits' .* concurrency='x' .*not supported"),
+        ("morph", {"gain": -1}, "^morph's around, jitter, contrast and gain are spreads"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_told_and_clear_words_are_kept(name, options, message):
+    with pytest.raises(ValueError, match=message) as fault:
+        make_generator(name, **options)
+    assert (fault.value.__cause__ is None) == ("cannot be made" not in str(fault.value))
+
+
 def test_duplicate_is_an_equal_copy(batch):
     images, labels, _ = batch
     generator = make_generator("duplicate")

@@ -47,6 +47,16 @@ def test_fingerprint_sees_every_part(toy_images):
         ({"images": torch.zeros(96, 1, 128, 128)}, "images must be uint8"),
         ({"subjects": torch.zeros(3, dtype=torch.int64)}, "subjects has 3 entries for 96 images"),
         ({"labels": torch.full((96,), 4)}, "labels must lie in 0..3"),
+        ({"labels": torch.zeros(96)}, r"labels must be int64 of shape \(n,\), got torch.float32 of shape \(96,\)"),
+        ({"labels": torch.tensor(1)}, r"labels must be int64 of shape \(n,\), got torch.int64 of shape \(\)"),
+        ({"labels": [0] * 96}, r"labels must be int64 of shape \(n,\), as a tensor, got list"),
+        ({"subjects": torch.zeros(96, 2, dtype=torch.int64)}, r"subjects must be int64.* got .* of shape \(96, 2\)"),
+        ({"subjects": None}, "subjects must be int64 .*got NoneType"),
+        ({"source_ids": torch.zeros(96, dtype=torch.bool)}, "source_ids must be int64 .*got torch.bool"),
+        ({"published_test": torch.zeros(96, dtype=torch.int64)}, "published_test must be bool .*got torch.int64"),
+        ({"severity": torch.zeros(96, 1)}, r"severity must be float32 of shape \(n,\), got .*\(96, 1\)"),
+        ({"atrophy": torch.zeros(96, 1, 128, 128)}, r"atrophy must be bool of shape \(n, 1, 128, 128\), got torch"),
+        ({"atrophy": torch.zeros(96, 128, 128, dtype=torch.bool)}, r"atrophy must be bool .*got .*\(96, 128, 128\)"),
     ],
 )
 def test_what_does_not_fit_is_named(toy_images, change, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import pty
 import subprocess
@@ -129,7 +130,7 @@ def test_a_source_is_never_overwritten(book):
         ([SOURCE], [SOURCE, "07_results"]),
         (["-p", "real_frac", "0.3", SOURCE], ["-p", "real_frac", "0.3", SOURCE, "07_results__real_frac=0.3"]),
         ([SOURCE, "-k", "python3"], [SOURCE, "07_results", "-k", "python3"]),
-        ([SOURCE, "-f", "a.yml", "--log-output"], [SOURCE, "07_results", "-f", "a.yml", "--log-output"]),
+        ([SOURCE, "-f", "a.yml", "--log-output"], [SOURCE, "07_results__6aa287de", "-f", "a.yml", "--log-output"]),
         ([SOURCE, "-r", "dataset", "a/b c"], [SOURCE, "07_results__dataset=a-b-c", "-r", "dataset", "a/b c"]),
         ([SOURCE, "--execution-timeout=9"], [SOURCE, "07_results", "--execution-timeout=9"]),
     ],
@@ -140,6 +141,38 @@ def test_where_the_output_goes(book, arguments, expected):
     ]
     expected = [Path(word + ".ipynb").stem if word.startswith("07_results") else word for word in expected]
     assert found == expected
+
+
+def output_name(*arguments: str) -> str:
+    return Path(complete([SOURCE, *arguments])[1]).stem
+
+
+def test_parameters_in_yaml_get_a_copy_of_their_own(book):
+    first, second = "real_frac: 0.1", "real_frac: 0.5"
+    ways = {"-y": str, "-b": lambda text: base64.b64encode(text.encode()).decode(), "--parameters_yaml": str}
+    for option, write in ways.items():
+        names = [output_name(option, write(text)) for text in (first, second, first)]
+        assert names[0] == names[2] != names[1]
+        assert names[0] == "07_results__" + hashlib.sha256(repr([first.encode()]).encode()).hexdigest()[:8]
+    names = []
+    for text in (first, second):
+        Path("parameters.yml").write_text(text)  # the same file, another content
+        names.append(output_name("-p", "dataset", "a", "-f", "parameters.yml"))
+    assert names[0] != names[1] and all(name.startswith("07_results__dataset=a__") for name in names)
+
+
+def test_a_digest_outlives_a_long_name(book):
+    names = {output_name("-p", "dataset", "a" * 300, "-y", f"real_frac: {x}") for x in (0.1, 0.5)}
+    assert len(names) == 2
+
+
+def test_a_pipe_of_parameters_is_left_for_papermill_to_read(book):
+    reader, writer = os.pipe()  # as a shell makes for <(...)
+    os.write(writer, b"real_frac: 0.7")
+    os.close(writer)
+    output_name("-f", f"/dev/fd/{reader}")
+    assert os.read(reader, 99) == b"real_frac: 0.7"
+    os.close(reader)
 
 
 @pytest.mark.parametrize(

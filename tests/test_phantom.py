@@ -159,6 +159,10 @@ def test_slices_of_a_person_form_a_chain_apart_from_others():
         (lambda: make_phantoms(n_subjects=8, n_slices=0, seed=0), r"n_slices must lie in 1\.\.32, got 0"),
         (lambda: make_phantoms(n_subjects=8, n_slices=33, seed=0), r"n_slices must lie in 1\.\.32, got 33"),
         (lambda: make_subject(severity=1.5, seed=0), r"severity must lie in \[0, 1\], got 1.5"),
+        (lambda: make_phantoms(n_subjects=8, seed=-1), "seed must be a whole number from 0 on, got -1"),
+        (lambda: load_phantoms(n_subjects=8, seed=-1), "seed must be a whole number from 0 on, got -1"),
+        (lambda: load_phantoms(n_subjects=8, seed=0.5), "seed must be a whole number from 0 on, got 0.5"),
+        (lambda: make_subject(severity=0.5, seed=-1), "seed must be a whole number from 0 on, got -1"),
     ],
 )
 def test_bad_input_is_named(call, message):

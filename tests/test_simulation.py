@@ -65,6 +65,14 @@ def test_arms_of_a_simulation_share_their_seeds():
     assert len(set(vars(Seeds.of(0, 0)).values())) == 6
 
 
+def test_a_seed_that_is_no_whole_number_from_0_on_is_named():
+    for seed in (-1, 0.5, None):
+        with pytest.raises(ValueError, match=f"^seed must be a whole number from 0 on, got {seed}"):
+            Seeds.of(seed, 0)
+    with pytest.raises(ValueError, match="^simulation must be a whole number from 0 on, got -1"):
+        Seeds.of(0, -1)
+
+
 def test_threads_are_given_back(toy_images):
     torch.set_num_threads(2)
     simulate(Condition(real_frac=0.2), toy_images, simulation=0, seed=0, config=QUICK)

@@ -115,6 +115,19 @@ def test_bad_configuration_is_named(values, message):
         TrainConfig(**values)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_a_device_that_was_chosen_stays_chosen(device):
+    resolved = TrainConfig(device=device, precision="float32").resolved()
+    assert resolved.device == device and resolved.resolved() == resolved
+    assert resolved.resolved_device() == torch.device(device)
+
+
+def test_nothing_is_left_to_the_machine():
+    resolved = TrainConfig().resolved()
+    assert resolved.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolved.precision in ("float32", "bfloat16")
+
+
 def test_bad_input_is_named(toy_images):
     with pytest.raises(ValueError, match="at least 2 images"):
         train(make_model("cnn", seed=0), toy_images[:1], seed=0)

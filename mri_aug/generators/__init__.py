@@ -42,7 +42,8 @@ def make_generator(name: str, **options) -> ImageGenerator:
     Raises
     ------
     ValueError
-        If the name or an option is unknown (the known ones are listed), or an option's value is out of range.
+        If the name or an option is unknown (the known ones are listed), or an option's value is out of range or of
+        the wrong type.
     ImportError
         If the kind needs a package that is not installed.
 
@@ -57,7 +58,14 @@ def make_generator(name: str, **options) -> ImageGenerator:
         raise ValueError(
             f"generator {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'no options'}"
         )
-    return kind(**options)
+    try:
+        return kind(**options)
+    except (TypeError, AttributeError) as error:  # its checks expect the types that its class documents
+        given = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "no options"
+        raise ValueError(
+            f"generator {name!r} cannot be made with {given} ({error}); give each option the type that "
+            f"{kind.__name__} documents"
+        ) from error
 
 
 def generator_kind(name: str) -> type:

@@ -9,6 +9,8 @@ A library call of papermill, another notebook, a help option: all are left alone
 from __future__ import annotations
 
 import base64
+import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,12 +76,31 @@ def mapping_names(option: str, word: str) -> list[str]:
     Whatever cannot be read is left to papermill, which says so.
     """
     try:
-        text = Path(word).read_text(encoding="utf-8") if MAPPINGS[option] == "file" else word
-        text = base64.b64decode(word) if MAPPINGS[option] == "base64" else text
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(_mapping_content(option, word))
     except (OSError, ValueError, yaml.YAMLError):
         return []
     return list(map(str, values)) if isinstance(values, dict) else []
+
+
+def _mapping_content(option: str, word: str) -> bytes:
+    if MAPPINGS[option] == "base64":
+        return base64.b64decode(word)
+    if MAPPINGS[option] == "text":
+        return os.fsencode(word)
+    if not Path(word).is_file():  # a pipe, as of <(...), gives what it holds once, and papermill needs it
+        raise FileNotFoundError(word)
+    return Path(word).read_bytes()
+
+
+def _digest(mappings: Sequence[tuple[str, str]]) -> str:
+    """Return eight digits that change with the parameters of -f, -y and -b, which are too long for a name."""
+    contents = []
+    for option, word in mappings:
+        try:
+            contents.append(_mapping_content(option, word))
+        except (OSError, ValueError):  # a pipe, or an address that papermill can read: its name stands for it
+            contents.append(os.fsencode(word))
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:8]
 
 
 def is_source(path: Path) -> bool:
@@ -111,6 +132,7 @@ def complete(arguments: Sequence[str]) -> list[str]:
     chosen = "__".join(f"{name}={value}" for name, value in line.parameters)
     name = f"{source.stem}__{chosen}" if chosen else source.stem
     safe = "".join(letter if letter.isalnum() or letter in "._=-+," else "-" for letter in name)[:180]
+    safe += f"__{_digest(line.mappings)}" if line.mappings else ""
     output = source.resolve().parents[1] / "artifacts" / "papermill" / f"{safe}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     where = list(arguments).index(line.paths[0]) + 1
