@@ -48,7 +48,7 @@ class Keys:
     ):
         self._shared = {
             "images": image_set.fingerprint,
-            "config": asdict(config),
+            "config": asdict(config) | {"device": config.resolved_device().type},  # which of several GPUs is no matter
             "seed": seed,
             "code": _simulation_code(),
             "versions": versions(NUMERICAL),

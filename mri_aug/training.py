@@ -7,6 +7,7 @@ The last step's weights are the result; no epoch is ever chosen by a score.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -46,8 +47,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"precision must be 'auto', 'bfloat16' or 'float32', got {self.precision!r}")
-        if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {self.device!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or one of several as 'cuda:1', got {self.device!r}")
 
     def n_steps(self, n_images: int) -> int:
         """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""

@@ -122,6 +122,8 @@ def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_pat
     monkeypatch.setattr("mri_aug.keys.versions", lambda _: {"torch": "0"})
     keys.append(key())
     assert len(set(keys)) == len(keys)
+    first, second = (TrainConfig(device=f"cuda:{number}", precision="float32") for number in range(2))
+    assert key(config=first) == key(config=second), "which of several GPUs computed it is no matter"
 
 
 def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):

@@ -115,6 +115,12 @@ def test_bad_configuration_is_named(values, message):
         TrainConfig(**values)
 
 
+@pytest.mark.parametrize("device", ["cuda:x", "gpu", "cpu:1", ""])
+def test_a_device_that_is_none_is_told(device):
+    with pytest.raises(ValueError, match=f"device must be .* as 'cuda:1', got '{device}'"):
+        TrainConfig(device=device)
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
 def test_a_device_that_was_chosen_stays_chosen(device):
     resolved = TrainConfig(device=device, precision="float32").resolved()

@@ -93,7 +93,7 @@ class DiffusionGenerator:
     def fingerprint(self) -> str:
         compute = self._compute.resolved()
         return make_fingerprint(
-            self.name, _VERSION, self.strength, self.n_denoising, compute.device, compute.precision,
+            self.name, _VERSION, self.strength, self.n_denoising, compute.resolved_device().type, compute.precision,
             self._denoiser.fingerprint if self._denoiser else asdict(self.config),
         )  # fmt: skip
 
@@ -123,7 +123,7 @@ class DiffusionGenerator:
         compute = self._compute.resolved()
         content = make_fingerprint(image_digests(images), labels.tolist())
         key = make_fingerprint(
-            self.name, _VERSION, asdict(self.config), compute.device, compute.precision, content, seed,
+            self.name, _VERSION, asdict(self.config), compute.resolved_device().type, compute.precision, content, seed,
             versions(("torch", "diffusers")),
         )
         denoiser = train_denoiser(

@@ -113,7 +113,8 @@ class HubGenerator:
         compute = TrainConfig(device=self.device, precision=self.precision).resolved()
         content = folder_digest(Path(self.model)) if self.revision is None else [str(self.model), self.revision]
         options = [self.size, self._prompts(), self._options()]
-        return make_fingerprint(self.name, _VERSION, content, options, compute.device, compute.precision)
+        device = compute.resolved_device().type
+        return make_fingerprint(self.name, _VERSION, content, options, device, compute.precision)
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one variation per image, uint8 (n, 1, 128, 128), each from a seed set by ``seed`` and its image.
