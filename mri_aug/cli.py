@@ -65,12 +65,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
+    from mri_aug.generators.banked import study_generators
+
     sizes, parts = _sizes_and_parts(
         options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
     )
     if options.epochs is not None:
         sizes["epochs"] = options.epochs
-    generators = cli_bank.study_generators(options)
+    generators = study_generators(options.generator, dict(options.option), folder=options.bank)
     rows, image_set = _run(options, sizes, parts, seed=options.seed, generators=generators)
     if options.export:
         from mri_aug.results.deposit import export

@@ -16,7 +16,6 @@ from mri_aug import paths
 
 if TYPE_CHECKING:  # torch takes seconds, and --help should not
     from mri_aug.chapter import Part
-    from mri_aug.generators import ImageGenerator
 
 
 def add_generator_options(command: argparse.ArgumentParser) -> None:
@@ -42,13 +41,6 @@ def add_vary_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank has cost more in all")
     command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has asked for more in all")
-
-
-def study_generators(options: argparse.Namespace) -> dict[str, ImageGenerator]:
-    """Return what a study is to be given by name; nothing where it makes the variations itself."""
-    from mri_aug.generators.banked import study_generators
-
-    return study_generators(options.generator, dict(options.option), folder=options.bank)
 
 
 def vary(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:

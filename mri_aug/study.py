@@ -152,7 +152,8 @@ def check_conditions(
         if not generator_kind(name).reproducible:
             raise ValueError(
                 f"{name!r} cannot make a variation again, so a study takes its variations from a bank: fill it by "
-                f"mri-aug vary --generator {name}, and give run_study(..., generators=study_generators({name!r}))"
+                f"mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
+                "mri_aug.generators.banked"
             )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
         split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
