@@ -26,7 +26,7 @@ book: .venv/installed  ## Run the study and the notebooks, then draw the book
 	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE"
 
 test: .venv/installed  ## Test the library, the notebooks (run twice, outputs compared) and the book
-	@$(MAKE) --no-print-directory --jobs=2 test-library test-book
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 test-library test-book
 
 # side by side, one core each; what the book's part says is shown in one piece at its end
 test-library:
@@ -39,7 +39,7 @@ test-book:
 	    -p no:cacheprovider $(SMOKE)/executed/notebooks; } > $(SMOKE).log 2>&1 || failed=1; \
 	cat $(SMOKE).log; exit $${failed:-0}
 
-thorough: .venv/installed  ## The test that `make test` leaves out: half an hour on the thesis's dataset
+thorough: .venv/installed  ## The tests that `make test` leaves out: two hours of training networks
 	$(BIN)/python -m pytest -m slow tests
 
 bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an idle machine (BENCH='--only throughput')
