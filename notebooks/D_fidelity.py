@@ -73,15 +73,16 @@ training, held_out = [
     part[stratified_sample(part.labels.numpy(), real_frac, seed=seed)] for part in (image_set[divided.train], held_out)
 ]
 parts = fidelity.divide(training, held_out, seed=seed)
-fitted, candidates, seconds = {}, {}, {}
+bank = Bank(paths.artifacts("bank"), max_usd=max_usd)
+fitted, candidates, seconds, usd = {}, {}, {}, {}
 for name in names:
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), bank.account().usd
     generator = make_generator(name)
     if not generator.reproducible:
-        generator = BankedGenerator.of(generator, Bank(paths.artifacts("bank"), max_usd=max_usd), image_set)
+        generator = BankedGenerator.of(generator, bank, image_set)
     fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
     candidates[name] = fidelity.make_candidate(fitted[name], parts, seed=seed)
-    seconds[name] = time.perf_counter() - start
+    seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
 
 # %% tags=["remove-cell"]
 glue_values(
@@ -224,7 +225,7 @@ glue_values(
 
 # %% tags=["hide-input"]
 for name in names:
-    card = fidelity.generation_card(fitted[name], candidates[name], parts, seconds=seconds[name])
+    card = fidelity.generation_card(fitted[name], candidates[name], parts, seconds=seconds[name], usd=usd[name])
     display(numbered_table(card, f"Generation card of {name}.", f"tab-card-{name}"))
 
 # %% [markdown]
