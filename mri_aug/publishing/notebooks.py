@@ -29,7 +29,7 @@ from mri_aug.provenance import (
     machine,
     reached_modules,
     versions,
-)  # fmt: skip
+)
 from mri_aug.publishing import cells
 
 RECORD = "mri_aug"  # key of the record in an executed notebook's metadata
