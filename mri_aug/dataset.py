@@ -21,6 +21,7 @@ from mri_aug import paths
 from mri_aug.cache import cached_image_set
 from mri_aug.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet
 from mri_aug.phantom import class_shares, load_phantoms
+from mri_aug.sampling import repeatable_rng
 from mri_aug.subjects import recover_subjects
 
 HUB_ID = "Falah/Alzheimer_MRI"
@@ -97,7 +98,7 @@ def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSe
     Raises
     ------
     ValueError
-        If people are unknown, or fewer than ``n_subjects``, or it is below two per class.
+        If people are unknown or fewer than ``n_subjects``, it is below two per class, or the seed is negative.
     """
     people, first = np.unique(image_set.subjects.numpy(), return_index=True)
     classes = image_set.labels.numpy()[first]
@@ -107,7 +108,7 @@ def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSe
         raise ValueError(f"n_subjects must be at most {len(people)}, the people in this dataset, got {n_subjects}")
     sizes = np.bincount(classes, minlength=image_set.n_classes)
     counts = np.minimum(class_shares(n_subjects, sizes), sizes)
-    rng = np.random.default_rng(seed)
+    rng = repeatable_rng(seed)
     kept = [rng.choice(people[classes == c], size=count, replace=False) for c, count in enumerate(counts)]
     return image_set[np.flatnonzero(np.isin(image_set.subjects.numpy(), np.concatenate(kept)))]
 
@@ -194,7 +195,7 @@ def _decode(item: _Item) -> tuple[np.ndarray, str]:
         with Image.open(io.BytesIO(item.content) if isinstance(item.content, bytes) else item.content) as image:
             came = f"{image.mode} {image.width} x {image.height}"
             grey = _grey(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read {item.name}: {error}; replace or remove it") from None
     form = (IMAGE_SIZE, IMAGE_SIZE)
     whole = grey if grey.size == form else ImageOps.pad(grey, form, Image.Resampling.LANCZOS)  # black bars, unsquashed

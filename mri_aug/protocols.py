@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_aug.imageset import ImageSet
+from mri_aug.sampling import repeatable_rng
 
 PROTOCOLS = ("image", "subject", "published")
 
@@ -71,9 +72,7 @@ def split(
             "test_share must be in (0, 1) and validation_share in [0, 1), "
             f"got test_share={test_share!r} and validation_share={validation_share!r}"
         )
-    if seed is None:
-        raise ValueError("seed must be an integer or a numpy Generator, got None: a split must be repeatable")
-    rng = np.random.default_rng(seed)
+    rng = repeatable_rng(seed)
     if protocol == "subject":
         return _by_person(image_set, test_share, validation_share, rng)
     labels, everything = image_set.labels.numpy(), np.arange(len(image_set))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def stratified_sample(labels, fraction: float, *, seed: int | np.random.Generato
     """
     labels, classes, sizes = _classes(labels)
     _check_fraction("fraction", fraction, zero=False)
-    order = _rng(seed).permutation(len(labels))
+    order = repeatable_rng(seed).permutation(len(labels))
     return _first(order, labels, classes, _counts(sizes, fraction))
 
 
@@ -109,7 +110,7 @@ def mix(
     _check_fraction("synth_frac", synth_frac, zero=True)
     if absent := sorted(set(synth_classes) - set(classes.tolist())):
         raise ValueError(f"synth_classes {absent} have no image; the labels hold {classes.tolist()}")
-    rng = _rng(seed)
+    rng = repeatable_rng(seed)
     order, source_order = rng.permutation(len(labels)), rng.permutation(len(labels))
     real_counts = _counts(sizes, real_frac)
     if synth_classes:
@@ -128,6 +129,21 @@ def mix(
     return Mix(real, sources[by_source], repeats[by_source])
 
 
+def repeatable_rng(seed: int | np.random.Generator) -> np.random.Generator:
+    """Return the random numbers that a seed stands for.
+
+    Raises
+    ------
+    ValueError
+        If the seed is None, negative or not whole: what is drawn could not be drawn again.
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 on, or a numpy Generator, got {seed!r}")
+    return np.random.default_rng(seed)
+
+
 def _classes(labels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
@@ -140,12 +156,6 @@ def _check_fraction(name: str, value: float, *, zero: bool) -> None:
     valid = 0 <= value < math.inf if zero else 0 < value <= 1  # NaN fails both
     if not valid:
         raise ValueError(f"{name} must be {'at least 0 and finite' if zero else 'in (0, 1]'}, got {value!r}")
-
-
-def _rng(seed: int | np.random.Generator) -> np.random.Generator:
-    if seed is None:
-        raise ValueError("seed must be an integer or a numpy Generator, got None: a sample must be repeatable")
-    return np.random.default_rng(seed)
 
 
 def _round(value: float) -> int:

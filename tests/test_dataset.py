@@ -227,6 +227,13 @@ def test_an_image_that_shows_nothing_is_named(tmp_path, size, mode, value, messa
         load_images(tmp_path / "folder")
 
 
+def test_an_image_too_large_to_unpack_is_named(tmp_path, monkeypatch):
+    Image.new("L", (300, 300)).save(class_folder(tmp_path / "folder") / "Mild_Demented" / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    with pytest.raises(ValueError, match="huge.png: .*decompression bomb.*; replace or remove it"):
+        load_images(tmp_path / "folder")
+
+
 def test_an_image_that_shrinks_to_nothing_is_blank_too(tmp_path):
     dot = Image.fromarray(np.pad(np.uint8([[255]]), 2000))
     dot.save(class_folder(tmp_path / "folder") / "Mild_Demented" / "dot.png")
@@ -241,6 +248,8 @@ def test_fewer_people_keep_their_classes_and_all_their_slices(toy_images):
     assert few.fingerprint != take_subjects(toy_images, 8, seed=1).fingerprint
     with pytest.raises(ValueError, match="at most 16"):
         take_subjects(toy_images, 17, seed=0)
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 on, .* got -1"):
+        take_subjects(toy_images, 8, seed=-1)
 
 
 def test_phantoms_by_name(monkeypatch, toy_images):

@@ -111,8 +111,9 @@ def test_bad_arguments():
         split(replace(image_set, published_test=None), "published", seed=0)
     with pytest.raises(ValueError, match="all images or none"):
         split(replace(image_set, published_test=torch.ones(len(image_set), dtype=torch.bool)), "published", seed=0)
-    with pytest.raises(ValueError, match="got None"):
-        split(image_set, seed=None)
+    for seed in (None, -1):
+        with pytest.raises(ValueError, match=f"seed must be .*got {seed}"):
+            split(image_set, seed=seed)
 
 
 def test_too_small_to_split():

@@ -128,7 +128,8 @@ def test_bad_labels(labels):
 def test_bad_class_and_seed():
     with pytest.raises(ValueError, match=r"synth_classes \[7\] have no image"):
         mix(THESIS, real_frac=0.3, synth_frac=0.7, seed=0, synth_classes=(7,))
-    with pytest.raises(ValueError, match="got None"):
-        stratified_sample(THESIS, 0.5, seed=None)
+    for seed in (None, -1, 0.5):
+        with pytest.raises(ValueError, match=f"seed must be a whole number from 0 on, .* got {seed}"):
+            stratified_sample(THESIS, 0.5, seed=seed)
     with pytest.raises(ValueError):
         stratified_sample(THESIS, 0.5, seed=-1)
