@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 
@@ -40,9 +39,8 @@ class Seeds:
         ValueError
             If a number is negative or not whole.
         """
-        for name, number in (("seed", seed), ("simulation", simulation)):
-            if not isinstance(number, Integral) or number < 0:
-                raise ValueError(f"{name} must be a whole number from 0 on, got {number!r}")
+        sampling.check_seed(seed)
+        sampling.check_seed(simulation, name="simulation")
         return cls(*map(int, np.random.SeedSequence([seed, simulation]).generate_state(6)))
 
 

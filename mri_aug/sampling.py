@@ -129,6 +129,12 @@ def mix(
     return Mix(real, sources[by_source], repeats[by_source])
 
 
+def check_seed(seed: int, *, name: str = "seed", alternative: str = "") -> None:
+    """Raise a ValueError unless a seed, or another number that is drawn from, is whole and not negative."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"{name} must be a whole number from 0 on{alternative}, got {seed!r}")
+
+
 def repeatable_rng(seed: int | np.random.Generator) -> np.random.Generator:
     """Return the random numbers that a seed stands for.
 
@@ -139,8 +145,7 @@ def repeatable_rng(seed: int | np.random.Generator) -> np.random.Generator:
     """
     if isinstance(seed, np.random.Generator):
         return seed
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 on, or a numpy Generator, got {seed!r}")
+    check_seed(seed, alternative=", or a numpy Generator")
     return np.random.default_rng(seed)
 
 

@@ -168,6 +168,7 @@ numbered_table(
 
 # %% tags=["remove-cell"]
 ways = {"image": compare, "subject": compare_people}
+tested = {"image": "On other slices of known people,", "subject": "On people never seen,"}
 against = {
     protocol: ways[protocol](part, metric, baseline=real, primary=mixed).set_index("condition") for protocol, part in by_protocol.items()
 }
@@ -181,7 +182,7 @@ glue_values(
     sentence_steps=sentence(against_longer.loc[mixed], condition=filled, baseline=f"{alone} for as many steps"),
     sentence_subject=sentence(against["subject"].loc[mixed], condition=filled, baseline=alone),
     sentence_full=sentence(against["image"].loc[full], condition="training on all real images", baseline=alone),
-    yardstick=yardstick_sentences(main, arms, names={"image": "On other slices of known people,", "subject": "On people never seen,"}),
+    yardstick=yardstick_sentences(main, arms, names=tested),
     ce_real=medians["image"][real],
     ce_full=medians["image"][full],
     ce_mix=medians["image"][mixed],
@@ -505,7 +506,7 @@ said = {
 glue_values(
     deposit_words=f"The first was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
     f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}). {made.get('note', '')}",
-    deposit_yardstick=yardstick_sentences(deposit, kept_arms, names={"image": "On other slices of known people,", "subject": "On people never seen,"}),
+    deposit_yardstick=yardstick_sentences(deposit, kept_arms, names=tested),
     **{f"deposit_{name}": text for name, text in said.items()},
 )
 

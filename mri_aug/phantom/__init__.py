@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 
 import joblib
 import numpy as np
@@ -23,6 +22,7 @@ from mri_aug.imageset import ImageSet
 from mri_aug.phantom import anatomy
 from mri_aug.phantom.atlas import N_SLICES, Atlas, load_atlas
 from mri_aug.phantom.scanner import scan
+from mri_aug.sampling import check_seed
 
 PHANTOM_VERSION = 1  # part of the cache's name: raise it whenever the same seed gives other bytes
 
@@ -78,7 +78,7 @@ def make_phantoms(
     """
     shares = class_shares(n_subjects)
     _check_slices(n_slices)
-    _check_seed(seed)
+    check_seed(seed)
     design_seed, people_seed = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(design_seed)
     classes = rng.permutation(np.repeat(np.arange(len(shares)), shares))
@@ -123,7 +123,7 @@ def make_subject(*, severity: float, seed: int, n_slices: int = N_SLICES) -> Sca
     if not 0 <= severity <= 1:
         raise ValueError(f"severity must lie in [0, 1], got {severity}")
     _check_slices(n_slices)
-    _check_seed(seed)
+    check_seed(seed)
     return _scan_person(load_atlas(), severity, n_slices, np.random.SeedSequence(seed))
 
 
@@ -150,7 +150,7 @@ def load_phantoms(*, n_subjects: int = 200, seed: int = 0, progress: bool = Fals
         If the cached file was damaged and has been made again.
     """
     class_shares(n_subjects)
-    _check_seed(seed)
+    check_seed(seed)
     path = paths.artifacts("cache", f"phantom-v{PHANTOM_VERSION}-{n_subjects}-{seed}.npz")
     return cached_image_set(path, lambda: make_phantoms(n_subjects=n_subjects, seed=seed, progress=progress))
 
@@ -187,11 +187,6 @@ def class_shares(n_subjects: int, shares: Sequence[int] = CLASS_SHARES) -> tuple
 def _check_slices(n_slices: int) -> None:
     if not 1 <= n_slices <= N_SLICES:
         raise ValueError(f"n_slices must lie in 1..{N_SLICES}, got {n_slices}")
-
-
-def _check_seed(seed: int) -> None:
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 on, got {seed!r}")
 
 
 def _scan_person(atlas: Atlas, severity: float, n_slices: int, seed: np.random.SeedSequence) -> Scan:
