@@ -14,7 +14,7 @@ SMOKE := artifacts/smoke
 # no progress bars and no dates in what notebooks show, as when mri-aug runs them
 KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
 
-.PHONY: help book test test-library test-book thorough bench lab lint sync lock clean
+.PHONY: help book test test-library test-book thorough bench lab lint house sync lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ help:  ## List these targets
 book: .venv/installed  ## Run the study and the notebooks, then draw the book
 	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE"
 
-test: .venv/installed  ## Test the library, the notebooks (run twice, outputs compared) and the book
+test: .venv/installed lint  ## Check the style; test the library, the notebooks (run twice, outputs compared) and the book
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 test-library test-book
 
 # side by side, one core each; what the book's part says is shown in one piece at its end
@@ -48,8 +48,12 @@ bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an id
 lab: .venv/installed  ## Open the notebooks in JupyterLab, each paired with its .py
 	$(BIN)/jupyter lab notebooks
 
-lint: .venv/installed  ## Check the style of the code
-	$(BIN)/ruff check mri_aug tests benchmarks
+lint: .venv/installed  ## Check the style of the code, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+house: .venv/installed  ## Print rooms, files, lines and public names of the library
+	@$(BIN)/python -m tests.house
 
 sync: .venv/installed  ## Bring each notebook and its .py to the newer of the two
 	$(BIN)/jupytext --sync notebooks/*.ipynb

@@ -23,8 +23,8 @@ from benchmarks import engine
 from benchmarks.processes import side_by_side
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
-from mri_aug.allocator import keep_freed_memory
-from mri_aug.models import make_model
+from mri_aug.models.networks import make_model
+from mri_aug.models.training import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ def _images_per_second(settings: Settings, gains: Gains) -> float:
     return processes * n_images / statistics.median(max(together) for together in zip(*seconds, strict=True))
 
 
-def _epoch_seconds(
-    meet: Callable, work: Path, gains: Gains, threads: int, n_images: int, repeats: int
-) -> list[float]:
+def _epoch_seconds(meet: Callable, work: Path, gains: Gains, threads: int, n_images: int, repeats: int) -> list[float]:
     """Return the seconds of each pass over the images; one before them warms up."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

@@ -20,13 +20,13 @@ from benchmarks.processes import ProcessFailed, in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings
 from benchmarks.task import Task
-from mri_aug.conditions import Condition
-from mri_aug.imageset import ImageSet
-from mri_aug.protocols import split
-from mri_aug.simulation import Seeds
-from mri_aug.store import Store
-from mri_aug.study import run_study
-from mri_aug.training import TrainConfig
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.splits import split
+from mri_aug.models.training import TrainConfig
+from mri_aug.study.conditions import Condition
+from mri_aug.study.run import run_study
+from mri_aug.study.simulation import Seeds
+from mri_aug.study.store import Store
 
 OURS = "this library"
 PLAIN, MEMORY = "plain script", "plain loop in memory"
@@ -44,9 +44,7 @@ OUR_EPOCHS = (4, 5, 6, 7, 8, 10)  # tried in this order before the others' numbe
 def throughput(settings: Settings) -> Tables:
     """Measure training images per second; the first epoch warms up and is not counted."""
     n_images, repeats = settings.size(1024, 2 * BATCH_SIZE), settings.repeats
-    ours = engine.images_per_second(
-        settings.work, processes=joblib.cpu_count(), n_images=n_images, repeats=repeats
-    )
+    ours = engine.images_per_second(settings.work, processes=joblib.cpu_count(), n_images=n_images, repeats=repeats)
     rows = [_rates(OURS, ours)]
     numbers = tuple(np.resize(np.arange(len(settings.images())), n_images).tolist())
     task = Task(settings.work, train=numbers, test=(), epochs=repeats + 1, seed=0, batch_size=BATCH_SIZE)

@@ -13,13 +13,12 @@ import torch
 
 from benchmarks.processes import side_by_side
 from benchmarks.settings import BATCH_SIZE, read_images, repeated
-from mri_aug.allocator import keep_freed_memory
-from mri_aug.models import make_model
-from mri_aug.training import TrainConfig, train
+from mri_aug.models.networks import make_model
+from mri_aug.models.training import TrainConfig, keep_freed_memory, train
 
 
 def one_thread() -> None:
-    """Set this process up as a simulation does (:func:`mri_aug.simulation.simulate`)."""
+    """Set this process up as a simulation does (:func:`mri_aug.study.simulation.simulate`)."""
     keep_freed_memory()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.settings import read_images
-from mri_aug.conditions import Condition
-from mri_aug.store import Store
-from mri_aug.study import run_study
-from mri_aug.training import TrainConfig
+from mri_aug.models.training import TrainConfig
+from mri_aug.study.conditions import Condition
+from mri_aug.study.run import run_study
+from mri_aug.study.store import Store
 
 
 @dataclass(frozen=True)

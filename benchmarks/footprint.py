@@ -20,8 +20,8 @@ from benchmarks.processes import in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
 from benchmarks.worker import worker_memory
-from mri_aug import paths
-from mri_aug.models import count_parameters, make_model
+from mri_aug import provenance
+from mri_aug.models.networks import count_parameters, make_model
 
 
 def measure(settings: Settings) -> Tables:
@@ -94,11 +94,11 @@ def _start(settings: Settings) -> list[dict]:
             mark = Path(folder, f"mark{repeat}")
             command = [sys.executable, "-m", "benchmarks.first_step", str(settings.work), str(mark)]
             start = time.time()
-            done = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=provenance.project(), capture_output=True, text=True, check=False)
             if done.returncode or not mark.is_file():
                 raise RuntimeError(f"the study in a new process failed: {done.stderr.strip().splitlines()[-1:]}")
             seconds = float(mark.read_text()) - start
             start = time.time()
-            subprocess.run([sys.executable, "-c", "import mri_aug.study"], cwd=paths.project(), check=True)
+            subprocess.run([sys.executable, "-c", "import mri_aug.study.run"], cwd=provenance.project(), check=True)
             rows.append({"repeat": repeat, "seconds": seconds, "import_seconds": time.time() - start})
     return rows

@@ -20,9 +20,10 @@ from benchmarks import engine
 from benchmarks.processes import in_process, resident_megabytes, side_by_side
 from benchmarks.record import Tables
 from benchmarks.settings import Settings, read_images, repeated
+from mri_aug.data.people import recover_subjects
 from mri_aug.generators.morph import MorphGenerator
-from mri_aug.results import compare, subject_interval, summarise
-from mri_aug.subjects import recover_subjects
+from mri_aug.results import subject_interval
+from mri_aug.results.comparison import compare, summarise
 
 N_CONDITIONS = 14  # of chapter 7: five arms under each of two protocols, and four policies
 N_PEOPLE = 40  # in a test part

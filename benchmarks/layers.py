@@ -17,7 +17,7 @@ from benchmarks import engine
 from benchmarks.peak import TYPES, rates
 from benchmarks.processes import in_process
 from benchmarks.settings import BATCH_SIZE, Settings, precision, read_images, repeated
-from mri_aug.models import make_model
+from mri_aug.models.networks import make_model
 
 N_COPIED = 2**26  # bytes copied to measure the memory's pace: more than any cache holds
 

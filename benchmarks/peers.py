@@ -55,9 +55,7 @@ def lightning(task: Task) -> Outcome:
     L.seed_everything(task.seed, verbose=False)
     clock = Clock()
     images = (image_set.images.float() / 255 - 0.5) / 0.5
-    train, test = (
-        TensorDataset(images[list(part)], image_set.labels[list(part)]) for part in (task.train, task.test)
-    )
+    train, test = (TensorDataset(images[list(part)], image_set.labels[list(part)]) for part in (task.train, task.test))
     loader = DataLoader(train, batch_size=task.batch_size, shuffle=True)
     module = Module(max(2, task.epochs * len(loader)))
     trainer = L.Trainer(

@@ -19,9 +19,7 @@ def script(task: Task) -> Outcome:
     """Train from PNG files in class folders: ImageFolder, torchvision's transforms, a DataLoader with workers."""
     torch.manual_seed(task.seed)
     clock = Clock()
-    transform = transforms.Compose(
-        [transforms.Grayscale(), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
-    )
+    transform = transforms.Compose([transforms.Grayscale(), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
     dataset = ImageFolder(str(task.work / "images"), transform=transform)
     place = {path: index for index, (path, _) in enumerate(dataset.samples)}
     train, test = (Subset(dataset, [place[p] for p in task.files(part)]) for part in (task.train, task.test))
@@ -38,9 +36,7 @@ def in_memory(task: Task) -> Outcome:
     torch.manual_seed(task.seed)
     clock = Clock()
     images = (image_set.images.float() / 255 - 0.5) / 0.5
-    train, test = (
-        TensorDataset(images[list(part)], image_set.labels[list(part)]) for part in (task.train, task.test)
-    )
+    train, test = (TensorDataset(images[list(part)], image_set.labels[list(part)]) for part in (task.train, task.test))
     train_loader = DataLoader(train, batch_size=task.batch_size, shuffle=True)
     test_loader = DataLoader(test, batch_size=task.batch_size)
     model = PlainCNN()

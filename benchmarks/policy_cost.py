@@ -15,7 +15,7 @@ from benchmarks import engine
 from benchmarks.processes import in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, read_images, repeated
-from mri_aug.policies import POLICIES, make_policy
+from mri_aug.policies.registry import POLICIES, make_policy
 
 
 def measure(settings: Settings) -> Tables:

@@ -13,7 +13,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("torch", "torchvision.transforms", "mri_aug.training")  # imported once, before any process is made
+PRELOADED = ("torch", "torchvision.transforms", "mri_aug.models.training")  # imported once, before any process is made
 
 
 class ProcessFailed(RuntimeError):
@@ -47,9 +47,7 @@ def side_by_side(function: Callable, n: int, *arguments: Any) -> list[Any]:
     context = _context()
     barrier = context.Barrier(n)
     pipes = [context.Pipe(duplex=False) for _ in range(n)]
-    processes = [
-        context.Process(target=_child, args=(sender, barrier, function, arguments)) for _, sender in pipes
-    ]
+    processes = [context.Process(target=_child, args=(sender, barrier, function, arguments)) for _, sender in pipes]
     for process, (_, sender) in zip(processes, pipes, strict=True):
         process.start()
         sender.close()  # ours: the pipe then ends when the child's end does

@@ -13,8 +13,8 @@ from benchmarks import engine, layers
 from benchmarks.processes import in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings, read_images, repeated
-from mri_aug.models import make_model
-from mri_aug.training import TrainConfig, train
+from mri_aug.models.networks import make_model
+from mri_aug.models.training import TrainConfig, train
 
 N_OPERATORS = 12  # rows; the rest is summed up in one more
 

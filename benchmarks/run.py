@@ -19,9 +19,9 @@ from benchmarks import ablation, contenders, footprint, growth, peak, policy_cos
 from benchmarks.record import Record, Tables
 from benchmarks.settings import Settings, prepare
 from benchmarks.targets import judge
-from mri_aug import paths
-from mri_aug.dataset import load_images
-from mri_aug.imageset import ImageSet
+from mri_aug import provenance
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.loading import load_images
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 0, or 1 if a section failed."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    output = options.output or (paths.artifacts("benchmarks") if options.quick else paths.results())
+    output = options.output or (provenance.artifacts("benchmarks") if options.quick else provenance.results())
     try:
         image_set = load_images(options.dataset, n_subjects=options.people or None)
     except (ValueError, OSError) as error:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mri_aug.cache import cached_image_set
-from mri_aug.imageset import ImageSet
-from mri_aug.training import TrainConfig
+from mri_aug.data.imageset import ImageSet, cached_image_set
+from mri_aug.models.training import TrainConfig
 
 BATCH_SIZE = 64  # images per step, of every contender
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.contenders import FRAMEWORKS, OURS, PLAIN
 from benchmarks.flops import training_flops
-from mri_aug.models import make_model
+from mri_aug.models.networks import make_model
 
 Rows = list[dict[str, Any]]
 AT_LEAST, AT_MOST = "at least", "at most"
@@ -68,9 +68,13 @@ def _quality(tables) -> Iterator[tuple]:
         loss = "median test cross-entropy against the plain script's"
         yield loss, ours["median"], AT_MOST, plain["median"], "nats"
     pace = tables["quality"]["drift"]
-    yield "seconds per simulation, last quarter of a study against its second", (
-        _ratio(pace[-1]["seconds_each"], pace[1]["seconds_each"])
-    ), AT_MOST, 1.15, "x"
+    yield (
+        "seconds per simulation, last quarter of a study against its second",
+        (_ratio(pace[-1]["seconds_each"], pace[1]["seconds_each"])),
+        AT_MOST,
+        1.15,
+        "x",
+    )
 
 
 def _footprint(tables) -> Iterator[tuple]:

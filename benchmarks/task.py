@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.settings import read_images
-from mri_aug.imageset import ImageSet
+from mri_aug.data.imageset import ImageSet
 
 
 @dataclass(frozen=True)

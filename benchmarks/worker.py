@@ -18,10 +18,10 @@ def worker_memory(number: int, images, labels, subjects) -> dict:
 
     after_import, own_after_import = resident_megabytes(), resident_megabytes("RssAnon")
 
-    from mri_aug.conditions import Condition
-    from mri_aug.imageset import ImageSet
-    from mri_aug.simulation import simulate
-    from mri_aug.training import TrainConfig
+    from mri_aug.data.imageset import ImageSet
+    from mri_aug.models.training import TrainConfig
+    from mri_aug.study.conditions import Condition
+    from mri_aug.study.simulation import simulate
 
     image_set = ImageSet(
         images=torch.from_numpy(images), labels=torch.from_numpy(labels), subjects=torch.from_numpy(subjects),

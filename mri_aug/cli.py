@@ -1,19 +1,21 @@
-"""The command ``mri-aug``: run a study with a progress bar, buy its variations, and make the book.
+"""The command ``mri-aug``: run a study, buy its synthetic images, and make the book.
 
-It parses words, calls the library and prints; whatever can be used from Python lives elsewhere.
+Parses arguments, calls the library and prints; whatever is useful from Python lives elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mri_aug import cli_bank, paths
-from mri_aug.profiles import PROFILES, part_sizes, profile_parameters
+from mri_aug import provenance
+from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
 
 FAULTS = (ValueError, LookupError, OSError, ImportError, RuntimeError)
 
@@ -49,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
         command.add_argument("--parts", nargs="+", default=(), metavar="NAME", help="these alone, such as cnn or sweep")
         command.add_argument("--seed", type=int, default=0)
-        cli_bank.add_generator_options(command)
+        add_generator_options(command)
     study.add_argument(
         "--pretrained", nargs="+", default=(), metavar="NAME",
         help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--epochs", type=int, metavar="N", help="passes over the images, in place of the profile's")
     study.add_argument("--export", metavar="NAME", help="write the table to results/NAME.csv, with its manifest")
     study.set_defaults(command=_study)
-    cli_bank.add_vary_options(vary)
+    add_vary_options(vary)
     vary.set_defaults(command=_vary)
     book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
     book.set_defaults(command=_book)
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from mri_aug.generators.banked import study_generators
+    from mri_aug.generators.bank.bank import study_generators
 
     sizes, parts = _sizes_and_parts(
         options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
@@ -86,11 +88,11 @@ def _run(options, sizes, parts, *, seed=0, generators=None):
     # Imported late, as in every command: torch takes seconds, and --help should not.
     import pandas as pd
 
-    from mri_aug.chapter import chapter_conditions
-    from mri_aug.dataset import load_images
-    from mri_aug.store import Store
-    from mri_aug.study import check_conditions, run_study
-    from mri_aug.training import TrainConfig
+    from mri_aug.data.loading import load_images
+    from mri_aug.models.training import TrainConfig
+    from mri_aug.study.parts import chapter_conditions
+    from mri_aug.study.run import check_conditions, run_study
+    from mri_aug.study.store import Store
 
     start = time.perf_counter()
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
@@ -107,7 +109,7 @@ def _run(options, sizes, parts, *, seed=0, generators=None):
             image_set,
             n_simulations=n,
             seed=seed,
-            store=Store(paths.artifacts("store.sqlite")),
+            store=Store(provenance.artifacts("store.sqlite")),
             config=TrainConfig(epochs=sizes["epochs"]),
             generators=generators,
             n_jobs=options.jobs,
@@ -144,7 +146,7 @@ def _manifest(options, sizes, parts, *, rows, image_set):
 
 def _sizes_and_parts(options, real_frac=0.3, n_simulations=None, names=(), pretrained=(), generator="morph"):
     """Return the profile's sizes, and the parts of chapter 7 that were asked for."""
-    from mri_aug.chapter import chapter_parts, choose_parts
+    from mri_aug.study.parts import chapter_parts, choose_parts
 
     sizes = profile_parameters(options.profile, options.dataset)
     if n_simulations is not None:
@@ -157,24 +159,87 @@ def _vary(options: argparse.Namespace) -> None:
     sizes, parts = _sizes_and_parts(
         options, options.real_frac, options.simulations, options.parts, (), options.generator
     )
-    cli_bank.vary(options, parts, n_subjects=sizes["n_subjects"] or None)
+    _fill(options, parts, n_subjects=sizes["n_subjects"] or None)
 
 
 def _book(options: argparse.Namespace) -> None:
+    from mri_aug.book.publishing.notebooks import execute_all
+    from mri_aug.book.publishing.pages import pages, render
     from mri_aug.provenance import folder_digest
-    from mri_aug.publishing.book import pages, render
-    from mri_aug.publishing.notebooks import execute_all
 
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
-    output = options.output or paths.artifacts("books", f"{name}-{options.profile}")
+    output = options.output or provenance.artifacts("books", f"{name}-{options.profile}")
     _, image_set = _run(options, *_sizes_and_parts(options))
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
-    inputs = f"{image_set.fingerprint} {folder_digest(paths.results())}"
-    sources = [paths.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
+    inputs = f"{image_set.fingerprint} {folder_digest(provenance.results())}"
+    sources = [provenance.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
     parameters = {"dataset": dataset, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
     first = render(output / "executed", output)
     print(f"\nThe book is ready. Open {first} in a browser.")
+
+
+if TYPE_CHECKING:  # torch takes seconds, and --help should not
+    from mri_aug.study.parts import Part
+
+
+def add_generator_options(command: argparse.ArgumentParser) -> None:
+    """Add the words that a study and the filling of its bank must share."""
+    command.add_argument("--generator", default="morph", metavar="NAME", help="makes the variations (default: morph)")
+    command.add_argument(
+        "--option", action="append", default=[], type=_named_value, metavar="NAME=VALUE",
+        help="of the generator, such as quality=low; may be given several times",
+    )  # fmt: skip
+    command.add_argument(
+        "--bank", type=Path, metavar="FOLDER",
+        help="where variations are kept (default: artifacts/bank); given this, or a generator that cannot repeat a "
+        "variation, a study takes them from the bank alone",
+    )  # fmt: skip
+
+
+def add_vary_options(command: argparse.ArgumentParser) -> None:
+    """Add the words of ``mri-aug vary`` alone."""
+    command.add_argument("--protocol", help="for this protocol's conditions alone: image, subject or published")
+    command.add_argument("--plan", action="store_true", help="say what is missing and its cost, and ask for nothing")
+    command.add_argument(
+        "--offline", "--replay", action="store_true", help="fail if the bank lacks anything, and ask for nothing"
+    )
+    command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank has cost more in all")
+    command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has asked for more in all")
+
+
+def _fill(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:
+    """Run ``mri-aug vary`` for the parts of a study on a dataset of so many people."""
+    from mri_aug.data.loading import load_images
+    from mri_aug.generators.bank.bank import Bank
+    from mri_aug.generators.base import make_generator
+    from mri_aug.study.variations import fill, plan, wanted_variations
+
+    generator = make_generator(options.generator, **dict(options.option))
+    limits = {"max_usd": options.max_usd, "max_images": options.max_images}
+    bank = Bank(_folder(options), offline=options.offline, **limits)
+    image_set = load_images(options.dataset, n_subjects=n_subjects, seed=options.seed)
+    print(image_set, flush=True)
+    wanted = wanted_variations(
+        parts, image_set, generator=options.generator, seed=options.seed, protocol=options.protocol
+    )
+    print(plan(generator, bank, wanted), flush=True)
+    if not options.plan:
+        print(fill(generator, bank, wanted, progress=sys.stderr.isatty()))
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    return options.bank or provenance.artifacts("bank")
+
+
+def _named_value(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

@@ -1,6 +1,6 @@
-"""What made a result: the library's code, the versions of what it stands on, the machine.
+"""What made a result (code, versions, machine), and where files live.
 
-It describes and never decides: nothing here is written to disk, and no host name, user name or path is told.
+No host name or user name is recorded.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def code_fingerprint(*modules: str, folder: Path | None = None) -> str:
     Parameters
     ----------
     *modules : str
-        Dotted names, such as ``"mri_aug.simulation"``.
+        Dotted names, such as ``"mri_aug.study.simulation"``.
     folder : Path, optional
         As in :func:`library_modules`.
 
@@ -130,7 +130,9 @@ def reached_modules(*modules: str, folder: Path | None = None) -> dict[str, str]
         if name not in reached:
             source = files[name].read_text(encoding="utf-8")
             reached[name] = code_digest(source)
-            waiting += imported_modules(source, files)
+            # A package's own file only re-exports, and the library imports from the defining modules (both tested):
+            # following it would tie a simulation to everything else in the room.
+            waiting += [found for found in imported_modules(source, files) if files[found].name != "__init__.py"]
     return reached
 
 
@@ -158,3 +160,21 @@ def code_digest(source: str) -> str:
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def project() -> Path:
+    """Return the checkout's root, or the working folder where the package is installed without one."""
+    return _CHECKOUT if (_CHECKOUT / "_toc.yml").is_file() else Path.cwd()
+
+
+def artifacts(*parts: str) -> Path:
+    """Return a path below ``artifacts/``, the git-ignored folder of everything that can be remade."""
+    return project().joinpath("artifacts", *parts)
+
+
+def results(*parts: str) -> Path:
+    """Return a path below ``results/``, the committed tables that the book reads."""
+    return project().joinpath("results", *parts)

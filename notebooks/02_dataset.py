@@ -30,17 +30,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from mri_aug import phantom, plots
-from mri_aug.dataset import HUB_REVISION, load_images
-from mri_aug.fidelity import generator_kinds
-from mri_aug.generators import fit_generator, make_generator
-from mri_aug.imageset import CLASS_NAMES
-from mri_aug.phantom.atlas import N_SLICES, PIXEL_MM, SLICE_MM
-from mri_aug.protocols import split
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.sampling import stratified_sample
-from mri_aug.style import use_book_style
-from mri_aug.subjects import audit_split, recover_subjects
+from mri_aug.book import figures
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.data.imageset import CLASS_NAMES
+from mri_aug.data.loading import HUB_REVISION, load_images
+from mri_aug.data.people import audit_split, recover_subjects
+from mri_aug.data.phantom.atlas import N_SLICES, PIXEL_MM, SLICE_MM
+from mri_aug.data.phantom.people import CLASS_SHARES, SEVERITY_MEANS, SEVERITY_SD
+from mri_aug.data.sampling import stratified_sample
+from mri_aug.data.splits import split
+from mri_aug.fidelity.cards import generator_kinds
+from mri_aug.generators.base import fit_generator, make_generator
 
 use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=dataset_subjects or None, seed=seed)
@@ -89,8 +89,9 @@ counts = pd.DataFrame(
         "class": image_set.class_names,
         "training images": np.bincount(labels[~test], minlength=image_set.n_classes),
         "test images": np.bincount(labels[test], minlength=image_set.n_classes),
-        "people": [len(np.unique(audit.subjects[labels == c])) if audit.found else None
-                   for c in range(image_set.n_classes)],
+        "people": [
+            len(np.unique(audit.subjects[labels == c])) if audit.found else None for c in range(image_set.n_classes)
+        ],
     }
 )
 counts.loc[len(counts)] = ["all", *counts.iloc[:, 1:].sum()]
@@ -106,7 +107,7 @@ owner = audit.subjects.numpy() if audit.found else np.arange(len(labels))
 people = [rng.choice(np.unique(owner[labels == c]), size=2, replace=False) for c in range(image_set.n_classes)]
 columns = np.array([[rng.choice(np.flatnonzero(owner == person)) for person in pair] for pair in people]).T.ravel()
 titles = [*image_set.class_names, *[""] * image_set.n_classes]
-_ = plots.plot_image_grid(image_set.images[columns, 0].numpy(), titles=titles, n_columns=image_set.n_classes)
+_ = figures.plot_image_grid(image_set.images[columns, 0].numpy(), titles=titles, n_columns=image_set.n_classes)
 
 # %% [markdown]
 # ### The people behind the slices
@@ -117,7 +118,7 @@ _ = plots.plot_image_grid(image_set.images[columns, 0].numpy(), titles=titles, n
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Groups of slices as the threshold of correlation rises. On the shaded plateau the groups do not change: they are the people.", "name": "fig-components"}, "image": {"alt": "Groups of slices as the threshold of correlation rises"}}
 thresholds, n_components = audit.curve
-_ = plots.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
+_ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
 
 # %% tags=["remove-cell"]
 image_split = split(image_set, "image", seed=seed)
@@ -127,8 +128,11 @@ slices = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
 glue_values(
     people_sentence=(
         f"It finds {audit.n_subjects} people of {slices} slices each"
-        + (f", and {100 * audit.class_purity:.4g} % of them have all their slices in one class."
-           if audit.class_purity is not None else ".")
+        + (
+            f", and {100 * audit.class_purity:.4g} % of them have all their slices in one class."
+            if audit.class_purity is not None
+            else "."
+        )
         if audit.found
         else f"Here it finds no people: {audit.reason}."
     ),
@@ -183,28 +187,30 @@ glue_values(
 severity = pd.DataFrame(
     {
         "class": CLASS_NAMES,
-        f"people of {sum(phantom.CLASS_SHARES)}": phantom.CLASS_SHARES,
-        "mean severity": phantom.SEVERITY_MEANS,
+        f"people of {sum(CLASS_SHARES)}": CLASS_SHARES,
+        "mean severity": SEVERITY_MEANS,
     }
 )
-half_gap = np.diff(phantom.SEVERITY_MEANS).min() / 2
+half_gap = np.diff(SEVERITY_MEANS).min() / 2
 glue_values(
     phantom_slices=N_SLICES,
     phantom_slice_mm=SLICE_MM,
     phantom_pixel_mm=" × ".join(map(str, PIXEL_MM)),
-    phantom_sd=phantom.SEVERITY_SD,
-    phantom_overlap=100 * norm.cdf(-half_gap / phantom.SEVERITY_SD),
-    phantom_test_percent=100 * phantom.TEST_SHARE,
+    phantom_sd=SEVERITY_SD,
+    phantom_overlap=100 * norm.cdf(-half_gap / SEVERITY_SD),
+    phantom_test_percent=100 * people.TEST_SHARE,
 )
-caption = "Phantoms: how many people each class has, and the mean of the distribution that their severity is drawn from."
+caption = (
+    "Phantoms: how many people each class has, and the mean of the distribution that their severity is drawn from."
+)
 numbered_table(severity, caption, "tab-phantoms", formats={"mean severity": ".2f"})
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulated person without disease and at the mean severity of each class: the same slice, and the tissue that is lost in it.", "name": "fig-phantom"}, "image": {"alt": "One simulated person without disease and at the mean severity of each class, with the tissue that is lost"}}
-severities = (0, *phantom.SEVERITY_MEANS)
-scans = [phantom.make_subject(severity=one, seed=seed, n_slices=1) for one in severities]
+severities = (0, *SEVERITY_MEANS)
+scans = [people.make_subject(severity=one, seed=seed, n_slices=1) for one in severities]
 lost = [255 * scan.atrophy.astype(np.uint8) for scan in scans]
 titles = [*(f"severity {one:.2f}" for one in severities), *[""] * len(severities)]
-_ = plots.plot_image_grid(
+_ = figures.plot_image_grid(
     np.concatenate([*(scan.images for scan in scans), *lost]),
     titles=titles,
     n_columns=len(severities),
@@ -274,7 +280,7 @@ varied = morph.vary(sources.images, sources.labels, seed=seed)[:, 0].numpy().res
 grid = np.concatenate([sample.images[first].numpy(), varied], axis=1).reshape(-1, 128, 128)
 titles = ["real", "variation 1", "variation 2", "variation 3", *[""] * (len(grid) - 4)]
 glue_values(morph_path=" to ".join(f"{100 * end:.0f} %" for end in morph.path))
-_ = plots.plot_image_grid(grid, titles=titles, n_columns=4, row_labels=sample.class_names)
+_ = figures.plot_image_grid(grid, titles=titles, n_columns=4, row_labels=sample.class_names)
 
 # %% [markdown]
 # What a variation may carry is bounded by design. A generator that learns is fitted inside each simulation, on that simulation's real

@@ -41,23 +41,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mri_aug.cam_methods import METHODS
-from mri_aug.cam_study import measure_networks, train_arms
-from mri_aug.cam_summary import finding, listed, measure_table, over_people, paired
-from mri_aug.conditions import Condition
-from mri_aug.dataset import load_images
-from mri_aug.faithfulness import perturbation_curves, random_maps
-from mri_aug.gallery import Gallery
-from mri_aug.generators import fit_generator, make_generator
-from mri_aug.gradcam import gradcam_by_hand, heatmaps
-from mri_aug.localisation import brain_masks, energy_share, on_common_outline
-from mri_aug.models import target_layer
-from mri_aug.plots import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
-from mri_aug.protocols import split
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.sanity import map_likeness, own_and_other, randomised, weighted_layers
-from mri_aug.style import PAGE_WIDTH, use_book_style
-from mri_aug.training import TrainConfig, predict
+from mri_aug.book.figures.images import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
+from mri_aug.book.gallery import Gallery
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.data.splits import split
+from mri_aug.generators.base import fit_generator, make_generator
+from mri_aug.gradcam.comparison import measure_networks, train_arms
+from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
+from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline
+from mri_aug.gradcam.maps import gradcam_by_hand, heatmaps
+from mri_aug.gradcam.methods import METHODS
+from mri_aug.gradcam.sanity import map_likeness, own_and_other, randomised, weighted_layers
+from mri_aug.models.networks import target_layer
+from mri_aug.models.training import TrainConfig, predict
+from mri_aug.results.maps import finding, listed, measure_table, over_people, paired
+from mri_aug.study.conditions import Condition
 
 # %% [markdown]
 # ## The networks that are looked into

@@ -38,12 +38,11 @@ import torch
 from scipy.special import softmax
 from torch.nn import functional
 
-from mri_aug import diagrams, optimisers
-from mri_aug.dataset import load_images
-from mri_aug.models import count_parameters, freeze_backbone, make_model
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.style import use_book_style
-from mri_aug.training import TrainConfig
+from mri_aug.book import diagrams, optimisers
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.models.networks import count_parameters, freeze_backbone, make_model
+from mri_aug.models.training import TrainConfig
 
 use_book_style()
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
@@ -115,9 +114,7 @@ weights = [torch.tensor(array, requires_grad=True) for array in (W1, b1, W2, b2)
 logits = weights[2] @ (weights[0] @ torch.tensor(x) + weights[1]).relu() + weights[3]
 functional.cross_entropy(logits, torch.tensor(label)).backward()
 gradients = zip(weights, (d_W1, d_b1, d_W2, d_b2), strict=True)
-gradient_error = max(
-    np.abs(weight.grad.numpy() - ours).max() for weight, ours in gradients
-)
+gradient_error = max(np.abs(weight.grad.numpy() - ours).max() for weight, ours in gradients)
 assert gradient_error < 1e-12, gradient_error
 n_toy_parameters = sum(math.prod(shape) for shape in shapes)
 glue_values(
@@ -153,22 +150,16 @@ glue_values(
 # [^epoch]: The draft calls a step an epoch.
 
 # %%
-pixels = (
-    functional.avg_pool2d(image_set.images.double(), 8).flatten(1).numpy()
-)  # 16 x 16 values of each image
+pixels = functional.avg_pool2d(image_set.images.double(), 8).flatten(1).numpy()  # 16 x 16 values of each image
 features = (pixels - pixels.mean()) / pixels.std()
-residual = (
-    1 / image_set.n_classes - np.eye(image_set.n_classes)[image_set.labels]
-)  # p - y where all weights are 0
+residual = 1 / image_set.n_classes - np.eye(image_set.n_classes)[image_set.labels]  # p - y where all weights are 0
 
 exact = residual.T @ features / len(features)
 errors = {}
 for size in (1, 2, 4, 8, 16, 32, 64, 128, 256):
     batches = rng.integers(len(features), size=(200, size))
     noise = [residual[batch].T @ features[batch] / size - exact for batch in batches]
-    errors[size] = np.sqrt(np.mean(np.square(noise).sum(axis=(1, 2)))) / np.linalg.norm(
-        exact
-    )
+    errors[size] = np.sqrt(np.mean(np.square(noise).sum(axis=(1, 2)))) / np.linalg.norm(exact)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length: root mean square over 200 batches of each size.", "name": "fig-batches"}, "image": {"alt": "How far the gradient of a random mini-batch lies from the gradient of the whole training set, in units of that gradient's length"}}
 sizes = np.array(list(errors))
@@ -357,9 +348,7 @@ glue_values(
     n_steps=n_steps,
 )
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
-for ax, name, values in zip(
-    axes, ("learning rate η", "decay β₁"), (rates, decays), strict=True
-):
+for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, decays), strict=True):
     diagrams.plot_curves(
         {name: (np.arange(1, n_steps + 1), values)}, x_label="step", y_label=name, ax=ax
     ).get_legend().remove()
@@ -420,34 +409,21 @@ for ax, name, values in zip(
 # %%
 rate = 0.5 * rate_limit
 by_method = {
-    "gradient descent": optimisers.descend(
-        hessian.dot, start, learning_rate=rate, n_steps=80
-    ),
+    "gradient descent": optimisers.descend(hessian.dot, start, learning_rate=rate, n_steps=80),
     "momentum, β = 0.7": optimisers.descend_with_momentum(
         hessian.dot, start, learning_rate=rate, momentum=0.7, n_steps=80
     ),
-    "Adam, η = 0.2": optimisers.descend_with_adam(
-        hessian.dot, start, learning_rate=0.2, n_steps=80
-    ),
+    "Adam, η = 0.2": optimisers.descend_with_adam(hessian.dot, start, learning_rate=0.2, n_steps=80),
 }
-valley_loss = {
-    name: 0.5 * np.sum(path @ hessian * path, axis=1)
-    for name, path in by_method.items()
-}
+valley_loss = {name: 0.5 * np.sum(path @ hessian * path, axis=1) for name, path in by_method.items()}
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}, "image": {"alt": "Gradient descent, momentum and Adam from one start"}}
-figure, axes = plt.subplot_mosaic(
-    [list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1)
-)
+figure, axes = plt.subplot_mosaic([list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1))
 for panel, (name, path) in zip("abc", by_method.items(), strict=True):
     diagrams.plot_descent(hessian, {name: path[:31]}, ax=axes[panel], limit=2.6)
     axes[panel].set_title(name, fontsize=9, fontweight="normal")
-curves = {
-    name: (np.arange(len(values)), values) for name, values in valley_loss.items()
-}
-_ = diagrams.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(
-    yscale="log"
-)
+curves = {name: (np.arange(len(values)), values) for name, values in valley_loss.items()}
+_ = diagrams.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(yscale="log")
 plain, heavy, adam = (values[-1] / values[0] for values in valley_loss.values())
 glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
 
@@ -483,14 +459,8 @@ glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Three ways to train one model, here the ResNet-18 of {numref}`sec-resnet`: which part starts from what, and which part is allowed to move. Under each part's name, its number of parameters, counted in the model.", "name": "fig-transfer"}, "image": {"alt": "Three ways to train one model, here the ResNet-18 of sec-resnet"}}
 resnet = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
 sizes = {name: weight.numel() for name, weight in resnet.named_parameters()}
-names = {"conv1": "stem", "bn1": "stem", "fc": "head"} | {
-    f"layer{i}": f"stage {i}" for i in range(1, 5)
-}
-parts = (
-    pd.Series(sizes)
-    .groupby([names[name.split(".")[0]] for name in sizes], sort=False)
-    .sum()
-)
+names = {"conv1": "stem", "bn1": "stem", "fc": "head"} | {f"layer{i}": f"stage {i}" for i in range(1, 5)}
+parts = pd.Series(sizes).groupby([names[name.split(".")[0]] for name in sizes], sort=False).sum()
 _ = diagrams.plot_transfer(list(parts.items()))
 
 # %% [markdown]
@@ -505,21 +475,12 @@ for way in ("fine-tuning", "feature extraction"):
     model = make_model("resnet18", n_classes=image_set.n_classes, seed=seed)
     model = freeze_backbone(model) if way == "feature extraction" else model
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    optimiser = torch.optim.Adam(
-        [weight for weight in model.parameters() if weight.requires_grad], lr=1e-3
-    )
+    optimiser = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-3)
     functional.cross_entropy(model(batch.images / 255), batch.labels).backward()
     optimiser.step()
-    changed = {
-        name: int((value != before[name]).sum())
-        for name, value in model.state_dict().items()
-    }
+    changed = {name: int((value != before[name]).sum()) for name, value in model.state_dict().items()}
     statistics = sum(count for name, count in changed.items() if "running" in name)
-    learnt = sum(
-        count
-        for name, count in changed.items()
-        if name in dict(model.named_parameters())
-    )
+    learnt = sum(count for name, count in changed.items() if name in dict(model.named_parameters()))
     rows.append((way, count_parameters(model, trainable=True), learnt, statistics))
 
 # %% tags=["hide-input"]

@@ -40,25 +40,20 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug import diagrams
-from mri_aug.dataset import load_images
-from mri_aug.models import ARCHITECTURES, count_parameters, make_model
-from mri_aug.models.layer_table import layer_table
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.style import use_book_style
+from mri_aug.book import diagrams
+from mri_aug.book.layer_table import layer_table
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.models.networks import ARCHITECTURES, count_parameters, make_model
 
 use_book_style()
 
 # %% tags=["hide-input"]
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
 n_classes = image_set.n_classes
-brightest = int(
-    image_set.images.float().mean(dim=(1, 2, 3)).argmax()
-)  # a slice that shows much of the brain
+brightest = int(image_set.images.float().mean(dim=(1, 2, 3)).argmax())  # a slice that shows much of the brain
 image = image_set.images[brightest, 0].numpy()
-models = {
-    name: make_model(name, n_classes=n_classes, seed=seed) for name in ARCHITECTURES
-}
+models = {name: make_model(name, n_classes=n_classes, seed=seed) for name in ARCHITECTURES}
 rows = {name: layer_table(model) for name, model in models.items()}
 
 # %% [markdown]
@@ -142,12 +137,8 @@ _ = diagrams.plot_max_pooling(feature_map)
 # %% tags=["hide-input"]
 shifted = diagrams.convolve(np.roll(image.astype(int), 5, axis=1), sobel)
 shift_error = int(np.abs(shifted[:, 5:] - whole[:, :-5]).max())
-maps = torch.nn.functional.conv2d(
-    image_set.images[:8].float(), torch.tensor(sobel)[None, None].float()
-)
-assert torch.equal(
-    functional.max_pool2d(maps.relu(), 2), functional.max_pool2d(maps, 2).relu()
-)
+maps = torch.nn.functional.conv2d(image_set.images[:8].float(), torch.tensor(sobel)[None, None].float())
+assert torch.equal(functional.max_pool2d(maps.relu(), 2), functional.max_pool2d(maps, 2).relu())
 in_dense = sum(row.n_parameters for row in rows["cnn"] if row.kind == "dense")
 largest = max(rows["cnn"], key=lambda row: row.n_parameters)
 glue_values(
@@ -225,13 +216,8 @@ _ = diagrams.plot_residual_block()
 # %%
 generator = torch.Generator().manual_seed(seed)
 n_stacked, width = 40, 64
-bound = (
-    width**-0.5
-)  # PyTorch's default: uniform between plus and minus one over the root of the fan-in
-stack = [
-    (2 * torch.rand(width, width, generator=generator) - 1) * bound
-    for _ in range(n_stacked)
-]
+bound = width**-0.5  # PyTorch's default: uniform between plus and minus one over the root of the fan-in
+stack = [(2 * torch.rand(width, width, generator=generator) - 1) * bound for _ in range(n_stacked)]
 inputs = torch.randn(32, width, generator=generator)
 
 sizes = {}
@@ -240,9 +226,7 @@ for name, skip in {"plain": 0, "with skip connections": 1}.items():
     for weight in stack:
         states.append((states[-1] @ weight.T).relu() + skip * states[-1])
     gradients = torch.autograd.grad(states[-1].sum(), states)
-    sizes[name] = np.array(
-        [float(gradient.norm() / gradients[-1].norm()) for gradient in gradients]
-    )
+    sizes[name] = np.array([float(gradient.norm() / gradients[-1].norm()) for gradient in gradients])
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer. Read from right to left.", "name": "fig-gradient-flow"}, "image": {"alt": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer"}}
 glue_values(
@@ -341,16 +325,12 @@ _ = diagrams.plot_vision_transformer(
 
 # %%
 rng = np.random.default_rng(seed)
-Q, K, V = rng.normal(
-    size=(3, 5, 8)
-)  # five tokens; queries, keys and values of length eight
+Q, K, V = rng.normal(size=(3, 5, 8))  # five tokens; queries, keys and values of length eight
 
 attention = softmax(Q @ K.T / np.sqrt(Q.shape[1]), axis=1)
 output = attention @ V
 
-reference = functional.scaled_dot_product_attention(
-    *(torch.tensor(array)[None] for array in (Q, K, V))
-)[0].numpy()
+reference = functional.scaled_dot_product_attention(*(torch.tensor(array)[None] for array in (Q, K, V)))[0].numpy()
 np.testing.assert_allclose(output, reference, atol=1e-12)
 
 # %% [markdown]
@@ -364,16 +344,9 @@ np.testing.assert_allclose(output, reference, atol=1e-12)
 
 # %%
 n_components = 8
-patches = [
-    diagrams.patches_of(photo, patch_size=patch_size)
-    for photo in image_set.images[::8, 0].numpy()
-]
-pca = PCA(n_components, whiten=True, random_state=seed).fit(
-    np.concatenate(patches).reshape(-1, patch_size**2)
-)
-tokens = pca.transform(
-    diagrams.patches_of(image, patch_size=patch_size).reshape(-1, patch_size**2)
-)
+patches = [diagrams.patches_of(photo, patch_size=patch_size) for photo in image_set.images[::8, 0].numpy()]
+pca = PCA(n_components, whiten=True, random_state=seed).fit(np.concatenate(patches).reshape(-1, patch_size**2))
+tokens = pca.transform(diagrams.patches_of(image, patch_size=patch_size).reshape(-1, patch_size**2))
 tokens *= np.sqrt(n_components) / np.linalg.norm(tokens, axis=1, keepdims=True)
 attention = softmax(tokens @ tokens.T / np.sqrt(n_components), axis=1)
 
@@ -383,9 +356,7 @@ middle = side // 2
 queries = [side * (middle - 1) + middle - 1, side * middle + middle - 2, side + middle]
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6))
 for ax, query in zip(axes, queries, strict=True):
-    diagrams.plot_attention(
-        image, attention[query], query=query, patch_size=patch_size, ax=ax
-    )
+    diagrams.plot_attention(image, attention[query], query=query, patch_size=patch_size, ax=ax)
 
 # %% [markdown]
 # Attention alone does not know where a token is: if the tokens are put in another order, the outputs come in that
@@ -467,9 +438,7 @@ labels = {
 table = pd.DataFrame(
     {
         "architecture": labels.values(),
-        "parameters (million)": [
-            count_parameters(models[name]) / 1e6 for name in labels
-        ],
+        "parameters (million)": [count_parameters(models[name]) / 1e6 for name in labels],
         "multiplications per slice (million)": [flops[name] / 2e6 for name in labels],
         "receptive field (pixels)": [fields[name] for name in labels],
         "a priori": [

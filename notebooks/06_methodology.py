@@ -32,18 +32,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mri_aug import plots
-from mri_aug.arm import Seeds, assemble
-from mri_aug.conditions import thesis_arms
-from mri_aug.dataset import load_images
-from mri_aug.diagrams import plot_generation_policy
-from mri_aug.models import CNN, highest_learning_rate
-from mri_aug.policies import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.book import figures
+from mri_aug.book.diagrams.training import plot_generation_policy
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.data.splits import split
+from mri_aug.models.networks import CNN, highest_learning_rate
+from mri_aug.models.training import TrainConfig
 from mri_aug.policies.draws import POLICY_DRAWS
-from mri_aug.protocols import split
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.style import use_book_style
-from mri_aug.training import TrainConfig
+from mri_aug.policies.registry import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.study.conditions import thesis_arms
+from mri_aug.study.simulation import Seeds, assemble
 
 use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
@@ -100,7 +99,7 @@ drawn = [
     for name in POLICIES
 ]
 pictures = (255 * torch.stack(drawn)).round().to(torch.uint8).numpy()
-_ = plots.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
+_ = figures.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
 
 # %% [markdown]
 # ## Synthetic Image Generation Policy

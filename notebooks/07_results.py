@@ -42,19 +42,29 @@ seed: int = 0
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from mri_aug import conditions, paths, plots
-from mri_aug.chapter import chapter_conditions, chapter_parts
-from mri_aug.dataset import load_images
-from mri_aug.generators.banked import study_generators
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import agreement, compare, compare_people, deposit_names, estimate_text, load_deposit, sentence
-from mri_aug.results import smallest_p_value, subject_interval, summarise, tally, verdict
+from mri_aug import provenance
+from mri_aug.book import figures
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.generators.bank.bank import study_generators
+from mri_aug.models.training import TrainConfig
+from mri_aug.results import subject_interval
+from mri_aug.results.comparison import compare, compare_people, summarise
+from mri_aug.results.deposit import deposit_names, load_deposit
+from mri_aug.results.sentences import (
+    agreement,
+    estimate_text,
+    sentence,
+    smallest_p_value,
+    tally,
+    verdict,
+    yardstick_sentences,
+)
 from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
-from mri_aug.results.yardstick import yardstick_sentences
-from mri_aug.store import Store
-from mri_aug.study import check_conditions, run_study
-from mri_aug.style import PAGE_WIDTH, use_book_style
-from mri_aug.training import TrainConfig
+from mri_aug.study import conditions
+from mri_aug.study.parts import chapter_conditions, chapter_parts
+from mri_aug.study.run import check_conditions, run_study
+from mri_aug.study.store import Store
 
 use_book_style()
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
@@ -79,7 +89,7 @@ parts = chapter_parts(
 )
 
 # %%
-store, config = Store(paths.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
+store, config = Store(provenance.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
 given = study_generators(generator, generator_options)  # what costs money comes from the bank, and from nowhere else
 check_conditions(chapter_conditions(parts), image_set, given)  # a misspelt name is told now, not after hours
 options = {"seed": seed, "store": store, "config": config, "generators": given}
@@ -104,7 +114,11 @@ draft = {full: 0.176023, **({real: 0.219863, mixed: 0.174202} if real_frac == 0.
 
 # %% tags=["remove-cell"]
 first = image_rows[image_rows["condition"] == full].iloc[0]
-sizes = {"the thesis's comparison": n_simulations, "the side questions": n_side_simulations, "the larger networks": n_network_simulations}
+sizes = {
+    "the thesis's comparison": n_simulations,
+    "the side questions": n_side_simulations,
+    "the larger networks": n_network_simulations,
+}
 few = [f"{name} ({n})" for name, n in sizes.items() if n < 5]
 glue_values(
     dataset_name="phantoms" if dataset == "phantom" else dataset.rstrip("/").split("/")[-1],
@@ -127,9 +141,13 @@ glue_values(
 floor = smallest_p_value(n_simulations)
 floor_text = "" if floor < 0.05 else ", so that at this size it can confirm nothing and only intervals are read"
 glue_values(
-    too_few="" if n_simulations >= 20 else f"With {n_simulations} simulations per condition, intervals are wide, and "
+    too_few=""
+    if n_simulations >= 20
+    else f"With {n_simulations} simulations per condition, intervals are wide, and "
     "what is undecided here may be decided by more: the profile called thesis runs 100, as the draft did.",
-    too_few_parts="" if not few else f"Fewer than five simulations decide nothing: {' and '.join([', '.join(few[:-1]), few[-1]] if few[1:] else few)} had fewer in this copy, and "
+    too_few_parts=""
+    if not few
+    else f"Fewer than five simulations decide nothing: {' and '.join([', '.join(few[:-1]), few[-1]] if few[1:] else few)} had fewer in this copy, and "
     "what is said of them stays undecided; one or two have no interval either.",
     p_floor=f"With {n_simulations} pairs, Wilcoxon's signed-rank test cannot give a p value below {floor:.2g}{floor_text}.",
 )
@@ -156,7 +174,9 @@ glue_values(
 
 # %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), the medians as lines and their 95 % intervals as bands. Points of one simulation share their split, their sample and their initial weights.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines"}} tags=["hide-input"]
 summaries = {protocol: summarise(part, metric) for protocol, part in by_protocol.items()}
-_ = plots.plot_cross_entropy_by_simulation(image_rows, summary=summaries["image"], conditions=[real, full, mixed], labels=words)
+_ = figures.plot_cross_entropy_by_simulation(
+    image_rows, summary=summaries["image"], conditions=[real, full, mixed], labels=words
+)
 
 # %% tags=["hide-input"]
 numbered_table(
@@ -170,7 +190,8 @@ numbered_table(
 ways = {"image": compare, "subject": compare_people}
 tested = {"image": "On other slices of known people,", "subject": "On people never seen,"}
 against = {
-    protocol: ways[protocol](part, metric, baseline=real, primary=mixed).set_index("condition") for protocol, part in by_protocol.items()
+    protocol: ways[protocol](part, metric, baseline=real, primary=mixed).set_index("condition")
+    for protocol, part in by_protocol.items()
 }
 against_copies = compare(image_rows, metric, baseline=duplicate).set_index("condition")
 against_longer = compare(image_rows, metric, baseline=longer).set_index("condition")
@@ -178,7 +199,9 @@ filled, alone = f"filling {x} real images up with {y} synthetic ones", f"the {x}
 medians = {protocol: summary.set_index("condition")["median"] for protocol, summary in summaries.items()}
 glue_values(
     sentence_headline=sentence(against["image"].loc[mixed], condition=filled, baseline=alone),
-    sentence_duplicate=sentence(against_copies.loc[mixed], condition=filled, baseline="filling up with copies of the real ones"),
+    sentence_duplicate=sentence(
+        against_copies.loc[mixed], condition=filled, baseline="filling up with copies of the real ones"
+    ),
     sentence_steps=sentence(against_longer.loc[mixed], condition=filled, baseline=f"{alone} for as many steps"),
     sentence_subject=sentence(against["subject"].loc[mixed], condition=filled, baseline=alone),
     sentence_full=sentence(against["image"].loc[full], condition="training on all real images", baseline=alone),
@@ -210,7 +233,7 @@ policy_labels = [arm.label for arm in conditions.policy_arms(real_frac, policies
 at_epochs, at_steps = policy_labels[: len(policies)], policy_labels[len(policies) :]
 order = [real, *at_epochs, longer, *at_steps, duplicate, mixed]
 part = of["policies"][of["policies"]["protocol"] == side]
-_ = plots.plot_simulations(part, metric, summarise(part, metric), order=order, labels=words, draft=draft)
+_ = figures.plot_simulations(part, metric, summarise(part, metric), order=order, labels=words, draft=draft)
 
 # %% tags=["hide-input"]
 tried = of["policies"][of["policies"]["condition"].isin([*policy_labels, mixed])]
@@ -225,9 +248,21 @@ own = [
     for base, labels in ((real, at_epochs), (longer, at_steps))
 ]
 glue_values(
-    sentence_policies=tally(shown, things="combinations of a policy and a number of steps", baseline="the mixed set", names=words),
-    policies_epochs=tally(own[0], things="policies at the sample's epochs", baseline=alone, names=dict(zip(at_epochs, policies))),
-    policies_steps=tally(own[1], things="policies at the full set's steps", baseline=f"{alone} for as many steps", names=dict(zip(at_steps, policies))),
+    sentence_policies=tally(
+        shown, things="combinations of a policy and a number of steps", baseline="the mixed set", names=words
+    ),
+    policies_epochs=tally(
+        own[0],
+        things="policies at the sample's epochs",
+        baseline=alone,
+        names=dict(zip(at_epochs, policies, strict=True)),
+    ),
+    policies_steps=tally(
+        own[1],
+        things="policies at the full set's steps",
+        baseline=f"{alone} for as many steps",
+        names=dict(zip(at_steps, policies, strict=True)),
+    ),
 )
 
 # %% [markdown]
@@ -252,7 +287,7 @@ glue_values(
 controls = [arm.label for arm in conditions.control_arms(real_frac, generator=generator)]
 order = [real, full, *(label for label in controls if label != longer)]
 contrasts = paired_groups(of["controls"], metric, baseline=longer)
-_ = plots.plot_paired(contrasts[contrasts["protocol"] == side], order=order, labels=words)
+_ = figures.plot_paired(contrasts[contrasts["protocol"] == side], order=order, labels=words)
 
 # %% tags=["hide-input"]
 caption = f"Every control against {x} of the real images trained for as many steps: paired difference in test cross-entropy with its 95 % interval."
@@ -291,7 +326,7 @@ glue_values(
 selected = [arm.label for arm in conditions.selective_arms(real_frac, generator=generator)]
 part = of["classes"][of["classes"]["protocol"] == side]
 recall = recalls(part[part["condition"].isin([*selected, mixed])], image_set.class_names)
-_ = plots.plot_groups(recall, order=[*selected, mixed], labels=words, x_label="Recall on the test part")
+_ = figures.plot_groups(recall, order=[*selected, mixed], labels=words, x_label="Recall on the test part")
 
 # %% tags=["hide-input"]
 chosen = of["classes"][of["classes"]["condition"].isin([*selected, mixed])]
@@ -317,7 +352,9 @@ glue_values(
     rare_words=f"Of {image_set.class_names[3]} there are {int(rare.sum())} images in all, of {len(image_set.subjects[rare].unique())} "
     "people. Under the image protocol a fifth of these images is tested, under the subject protocol one of the people at most: a recall that rests on so few moves in large steps.",
     sentence_selective=" ".join(said.values()),
-    selective_copies=sentence(both, condition="filling both classes up with variations", baseline="filling both up with copies"),
+    selective_copies=sentence(
+        both, condition="filling both classes up with variations", baseline="filling both up with copies"
+    ),
 )
 
 # %% [markdown]
@@ -332,7 +369,7 @@ glue_values(
 # %% mystnb={"figure": {"caption": "Median test cross-entropy against the share of real images: alone, filled up to full size with variations, and filled up with copies. Bars are 95 % intervals (from three simulations on).", "name": "fig-sweep"}, "image": {"alt": "Test cross-entropy against the share of real images, alone and filled up"}} tags=["hide-input"]
 swept = of["sweep"]
 curves = sweep_curves(swept[swept["protocol"] == side], metric)
-_ = plots.plot_sweep(curves, y_label="Test cross-entropy")
+_ = figures.plot_sweep(curves, y_label="Test cross-entropy")
 
 # %% tags=["hide-input"]
 by_share = [part for share, part in swept.groupby("real_frac") if share < 1]
@@ -350,12 +387,21 @@ table = contrast_table(pd.concat([over_alone, over_copies]), words=words).drop(c
 numbered_table(table, "The sweep: paired differences in test cross-entropy with their 95 % intervals.", "tab-sweep")
 
 # %% tags=["remove-cell"]
-shares = {base[generator]: f"{100 * part['real_frac'].iloc[0]:.4g} %" for part, base in zip(by_share, bases, strict=True)}
+shares = {
+    base[generator]: f"{100 * part['real_frac'].iloc[0]:.4g} %" for part, base in zip(by_share, bases, strict=True)
+}
 at_side = {name: table[(table["protocol"] == side) & table["condition"].isin(shares)]
            for name, table in (("alone", over_alone), ("copies", over_copies))}  # fmt: skip
 glue_values(
-    sentence_sweep=tally(at_side["alone"], things="real shares filled up with variations", baseline="the real images alone", names=shares),
-    sweep_copies=tally(at_side["copies"], things="real shares filled up with variations", baseline="filling up with copies", names=shares),
+    sentence_sweep=tally(
+        at_side["alone"], things="real shares filled up with variations", baseline="the real images alone", names=shares
+    ),
+    sweep_copies=tally(
+        at_side["copies"],
+        things="real shares filled up with variations",
+        baseline="filling up with copies",
+        names=shares,
+    ),
 )
 
 # %% [markdown]
@@ -406,7 +452,7 @@ numbered_table(table, caption, "tab-networks")
 baselines = {name: table["condition"].iloc[0] for name, table in tables.items()}
 of_networks = pd.concat([paired_groups(tables[name], metric, baseline=base) for name, base in baselines.items()])
 label = "Test cross-entropy against the network's real sample (%)"
-_ = plots.plot_groups(of_networks, labels=words, x_label=label, percent=True)
+_ = figures.plot_groups(of_networks, labels=words, x_label=label, percent=True)
 
 # %% tags=["hide-input"]
 caption = "The networks: paired difference in test cross-entropy from the same network's real sample alone, with its 95 % interval."
@@ -418,7 +464,9 @@ compared = of_networks[of_networks["condition"].isin(filled_up) & (of_networks["
 rates = levels.drop_duplicates("architecture").set_index("architecture")["learning_rate"]
 glue_values(
     network_rates=", ".join(f"{rate:g} for {name}" for name, rate in rates.items()),
-    sentence_networks=tally(compared, things="networks on the mixed set", baseline="the same network's real sample alone", names=words),
+    sentence_networks=tally(
+        compared, things="networks on the mixed set", baseline="the same network's real sample alone", names=words
+    ),
 )
 
 # %% [markdown]
@@ -431,7 +479,7 @@ glue_values(
 # {glue:text}`sentence_subject:s`
 
 # %% mystnb={"figure": {"caption": "The thesis's arms and controls under the subject protocol, where no person is in two parts: test cross-entropy of every simulation, median and 95 % interval.", "name": "fig-subject"}, "image": {"alt": "The thesis's arms and controls under the subject protocol, where no person is in two parts"}} tags=["hide-input"]
-_ = plots.plot_simulations(subject_rows, metric, summaries["subject"], order=arms, labels=words)
+_ = figures.plot_simulations(subject_rows, metric, summaries["subject"], order=arms, labels=words)
 
 # %% tags=["hide-input"]
 over_people = subject_interval(subject_rows, ("cross_entropy", "accuracy", "subject_accuracy"))
@@ -452,7 +500,14 @@ numbered_table(wide, caption, "tab-subject")
 # {numref}`tab-measures` holds the other measures. {glue:text}`sentence_accuracy:s`
 
 # %% tags=["hide-input"]
-measures = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy", "macro F1": "macro_f1", "kappa": "kappa", "Brier": "brier", "ECE": "ece"}
+measures = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro F1": "macro_f1",
+    "kappa": "kappa",
+    "Brier": "brier",
+    "ECE": "ece",
+}
 table = main.groupby(["protocol", "condition"])[[f"test_{column}" for column in measures.values()]].median()
 table = table.loc[[(protocol, arm) for protocol in by_protocol for arm in arms]].reset_index()
 table["condition"] = table["condition"].map(words)
@@ -498,9 +553,19 @@ contrasts = {
     "accuracy": compare(kept["image"], "test_accuracy", baseline=kept_real, primary=kept_mixed),
 }
 share = kept_words[kept_real]
-named = {"alone": f"the {share} alone", "copies": "filling up with copies", "longer": f"the {share} for as many steps", "people": f"the {share} alone", "accuracy": f"the {share} alone"}
+named = {
+    "alone": f"the {share} alone",
+    "copies": "filling up with copies",
+    "longer": f"the {share} for as many steps",
+    "people": f"the {share} alone",
+    "accuracy": f"the {share} alone",
+}
 said = {
-    name: sentence(table.set_index("condition").loc[kept_mixed], condition=f"filling {share} up with variations", baseline=named[name])
+    name: sentence(
+        table.set_index("condition").loc[kept_mixed],
+        condition=f"filling {share} up with variations",
+        baseline=named[name],
+    )
     for name, table in contrasts.items()
 }
 glue_values(
@@ -523,7 +588,7 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset, both protocols: paired difference in test cross-entropy of every arm from the real sample alone, with 95 % intervals (upper panel: image protocol, over simulations; lower panel: subject protocol, over people and simulations).", "name": "fig-deposit"}, "image": {"alt": "Forest plots of the paired differences on the thesis's dataset under both protocols"}}
 figure, axes = plt.subplots(2, 1, figsize=(PAGE_WIDTH, 6))
 for name, ax in zip(("alone", "people"), axes, strict=True):
-    _ = plots.plot_paired(contrasts[name], order=kept_arms[1:], labels=kept_words, ax=ax)
+    _ = figures.plot_paired(contrasts[name], order=kept_arms[1:], labels=kept_words, ax=ax)
 
 # %% [markdown]
 # ### Every policy
@@ -538,9 +603,9 @@ plain = many[(many["generator"] == "none") & (many["budget"] == "epochs") & (man
 differences = paired_groups(plain, metric, baseline="none", by="policy") if there else pd.DataFrame()
 ranked = list(differences.sort_values(["protocol", "value"])["condition"].unique()) if there else []
 numbered_table(
-    protocol_table(plain, ["none", *ranked], measures={metric: "loss", "test_accuracy": "accuracy, %"}, words={}, by="policy").rename(
-        columns={"training set": "policy"}
-    ),
+    protocol_table(
+        plain, ["none", *ranked], measures={metric: "loss", "test_accuracy": "accuracy, %"}, words={}, by="policy"
+    ).rename(columns={"training set": "policy"}),
     f"The thesis's dataset, {100 * how['real_frac']:.4g} % of the real images: median test cross-entropy and accuracy of every policy with their 95 % "
     "intervals, in the order of the loss against no policy under the image protocol.",
     "tab-deposit-policies",
@@ -548,7 +613,7 @@ numbered_table(
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset: what each policy does to the test cross-entropy of the same real sample without a policy, under both protocols. Paired difference, median and 95 % interval.", "name": "fig-deposit-policies"}, "image": {"alt": "Paired difference in test cross-entropy of every policy from no policy, under both protocols"}}
 label = "Test cross-entropy against no policy (%; less is better)"
-_ = plots.plot_groups(differences, order=ranked, x_label=label, percent=True) if there else None
+_ = figures.plot_groups(differences, order=ranked, x_label=label, percent=True) if there else None
 
 # %% tags=["remove-cell"]
 accuracies = paired_groups(plain, "test_accuracy", baseline="none", by="policy") if there else pd.DataFrame()
@@ -599,4 +664,6 @@ numbered_table(table, caption, "tab-answer")
 # %% tags=["hide-input"]
 assert len(main) == len(parts[0].conditions) * n_simulations
 assert rows.groupby("simulation")["seed_split"].nunique().eq(1).all()
-assert main.loc[main["condition"] == mixed, "n_train"].eq(main.loc[main["condition"] == full, "n_train"].to_numpy()).all()
+assert (
+    main.loc[main["condition"] == mixed, "n_train"].eq(main.loc[main["condition"] == full, "n_train"].to_numpy()).all()
+)

@@ -30,12 +30,11 @@ seed: int = 0
 import numpy as np
 import pandas as pd
 
-from mri_aug import plots
-from mri_aug.dataset import load_images
-from mri_aug.protocols import split
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.style import use_book_style
-from mri_aug.subjects import audit_split, nearest_twins, recover_subjects
+from mri_aug.book import figures
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.data.people import audit_split, nearest_twins, recover_subjects
+from mri_aug.data.splits import split
 
 use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=dataset_subjects or None, seed=seed)
@@ -45,7 +44,9 @@ assert audit.found, audit.reason
 # %% tags=["remove-cell"]
 known = dataset == "phantom"
 truth = image_set.subjects.numpy()
-agrees = len(np.unique(np.stack([truth, audit.subjects.numpy()]), axis=1).T) == audit.n_subjects == len(np.unique(truth))
+agrees = (
+    len(np.unique(np.stack([truth, audit.subjects.numpy()]), axis=1).T) == audit.n_subjects == len(np.unique(truth))
+)
 glue_values(
     n_images=len(image_set),
     n_people=audit.n_subjects,
@@ -72,7 +73,7 @@ glue_values(
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Connected components against the threshold of correlation. On the shaded plateau the groups do not change.", "name": "fig-people-curve"}, "image": {"alt": "Connected components against the threshold of correlation"}}
 thresholds, n_components = audit.curve
-_ = plots.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
+_ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
 
 # %% [markdown]
 # From {glue:text}`n_images:d` images it finds {glue:text}`n_people:d` people of {glue:text}`slices:s` slices each, for every
@@ -88,7 +89,7 @@ for person in people:
     _, _, directions = np.linalg.svd((flat - flat.mean(0)).numpy(), full_matrices=False)
     order = np.argsort((flat - flat.mean(0)).numpy() @ directions[0])
     rows.append(slices[order[np.linspace(0, len(order) - 1, 8).astype(int)], 0].numpy())
-_ = plots.plot_image_grid(np.concatenate(rows), n_columns=8)
+_ = figures.plot_image_grid(np.concatenate(rows), n_columns=8)
 
 # %% [markdown]
 # ## What a split leaks
@@ -106,8 +107,14 @@ audits = {
 percent = "test images with a near-twin, %", "nearest neighbour, %", "majority class, %", "random labels, %"
 table = pd.DataFrame(
     [
-        [name, a.n_test, 100 * a.near_twins, 100 * a.accuracy, 100 * a.majority_accuracy,
-         f"{100 * a.random_label_accuracy:.1f} [{100 * a.random_label_interval[0]:.1f}, {100 * a.random_label_interval[1]:.1f}]"]
+        [
+            name,
+            a.n_test,
+            100 * a.near_twins,
+            100 * a.accuracy,
+            100 * a.majority_accuracy,
+            f"{100 * a.random_label_accuracy:.1f} [{100 * a.random_label_interval[0]:.1f}, {100 * a.random_label_interval[1]:.1f}]",
+        ]
         for name, a in audits.items()
     ],
     columns=["protocol", "test images", *percent],
@@ -142,7 +149,7 @@ curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
     curves[protocol] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[1].numpy()
-_ = plots.plot_twin_correlations(curves, threshold=audit.threshold)
+_ = figures.plot_twin_correlations(curves, threshold=audit.threshold)
 
 # %% [markdown]
 # ## What follows

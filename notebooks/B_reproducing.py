@@ -33,12 +33,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.optimisers import one_cycle_momentum
-from mri_aug.profiles import OTHER_DATASETS, PROFILES
+from mri_aug.book.optimisers import one_cycle_momentum
+from mri_aug.book.profiles import OTHER_DATASETS, PROFILES
+from mri_aug.book.publishing.notebooks import executions
+from mri_aug.book.report import glue_values, numbered_table
+from mri_aug.models.training import TrainConfig
 from mri_aug.provenance import code_fingerprint, machine, versions
-from mri_aug.publishing.notebooks import executions
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.training import TrainConfig
 
 # %% [markdown]
 # ## Commands
@@ -76,7 +76,10 @@ named = {
 kinds = {f"{profile}, {kind}": values for profile in PROFILES for kind, values in (
     ("phantoms", PROFILES[profile]), ("real images", {**PROFILES[profile], **OTHER_DATASETS[profile]}))}  # fmt: skip
 sizes = pd.DataFrame(
-    {kind: [len(values[key]) if isinstance(values[key], tuple) else values[key] or "all" for key in named] for kind, values in kinds.items()}
+    {
+        kind: [len(values[key]) if isinstance(values[key], tuple) else values[key] or "all" for key in named]
+        for kind, values in kinds.items()
+    }
 )
 sizes.insert(0, "number of", list(named.values()))
 numbered_table(sizes, "What the profiles compute; simulations are counted for each condition.", "tab-profiles")
@@ -95,7 +98,7 @@ glue_values(
     cores=computer["cores"],
     memory=computer["memory_gib"],
     system=computer["system"],
-    library=code_fingerprint("mri_aug.simulation"),
+    library=code_fingerprint("mri_aug.study.simulation"),
 )
 
 # %% [markdown]
@@ -113,7 +116,9 @@ glue_values(
 # principal components are scikit-learn's {cite:p}`pedregosa2011scikit`.
 
 # %% tags=["hide-input"]
-numbered_table(pd.DataFrame(versions().items(), columns=["package", "version"]), "Versions that made this copy.", "tab-versions")
+numbered_table(
+    pd.DataFrame(versions().items(), columns=["package", "version"]), "Versions that made this copy.", "tab-versions"
+)
 
 # %% tags=["hide-input"]
 times = executions(Path(executed), without=["B_reproducing"]) if executed else pd.DataFrame()
@@ -122,7 +127,12 @@ if len(times):
     table.loc[len(table)] = ["all", table["seconds"].sum(), ""]
 else:
     table = pd.DataFrame({"notebook": ["none yet: run `make book`"], "seconds": [None]})
-numbered_table(table, "Seconds that each notebook took, the study's simulations being finished beforehand.", "tab-times", formats={"seconds": ".0f"} if len(times) else None)
+numbered_table(
+    table,
+    "Seconds that each notebook took, the study's simulations being finished beforehand.",
+    "tab-times",
+    formats={"seconds": ".0f"} if len(times) else None,
+)
 
 # %% [markdown]
 # ## What is fixed and what may differ

@@ -29,17 +29,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug import paths, plots
-from mri_aug.plots.speed import plot_gains, plot_growth, plot_throughput
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.style import use_book_style
+from mri_aug import provenance
+from mri_aug.book.figures.forest import new_axes
+from mri_aug.book.figures.speed import plot_gains, plot_growth, plot_throughput
+from mri_aug.book.report import glue_values, numbered_table, use_book_style
 
 use_book_style()
-file = Path(record) if record else paths.results("benchmarks.json")
+file = Path(record) if record else provenance.results("benchmarks.json")
 content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"sections": {}, "targets": []}
 sections, ours = content["sections"], "this library"
 tables = {
-    f"{section} {name}": pd.DataFrame(rows) for section, found in sections.items() for name, rows in found["tables"].items()
+    f"{section} {name}": pd.DataFrame(rows)
+    for section, found in sections.items()
+    for name, rows in found["tables"].items()
 }
 
 # %% tags=["remove-cell"]
@@ -49,7 +51,9 @@ latest = max(sections.values(), key=lambda section: section["date"], default={})
 dates = sorted({section["date"][:10] for section in sections.values()})
 when = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}" if dates else ""
 computer, run = latest.get("machine", {}), latest.get("run", {})
-named = {key: latest.get("versions", {}).get(key) for key in ("python", "torch", "lightning", "fastai", "monai", "keras")}
+named = {
+    key: latest.get("versions", {}).get(key) for key in ("python", "torch", "lightning", "fastai", "monai", "keras")
+}
 versions = ", ".join(f"{name} {version}" for name, version in named.items() if version)
 glue_values(
     state=f"Measured {when} on {computer['processor']} ({computer['cores']} cores, {computer['memory_gib']:.0f} GiB, "
@@ -69,16 +73,22 @@ glue_values(
 # %% tags=["remove-cell"]
 targets = pd.DataFrame(content["targets"], columns=["target", "measured", "bound", "wanted", "unit", "met"])
 verdicts = targets["met"].map(lambda met: "not measured" if met is None else "yes" if met else "no")
-shown = pd.DataFrame({
-    "target": targets["target"],
-    "measured": [f"{row.measured:,.4g} {row.unit}" if pd.notna(row.measured) else "–" for row in targets.itertuples()],
-    "wanted": [f"{row.bound} {row.wanted:,.4g} {row.unit}" for row in targets.itertuples()],
-    "met": verdicts,
-})
+shown = pd.DataFrame(
+    {
+        "target": targets["target"],
+        "measured": [
+            f"{row.measured:,.4g} {row.unit}" if pd.notna(row.measured) else "–" for row in targets.itertuples()
+        ],
+        "wanted": [f"{row.bound} {row.wanted:,.4g} {row.unit}" for row in targets.itertuples()],
+        "met": verdicts,
+    }
+)
 failed = targets.loc[verdicts == "no", "target"].tolist()
 missed = f"Missed: {'; '.join(failed)}. The profile below shows where the time goes." if failed else "None was missed."
 glue_values(
-    summary=f"{(verdicts == 'yes').sum()} of {len(targets)} targets were met. {missed}" if len(targets) else "No target has been looked at yet.",
+    summary=f"{(verdicts == 'yes').sum()} of {len(targets)} targets were met. {missed}"
+    if len(targets)
+    else "No target has been looked at yet.",
 )
 
 # %% [markdown]
@@ -108,10 +118,16 @@ silent = [f"{row.contender}: {row.note}" for row in rates.itertuples() if row.no
 glue_values(
     pace=f"Here that is {pace[ours]:.0f} images per second, {pace[ours] / pace[written[0]]:.1f} times the plain script and "
     f"{pace[ours] / pace[written[1]]:.1f} times the plain loop in memory"
-    + (f"; the fastest framework is {fastest}, of which it is {pace[ours] / frameworks[fastest]:.1f} times." if fastest else ".")
+    + (
+        f"; the fastest framework is {fastest}, of which it is {pace[ours] / frameworks[fastest]:.1f} times."
+        if fastest
+        else "."
+    )
     if {ours, *written} <= set(pace)
     else "That has not been measured.",
-    plain_pace=f"Here it trains {pace[written[1]]:.0f}." if written[1] in pace else "That loop has not been measured here.",
+    plain_pace=f"Here it trains {pace[written[1]]:.0f}."
+    if written[1] in pace
+    else "That loop has not been measured here.",
     silent="Left out: " + "; ".join(silent) + "." if silent else "None is left out.",
 )
 
@@ -119,10 +135,7 @@ glue_values(
 # {glue:text}`pace:s` {glue:text}`silent:s`
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Training images per second of every contender, and how many times faster this library is.", "name": "fig-speed-contenders"}, "image": {"alt": "Training images per second of every contender, and how many times faster this library is"}}
-if ours in pace:
-    _ = plot_throughput(rates, ours=ours)
-else:
-    _ = plots.axes.new_axes(0.8).axis("off")
+_ = plot_throughput(rates, ours=ours) if ours in pace else new_axes(0.8).axis("off")
 
 # %% [markdown]
 # Images per second are only a means. What a study pays for is a *simulation*: split, training, evaluated row. The table gives whole simulations per hour
@@ -135,13 +148,22 @@ renamed = {"least": "lowest", "most": "highest", "simulations_per_hour": "simula
 columns = [column for column in ("contender", "n", "epochs", "median", *renamed) if column in simulations]
 quality = simulations[columns].rename(columns=renamed) if columns else empty
 formats = {"simulations per hour": ".0f"} if columns else None
-numbered_table(quality, "Final test cross-entropy over seeds (median, lowest, highest), and simulations per hour.", "tab-speed-quality", formats=formats)
+numbered_table(
+    quality,
+    "Final test cross-entropy over seeds (median, lowest, highest), and simulations per hour.",
+    "tab-speed-quality",
+    formats=formats,
+)
 
 # %% tags=["remove-cell"]
 hourly = simulations.set_index("contender") if columns else pd.DataFrame()
 if {ours, written[0]} <= set(hourly.index):
     own, plain = simulations[simulations["contender"] == ours].iloc[-1], hourly.loc[written[0]]
-    better = "no higher than the plain script's" if own["median"] <= plain["median"] else "still higher than the plain script's"
+    better = (
+        "no higher than the plain script's"
+        if own["median"] <= plain["median"]
+        else "still higher than the plain script's"
+    )
     verdict = (
         f"With {own['epochs']:.0f} epochs it is {own['simulations_per_hour'] / plain['simulations_per_hour']:.1f} times as many simulations per hour as the plain "
         f"script's with {plain['epochs']:.0f}; the median test cross-entropy, {own['median']:.3f} against {plain['median']:.3f}, is {better}, whose seeds reach from "
@@ -161,26 +183,45 @@ glue_values(verdict=verdict)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "From the plain loop in memory to the engine: each bar adds one gain to those above it.", "name": "fig-speed-gains"}, "image": {"alt": "From the plain loop in memory to the engine: each bar adds one gain to those above it"}}
 gains = tables.get("ablation cumulative")
-_ = plot_gains(gains) if gains is not None else plots.axes.new_axes(0.8).axis("off")
+_ = plot_gains(gains) if gains is not None else new_axes(0.8).axis("off")
 
 # %% tags=["hide-input"]
 if gains is not None:
     added = gains.set_index("step")["factor"].iloc[1:]
     taken = tables["ablation removed"].set_index("without")["factor"]
-    worth = pd.DataFrame({"gain": added.index, "factor when added": added.to_numpy(), "factor lost without it": taken[added.index].to_numpy()})
+    worth = pd.DataFrame(
+        {
+            "gain": added.index,
+            "factor when added": added.to_numpy(),
+            "factor lost without it": taken[added.index].to_numpy(),
+        }
+    )
 else:
     worth = empty
-numbered_table(worth, "What each gain is worth: added to those before it, and taken away from all.", "tab-speed-gains", formats=None if gains is None else dict.fromkeys(worth.columns[1:], ".2f"))
+numbered_table(
+    worth,
+    "What each gain is worth: added to those before it, and taken away from all.",
+    "tab-speed-gains",
+    formats=None if gains is None else dict.fromkeys(worth.columns[1:], ".2f"),
+)
 
 # %% tags=["remove-cell"]
 factor = {} if gains is None else added.to_dict()
-glue_values(**{
-    f"gain_{key}": f"{factor[name]:.2f} x" if name in factor else "not measured"
-    for key, name in {
-        "indexing": "batches by index", "relu": "ReLU after pooling", "parts": "convolutions by parts of a batch", "adam": "fused Adam", "layout": "channels last",
-        "bfloat16": "bfloat16 autocast", "memory": "freed memory kept", "processes": "a process per core",
-    }.items()
-})
+glue_values(
+    **{
+        f"gain_{key}": f"{factor[name]:.2f} x" if name in factor else "not measured"
+        for key, name in {
+            "indexing": "batches by index",
+            "relu": "ReLU after pooling",
+            "parts": "convolutions by parts of a batch",
+            "adam": "fused Adam",
+            "layout": "channels last",
+            "bfloat16": "bfloat16 autocast",
+            "memory": "freed memory kept",
+            "processes": "a process per core",
+        }.items()
+    }
+)
 
 # %% [markdown]
 # - **Batches by index** ({glue:text}`gain_indexing:s`). The dataset is one tensor of bytes, and a batch is 64 of its rows: nothing is decoded, and nothing is collated image by
@@ -209,12 +250,20 @@ glue_values(**{
 # A convolution with $C$ input and $K$ output channels and a kernel of $k \times k$ has $H W K C k^2$ multiply-adds on an output of $H \times W$, a linear layer the product of its widths.
 
 # %% tags=["remove-cell"]
-widths = {"first convolution": 128**2 * 16 * 9, "second convolution": 64**2 * 32 * 16 * 9, "hidden layers": 32**3 * 128 + 128 * 64, "head": 64 * 4}
+widths = {
+    "first convolution": 128**2 * 16 * 9,
+    "second convolution": 64**2 * 32 * 16 * 9,
+    "hidden layers": 32**3 * 128 + 128 * 64,
+    "head": 64 * 4,
+}
 flops = 3 * sum(2 * adds for adds in widths.values()) - 2 * widths["first convolution"]
 peaks = tables.get("peak peak")
 if peaks is not None and ours in pace:
     best = peaks.loc[peaks.groupby("type")["gflops"].idxmax()].set_index("type")
-    modes = {name: f"{row.gflops:.0f} GFLOP/s in {name} ({row.processes:.0f} × {row.threads:.0f} threads)" for name, row in best.iterrows()}
+    modes = {
+        name: f"{row.gflops:.0f} GFLOP/s in {name} ({row.processes:.0f} × {row.threads:.0f} threads)"
+        for name, row in best.iterrows()
+    }
     kind = "bfloat16" if "bfloat16" in best.index else "float32"
     share = 100 * pace[ours] * flops / 1e9 / best.at[kind, "gflops"]
     bound = f"The largest matrix products on this machine reach {' and '.join(modes.values())}; training at {pace[ours]:.0f} images per second is {share:.0f} % of that in {kind}."
@@ -243,16 +292,35 @@ glue_values(megaflops=flops / 1e6, bound=bound, roofline=roofline)
 
 # %% tags=["hide-input"]
 operators = tables.get("profile operators")
-table = empty if operators is None else operators.assign(operator="`" + operators["operator"] + "`", share=100 * operators["share"]).rename(columns={"calls_per_step": "calls per step", "milliseconds": "ms per step", "share": "share, %"})
+table = (
+    empty
+    if operators is None
+    else operators.assign(operator="`" + operators["operator"] + "`", share=100 * operators["share"]).rename(
+        columns={"calls_per_step": "calls per step", "milliseconds": "ms per step", "share": "share, %"}
+    )
+)
 formats = None if operators is None else {"calls per step": ".1f", "ms per step": ".2f", "share, %": ".1f"}
-numbered_table(table, "Where a training step of 64 images goes, in one thread, by operator.", "tab-speed-profile", formats=formats)
+numbered_table(
+    table, "Where a training step of 64 images goes, in one thread, by operator.", "tab-speed-profile", formats=formats
+)
 
 # %% tags=["hide-input"]
 layers = tables.get("profile layers")
-renamed = {"gflop": "GFLOP", "megabytes": "MB", "arithmetic_ms": "arithmetic, ms", "memory_ms": "memory, ms", "measured_ms": "measured, ms"}
+renamed = {
+    "gflop": "GFLOP",
+    "megabytes": "MB",
+    "arithmetic_ms": "arithmetic, ms",
+    "memory_ms": "memory, ms",
+    "measured_ms": "measured, ms",
+}
 table = empty if layers is None else layers[["layer", *renamed]].rename(columns=renamed)
 formats = None if layers is None else {"GFLOP": ".2f", "MB": ".0f", **dict.fromkeys(list(renamed.values())[2:], ".2f")}
-numbered_table(table, "Each layer's forward and backward pass over 64 images in one thread: its least time by arithmetic and by memory, and what it takes.", "tab-speed-layers", formats=formats)
+numbered_table(
+    table,
+    "Each layer's forward and backward pass over 64 images in one thread: its least time by arithmetic and by memory, and what it takes.",
+    "tab-speed-layers",
+    formats=formats,
+)
 
 # %% [markdown]
 # ## Policies
@@ -261,7 +329,13 @@ numbered_table(table, "Each layer's forward and backward pass over 64 images in 
 
 # %% tags=["hide-input"]
 costs = tables.get("policies policies")
-table = empty if costs is None else costs.sort_values("percent_of_step")[["policy", "milliseconds", "percent_of_step"]].rename(columns={"milliseconds": "ms per batch", "percent_of_step": "of a training step, %"})
+table = (
+    empty
+    if costs is None
+    else costs.sort_values("percent_of_step")[["policy", "milliseconds", "percent_of_step"]].rename(
+        columns={"milliseconds": "ms per batch", "percent_of_step": "of a training step, %"}
+    )
+)
 formats = None if costs is None else {"ms per batch": ".2f", "of a training step, %": ".1f"}
 numbered_table(table, "Cost of each policy for a batch of 64, in one thread.", "tab-speed-policies", formats=formats)
 
@@ -277,26 +351,58 @@ growth = tables.get("growth training")
 if growth is not None and growth["resident_mb"].notna().all():
     _ = plot_growth(growth, "images", "resident_mb", x_label="images trained on", y_label="resident memory (MB)")
 else:
-    _ = plots.axes.new_axes(0.8).axis("off")
+    _ = new_axes(0.8).axis("off")
 
 # %% tags=["hide-input"]
-table = empty if growth is None else growth.assign(seconds_per_step=1000 * growth["seconds_per_step"]).rename(columns={
-    "seconds_per_step": "ms per step", "seconds_once": "s once", "data_mb": "images, MB", "resident_mb": "resident, MB",
-})
-formats = None if growth is None else {"ms per step": ".1f", "s once": ".1f", "images, MB": ".0f", "resident, MB": ".0f"}
-numbered_table(table, "Training against the number of images: a step, what is done once (pixel statistics), and memory.", "tab-speed-growth", formats=formats)
+table = (
+    empty
+    if growth is None
+    else growth.assign(seconds_per_step=1000 * growth["seconds_per_step"]).rename(
+        columns={
+            "seconds_per_step": "ms per step",
+            "seconds_once": "s once",
+            "data_mb": "images, MB",
+            "resident_mb": "resident, MB",
+        }
+    )
+)
+formats = (
+    None if growth is None else {"ms per step": ".1f", "s once": ".1f", "images, MB": ".0f", "resident, MB": ".0f"}
+)
+numbered_table(
+    table,
+    "Training against the number of images: a step, what is done once (pixel statistics), and memory.",
+    "tab-speed-growth",
+    formats=formats,
+)
 
 # %% tags=["hide-input"]
 rows = []
-for key, unit, size in (("growth people", "images searched for people", "images"), ("growth statistics", "rows summarised as in chapter 7", "rows")):
+for key, unit, size in (
+    ("growth people", "images searched for people", "images"),
+    ("growth statistics", "rows summarised as in chapter 7", "rows"),
+):
     for row in tables.get(key, pd.DataFrame()).to_dict("records"):
         rows.append({"what": unit, "how many": row[size], "seconds": row["seconds"]})
 for row in tables.get("growth morph", pd.DataFrame()).to_dict("records"):
-    rows.append({"what": "images that morph is fitted to", "how many": row["fitted_images"], "seconds": row["fit_seconds"]})
-    rows.append({"what": "variations made by morph on all cores", "how many": row["variations"], "seconds": row["variations"] / row["variations_per_second"]})
+    rows.append(
+        {"what": "images that morph is fitted to", "how many": row["fitted_images"], "seconds": row["fit_seconds"]}
+    )
+    rows.append(
+        {
+            "what": "variations made by morph on all cores",
+            "how many": row["variations"],
+            "seconds": row["variations"] / row["variations_per_second"],
+        }
+    )
 for row in tables.get("quality drift", pd.DataFrame()).to_dict("records"):
     rows.append({"what": "small simulations of one study", "how many": row["simulations"], "seconds": row["seconds"]})
-numbered_table(pd.DataFrame(rows) if rows else empty, "Seconds for growing numbers of everything else.", "tab-speed-others", formats={"seconds": ".2f"} if rows else None)
+numbered_table(
+    pd.DataFrame(rows) if rows else empty,
+    "Seconds for growing numbers of everything else.",
+    "tab-speed-others",
+    formats={"seconds": ".2f"} if rows else None,
+)
 
 # %% [markdown]
 # ## Processes
@@ -311,7 +417,8 @@ if "footprint" in sections:
         f" On {largest['images']:.0f} images a worker needs at most {largest['beyond_import_mb']:.0f} MB beyond importing PyTorch. Of these {largest['own_mb']:.0f} MB are its own, "
         f"the rest are pages of the libraries and of the dataset, which all workers share. What bounds its own is the training step: {step['weights_mb']:.0f} MB of weights, their gradients and Adam's moments, and {step['saved_mb']:.0f} MB that the forward pass leaves to the backward pass, "
         "to which the layers' scratch space, the images of the simulation and what the allocator keeps between blocks of different sizes are added."
-        if pd.notna(largest["beyond_import_mb"]) else ""
+        if pd.notna(largest["beyond_import_mb"])
+        else ""
     )
 else:
     processes, resident = "Processes have not been measured.", ""
@@ -328,4 +435,8 @@ glue_values(processes=processes + resident)
 
 # %% tags=["hide-input"]
 assert set(sections) <= set(wanted)
-assert all(pd.isna(row.measured) or row.met == (row.measured >= row.wanted if row.bound == "at least" else row.measured <= row.wanted) for row in targets.itertuples())
+assert all(
+    pd.isna(row.measured)
+    or row.met == (row.measured >= row.wanted if row.bound == "at least" else row.measured <= row.wanted)
+    for row in targets.itertuples()
+)

@@ -39,18 +39,17 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from mri_aug import fidelity, paths, plots
-from mri_aug.dataset import load_images
+from mri_aug import fidelity, provenance
+from mri_aug.book import figures
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.data.sampling import stratified_sample
+from mri_aug.data.splits import split
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
-from mri_aug.generators import fit_generator, make_generator
-from mri_aug.generators.bank import Bank
-from mri_aug.generators.banked import BankedGenerator
-from mri_aug.protocols import split
-from mri_aug.report import glue_values, numbered_table
-from mri_aug.results import estimate_text, interval_text
-from mri_aug.sampling import stratified_sample
-from mri_aug.style import PAGE_WIDTH, use_book_style
-from mri_aug.training import TrainConfig
+from mri_aug.generators.bank.bank import Bank, BankedGenerator
+from mri_aug.generators.base import fit_generator, make_generator
+from mri_aug.models.training import TrainConfig
+from mri_aug.results.sentences import estimate_text, interval_text
 
 use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
@@ -73,7 +72,7 @@ training, held_out = [
     part[stratified_sample(part.labels.numpy(), real_frac, seed=seed)] for part in (image_set[divided.train], held_out)
 ]
 parts = fidelity.divide(training, held_out, seed=seed)
-bank = Bank(paths.artifacts("bank"), max_usd=max_usd)
+bank = Bank(provenance.artifacts("bank"), max_usd=max_usd)
 fitted, candidates, seconds, usd = {}, {}, {}, {}
 for name in names:
     start, spent = time.perf_counter(), bank.account().usd
@@ -108,7 +107,7 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, a variation of it by each generator, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, a variation of it by each generator, and the difference between the two"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
-_ = plots.plot_variations(
+_ = figures.plot_variations(
     training.images[rows, 0].numpy(),
     {name: candidate.variations[rows, 0].numpy() for name, candidate in candidates.items()},
     row_labels=training.class_names,
@@ -127,7 +126,7 @@ real = fidelity.memorisation_yardstick(held_out, training)
 curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
 likeness = {name: fidelity.memorisation(candidate.variations, training) for name, candidate in candidates.items()}
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
-_ = plots.plot_similarities(curves, threshold=real.threshold)
+_ = figures.plot_similarities(curves, threshold=real.threshold)
 
 # %% [markdown]
 # ## The measures
@@ -177,8 +176,10 @@ numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class. Black: real people, the yardstick; colours: generators. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
 figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
-for ax, measure in zip(axes.flat, ("kid_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True):
-    plots.plot_fidelity(table, measure, title=fidelity.MEASURES[measure], ax=ax)
+for ax, measure in zip(
+    axes.flat, ("kid_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
+):
+    figures.plot_fidelity(table, measure, title=fidelity.MEASURES[measure], ax=ax)
 handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
@@ -210,8 +211,11 @@ glue_values(
         f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its variations)"
         + (f", {max(copies, key=copies.get)} the most ({max(copies.values()):.1f} %)" if len(names) > 1 else "")
         + ". "
-        + " ".join(f"The area under the curve of a network that hunts for {name} is {row['value']:.2f}"
-                   f" {interval_text(row['low'], row['high'], '.2f')}." for name, row in auc.iterrows())
+        + " ".join(
+            f"The area under the curve of a network that hunts for {name} is {row['value']:.2f}"
+            f" {interval_text(row['low'], row['high'], '.2f')}."
+            for name, row in auc.iterrows()
+        )
     ),
 )
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.dataset import load_images
-from mri_aug.imageset import ImageSet
-from mri_aug.paths import project
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.loading import load_images
+from mri_aug.provenance import project
 
 SLICES = 6
 

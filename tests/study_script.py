@@ -7,12 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import make_toy_images  # noqa: E402
+from conftest import make_toy_images
 
-from mri_aug.conditions import thesis_arms  # noqa: E402
-from mri_aug.store import Store  # noqa: E402
-from mri_aug.study import run_study  # noqa: E402
-from mri_aug.training import TrainConfig  # noqa: E402
+from mri_aug.models.training import TrainConfig
+from mri_aug.study.conditions import thesis_arms
+from mri_aug.study.run import run_study
+from mri_aug.study.store import Store
 
 N_SIMULATIONS = 6
 

@@ -12,20 +12,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug.models import count_parameters, make_model
-from mri_aug.paths import project
-from mri_aug.plots.speed import plot_gains, plot_growth, plot_throughput
+from mri_aug.book.figures.speed import plot_gains, plot_growth, plot_throughput
+from mri_aug.models.networks import count_parameters, make_model
+from mri_aug.provenance import project
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
 
-from benchmarks import ablation, contenders, footprint, growth, layers, peers, plain  # noqa: E402
-from benchmarks.flops import forward_flops, training_flops  # noqa: E402
-from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side  # noqa: E402
-from benchmarks.record import Record  # noqa: E402
-from benchmarks.run import SECTIONS, main, measure_all  # noqa: E402
-from benchmarks.settings import Settings, precision, prepare  # noqa: E402
-from benchmarks.targets import judge  # noqa: E402
-from benchmarks.task import Outcome, PlainCNN, Task  # noqa: E402
+from benchmarks import ablation, contenders, footprint, growth, layers, peers, plain
+from benchmarks.flops import forward_flops, training_flops
+from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side
+from benchmarks.record import Record
+from benchmarks.run import SECTIONS, main, measure_all
+from benchmarks.settings import Settings, precision, prepare
+from benchmarks.targets import judge
+from benchmarks.task import Outcome, PlainCNN, Task
 
 QUICK = dict(quick=True, full=False, seeds=1, epochs=1)
 RUN = {"images": "abc", "quick": False}
@@ -230,8 +230,9 @@ def test_targets_are_judged_from_what_was_measured():
     rows.append({"contender": "Keras on torch", "n": 0, "note": "not installed"})
     sections = {"throughput": {"tables": {"throughput": rows}}}
     found = {row["target"]: row for row in judge(sections)}
-    assert found["throughput against the plain script"] | {"measured": 8.0, "met": True} == (
-        found["throughput against the plain script"]
+    assert (
+        found["throughput against the plain script"] | {"measured": 8.0, "met": True}
+        == (found["throughput against the plain script"])
     )
     fastest = found["throughput against the fastest framework"]
     assert fastest["measured"] == 3.0 and not fastest["met"] and fastest["wanted"] == 4

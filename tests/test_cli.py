@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from mri_aug import cli, dataset, paths
-from mri_aug.chapter import chapter_conditions, chapter_parts
-from mri_aug.profiles import part_sizes, profile_parameters
-from mri_aug.results import load_deposit
+from mri_aug import cli, provenance
+from mri_aug.book.profiles import part_sizes, profile_parameters
+from mri_aug.data import loading as dataset
+from mri_aug.results.deposit import load_deposit
+from mri_aug.study.parts import chapter_conditions, chapter_parts
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch, toy_images):
     """Toy images in place of phantoms, and a folder of its own for what is written."""
     monkeypatch.setattr(dataset, "load_phantoms", lambda **_: toy_images)
-    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "project", lambda: tmp_path)
     return tmp_path
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from paid_service import PaidGenerator
 
-from mri_aug import cli, dataset, generators, paths
+from mri_aug import cli, provenance
+from mri_aug.data import loading as dataset
+from mri_aug.generators import base as generators
 
 SIZES = ["--profile", "smoke", "--parts", "cnn", "--simulations", "1", "--real-frac", "0.5", "--generator", "paid"]
 
@@ -14,7 +16,7 @@ SIZES = ["--profile", "smoke", "--parts", "cnn", "--simulations", "1", "--real-f
 def paid(tmp_path, monkeypatch, toy_images):
     """Toy images in place of phantoms, a service to pay, and the words that name them."""
     monkeypatch.setattr(dataset, "load_phantoms", lambda **_: toy_images)
-    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "project", lambda: tmp_path)
     known = {**generators.GENERATORS, "paid": "paid_service:PaidGenerator"}
     monkeypatch.setattr(generators, "GENERATORS", known)
     service = PaidGenerator(tmp_path / "requests.log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mri_aug.paths import project
+from mri_aug.provenance import project
 
 
 def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys):
@@ -13,7 +13,7 @@ def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys):
     assert len(example.strip().splitlines()) <= 20, "a whole study fits in about twenty lines"
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(compile(example, "README.md", "exec"), names)  # noqa: S102  the reader would paste it
+    exec(compile(example, "README.md", "exec"), names)
     assert len(names["rows"]) == 4 * 3 and names["rows"]["protocol"].eq("subject").all()
     assert "30 % real + 70 % morph" in capsys.readouterr().out
 

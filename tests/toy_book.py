@@ -9,7 +9,7 @@ import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mri_aug.paths import project
+from mri_aug.provenance import project
 
 PARAMETERS = 'dataset: str = "phantom"  # hub id, folder or "phantom"\nreal_frac: float = 0.3  # share of real images'
 RESULTS = [
@@ -19,7 +19,7 @@ RESULTS = [
     new_code_cell(PARAMETERS, metadata={"tags": ["parameters", "hide-input"]}),
     new_code_cell(
         "import matplotlib.pyplot as plt\nimport numpy as np\nimport pandas as pd\n\n"
-        "from mri_aug.report import glue_values, numbered_table\nfrom mri_aug.style import use_book_style\n\n"
+        "from mri_aug.book.report import glue_values, numbered_table, use_book_style\n\n"
         "use_book_style()\nglue_values(share=np.float64(real_frac), source=dataset)",
         metadata={"tags": ["hide-input"]},
     ),
@@ -37,7 +37,7 @@ REPRODUCING = [
     new_markdown_cell("# Reproducing"),
     new_code_cell('executed: str = ""', metadata={"tags": ["parameters", "hide-input"]}),
     new_code_cell(
-        "from mri_aug.publishing.notebooks import executions\n"
+        "from mri_aug.book.publishing.notebooks import executions\n"
         'print(executions(executed, without=["B_reproducing"]).notebook.to_list() if executed else "none")'
     ),
 ]

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from mri_aug.fidelity.parts import Candidate, Parts
-from mri_aug.generators import ImageGenerator
-from mri_aug.generators.banked import BankedGenerator
+from mri_aug.fidelity.table import Candidate, Parts
+from mri_aug.generators.bank.bank import BankedGenerator
+from mri_aug.generators.base import ImageGenerator
 
 _SERVICE = "a service on a network: every source image is sent to it"
 # name: what it learns from, who sees the images, licence and limits

@@ -1,12 +1,18 @@
-"""The kernel inception distance between two sets of images of different people, from their features.
-
-Which network the features come from, and what a distance means, is said elsewhere.
-"""
+"""Distances, coverage and diversity of sets of images, between their features."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
+import torch
+from scipy.spatial.distance import cdist
+from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.people import nearest_twins
 from mri_aug.fidelity.resampling import Estimate, People, interval
 
 _MIN_PEOPLE = 3  # on each side, for an interval
@@ -90,3 +96,131 @@ def _discrepancy(blocks, x_draws: np.ndarray, y_draws: np.ndarray) -> np.ndarray
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+
+N_NEIGHBOURS = 5  # as Naeem et al. (2020) propose
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """What each image contributes to the four measures, which are the means.
+
+    Parameters
+    ----------
+    precision : ndarray of bool, shape (n_synthetic,)
+        Within reach of some real image (Kynkaanniemi et al. 2019, eq. 2).
+    density : ndarray of float, shape (n_synthetic,)
+        By how many real images it is reached, over k; can exceed 1 (Naeem et al. 2020, eq. 4).
+    recall : ndarray of bool, shape (n_real,)
+        A real image within reach of some synthetic one (Kynkaanniemi et al. 2019, eq. 2).
+    coverage : ndarray of bool, shape (n_real,)
+        A real image that reaches some synthetic one (Naeem et al. 2020, eq. 5).
+    """
+
+    precision: np.ndarray
+    density: np.ndarray
+    recall: np.ndarray
+    coverage: np.ndarray
+
+
+def coverage_measures(
+    real: np.ndarray,
+    synthetic: np.ndarray,
+    *,
+    real_people: np.ndarray | None = None,
+    synthetic_people: np.ndarray | None = None,
+    n_neighbours: int = N_NEIGHBOURS,
+) -> Coverage:
+    """Compare two sets of features by their k nearest neighbours.
+
+    An image's reach is the distance to its k-th nearest neighbour in its own set. Among slices, the nearest are the
+    same person's, whose distances say how thick a slice is and not how people differ; given people, neighbours are
+    counted among the others only.
+
+    Parameters
+    ----------
+    real, synthetic : ndarray of float, shapes (n_real, d) and (n_synthetic, d)
+    real_people, synthetic_people : ndarray of int, shapes (n_real,) and (n_synthetic,), optional
+        Whom each image shows; by default everyone has one image, as in the published equations.
+    n_neighbours : int
+        k, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If an image has fewer than k others in its set to be a neighbour of.
+    """
+    real_reach = _reach(real, real_people, n_neighbours)
+    synthetic_reach = _reach(synthetic, synthetic_people, n_neighbours)
+    distances = cdist(real, synthetic)
+    reached_by_real = distances <= real_reach[:, None]
+    return Coverage(
+        precision=reached_by_real.any(axis=0),
+        density=reached_by_real.sum(axis=0) / n_neighbours,
+        recall=(distances <= synthetic_reach).any(axis=1),
+        coverage=reached_by_real.any(axis=1),
+    )
+
+
+def _reach(features: np.ndarray, people: np.ndarray | None, k: int) -> np.ndarray:
+    people = np.arange(len(features)) if people is None else np.asarray(people)
+    distances = cdist(features, features)
+    distances[people[:, None] == people] = np.inf
+    reach = np.sort(distances, axis=1)[:, k - 1] if len(features) >= k else np.full(len(features), np.inf)
+    if not np.isfinite(reach).all():
+        raise ValueError(
+            f"{int((~np.isfinite(reach)).sum())} of {len(features)} images have fewer than {k} images of other people "
+            "beside them; compare more images, or ask for fewer neighbours"
+        )
+    return reach
+
+
+# Wang et al. (2003), without the fifth scale: at 128 pixels its image of 8 is smaller than the window of 11.
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363)
+_BETAS = tuple(weight / sum(_WEIGHTS) for weight in _WEIGHTS)
+_BATCH = 64  # pairs at a time
+
+
+def structural_similarity(images: Tensor, others: Tensor) -> np.ndarray:
+    """Return the multi-scale structural similarity (MS-SSIM) of each pair, float64 (n,), at most 1.
+
+    Parameters
+    ----------
+    images, others : Tensor of uint8, shape (n, 1, 128, 128)
+    """
+    parts = [
+        multiscale_structural_similarity_index_measure(
+            x.float() / 255, y.float() / 255, data_range=1.0, reduction="none", betas=_BETAS, normalize="relu"
+        )
+        for x, y in zip(images.split(_BATCH), others.split(_BATCH), strict=True)
+    ]
+    return torch.cat([part.reshape(-1) for part in parts]).double().numpy()
+
+
+def similarity_within_source(repeats: Tensor) -> np.ndarray:
+    """Return the mean MS-SSIM over all pairs of variations of one source.
+
+    Parameters
+    ----------
+    repeats : Tensor of uint8, shape (n_sources, n_repeats, 1, 128, 128)
+        At least two repeats.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_sources,)
+    """
+    first, second = map(list, zip(*combinations(range(repeats.shape[1]), 2), strict=True))
+    pairs = structural_similarity(repeats[:, first].flatten(0, 1), repeats[:, second].flatten(0, 1))
+    return pairs.reshape(len(repeats), -1).mean(1)
+
+
+def similarity_of_neighbours(real: ImageSet) -> np.ndarray:
+    """Return the MS-SSIM of each real image and the most correlated other one of its person; NaN without one."""
+    similarity = np.full(len(real), np.nan)
+    for subject in real.subjects.unique():
+        rows = torch.nonzero(real.subjects == subject).flatten()
+        for row in rows if len(rows) > 1 else ():
+            rest = rows[rows != row]
+            nearest = nearest_twins(real.images[row : row + 1], real.images[rest])[0]
+            similarity[row] = structural_similarity(real.images[row : row + 1], real.images[rest[nearest]])[0]
+    return similarity

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.imageset import ImageSet
-from mri_aug.models import backbone_and_head, make_model
-from mri_aug.models.features import FROZEN_MEAN, FROZEN_STD
-from mri_aug.training import Classifier, TrainConfig, train
+from mri_aug.data.imageset import ImageSet
+from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD
+from mri_aug.models.networks import backbone_and_head, make_model
+from mri_aug.models.training import Classifier, TrainConfig, train
 
 _BATCH = 128  # images at a time
 _IMAGENET_CLASSES = 1000
@@ -54,7 +54,7 @@ def domain_network(training: ImageSet, *, seed: int, config: TrainConfig | None 
     Parameters
     ----------
     training : ImageSet
-        For example :attr:`mri_aug.fidelity.Parts.others`.
+        For example :attr:`mri_aug.fidelity.table.Parts.others`.
     seed : int
         Of the initial weights and the order of images.
     config : TrainConfig, optional
@@ -80,7 +80,7 @@ def imagenet_network(weights: str | Path = "imagenet", *, architecture: str = "r
     Raises
     ------
     ConnectionError, FileNotFoundError, ValueError
-        As :func:`mri_aug.models.make_model`.
+        As :func:`mri_aug.models.networks.make_model`.
     """
     model = make_model(architecture, n_classes=_IMAGENET_CLASSES, weights=weights, seed=0).eval()
     backbone, _ = backbone_and_head(model)

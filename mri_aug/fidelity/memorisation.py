@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from mri_aug.filters import near_copy_threshold
-from mri_aug.imageset import ImageSet
-from mri_aug.similarity import neighbour_similarity, paired_similarity
-from mri_aug.subjects import nearest_twins
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.linkage import neighbour_similarity, paired_similarity
+from mri_aug.data.people import nearest_twins
+from mri_aug.fidelity.filters import near_copy_threshold
 
 
 @dataclass(frozen=True, eq=False)

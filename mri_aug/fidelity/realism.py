@@ -1,27 +1,113 @@
-"""Can a network tell synthetic images from real ones? The area under the curve of one that tries, on people new to it.
-
-It trains one small network per fold; it looks at nothing but the two sets that it is given.
-"""
+"""Cross-validated AUC of a real-versus-synthetic classifier on people that it was not trained on."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mri_aug.crossfit import N_FOLDS, owners, people_folds
-from mri_aug.fidelity.resampling import Estimate, People, interval
-from mri_aug.imageset import ImageSet
-from mri_aug.training import TrainConfig, predict, train
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
+from mri_aug.fidelity.resampling import Estimate, People, interval, owners
+from mri_aug.models.networks import make_model
+from mri_aug.models.training import TrainConfig, predict, train
+
+N_FOLDS = 3
+# At a quarter of the resolution people's classes are told as well as at half of it, at a third of the cost, so that a
+# filter does not outweigh the training it serves. Two epochs: with people held out, more raise the cross-entropy
+# (measured at half the resolution: 0.98 after two, 1.23 after eight).
+_POOL = 4
+_CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=2e-3)
+_MIN_STEPS = 64  # small samples need more than two epochs to learn anything
+
+
+def cross_fitted_probabilities(
+    images: Tensor, sources: ImageSet, real: ImageSet, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return class probabilities of images, each from a classifier that did not train on its source's person.
+
+    The network is the thesis's CNN on images averaged to 32 x 32. Measured: 3,400 images judged with 1,459 real ones
+    in 2 s on one core. A source outside the sample was seen by no classifier; the first fold's judges it.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, 1, 128, 128)
+        Variations, or the sources themselves.
+    sources : ImageSet of n images
+        The real image that each derives from.
+    real : ImageSet
+        What the classifiers train on.
+    seed : int
+        Of the folds, the initial weights and the order of training images.
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (n, n_classes)
+        Rows sum to one.
+    shares : ndarray of float64, shape (n, n_classes)
+        Share of each class among the images that the judging classifier trained on: what it would say of an image
+        that tells it nothing.
+
+    Raises
+    ------
+    ValueError
+        If images and sources differ in number, or the sample holds fewer than two people (or, of unknown people,
+        images).
+    """
+    if len(images) != len(sources):
+        raise ValueError(f"each image needs its source, got {len(images)} images and {len(sources)} sources")
+    fold_of = people_folds(real, seed=seed)
+    real_folds = np.array([fold_of[owner] for owner in owners(real)])
+    folds = np.array([fold_of.get(owner, 0) for owner in owners(sources)], dtype=np.int64)
+    probabilities = np.empty((len(images), real.n_classes))
+    shares = np.empty_like(probabilities)
+    for fold in np.unique(folds):
+        part = real[real_folds != fold]
+        rows = folds == fold
+        network = make_model("cnn", n_classes=real.n_classes, image_size=IMAGE_SIZE // _POOL, seed=seed)
+        model = nn.Sequential(nn.AvgPool2d(_POOL), network)
+        n_steps = max(_MIN_STEPS, _CONFIG.n_steps(len(part)))
+        classifier = train(model, part, seed=seed, config=_CONFIG, n_steps=n_steps)
+        probabilities[rows] = predict(classifier, images[torch.from_numpy(rows)])
+        shares[rows] = np.bincount(part.labels.numpy(), minlength=real.n_classes) / len(part)
+    return probabilities, shares
+
+
+def people_folds(image_set: ImageSet, *, seed: int, n_folds: int = N_FOLDS) -> dict[tuple[str, int], int]:
+    """Deal the people of a set into folds of nearly equal shares of each class.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    seed : int
+    n_folds : int
+        At most; no more than there are people.
+
+    Returns
+    -------
+    dict
+        Fold, from 0, of each owner (:func:`owners`).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two owners.
+    """
+    labels = dict(zip(owners(image_set), image_set.labels.tolist(), strict=True))
+    if len(labels) < 2:
+        raise ValueError(f"judging images by classifiers that never saw their person needs 2 people, got {len(labels)}")
+    people = sorted(labels)
+    rng = np.random.default_rng(seed)
+    # ordered by class, at random within one: dealing them in turn gives every fold its share of each class
+    order = np.lexsort((rng.random(len(people)), [labels[person] for person in people]))
+    return {people[row]: place % min(n_folds, len(people)) for place, row in enumerate(order)}
+
 
 _WIDTH = 16  # channels of the first layer
 # small batches and a high rate: batch normalisation bears them, and 100 steps have to do on a few hundred images
 DETECTOR_CONFIG = TrainConfig(epochs=8, batch_size=32, learning_rate=1e-2)
 
 
-def detector_scores(
-    real: ImageSet, synthetic: ImageSet, *, seed: int, config: TrainConfig | None = None
-) -> np.ndarray:
+def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: TrainConfig | None = None) -> np.ndarray:
     """Return how synthetic each image looks to a network that trained on images of other people.
 
     The network is fully convolutional, at full resolution, and averages over positions: it is good at texture, blur

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_aug.crossfit import owners
-from mri_aug.imageset import ImageSet
+from mri_aug.data.imageset import ImageSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,3 +100,9 @@ def mean_estimate(values: np.ndarray, people: People, *, rows: np.ndarray, confi
     drawn = people.draws @ sizes
     resampled = np.divide(people.draws @ totals, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
     return interval(values[rows].mean(), resampled, confidence_level=confidence_level)
+
+
+def owners(image_set: ImageSet) -> list[tuple[str, int]]:
+    """Return to whom each image belongs: its person or, where that is unknown, its real image."""
+    pairs = zip(image_set.subjects.tolist(), image_set.source_ids.tolist(), strict=True)
+    return [("subject", subject) if subject >= 0 else ("image", source) for subject, source in pairs]

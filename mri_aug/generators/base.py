@@ -1,24 +1,24 @@
-"""The seam between studies and whatever makes synthetic images.
+"""What a generator of synthetic images is, and how one is made by name.
 
-An :class:`ImageGenerator` turns each real image into one variation of it. This module holds that protocol and
-what every kind of generator needs: checked inputs, content digests, fingerprints and random streams by content.
-It makes no image, reads no file and knows no concrete generator.
+Each kind lives in a module of its own, which is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.imageset import IMAGE_SIZE
+from mri_aug.data.imageset import IMAGE_SIZE
 
 
 @runtime_checkable
@@ -188,3 +188,73 @@ def variation_rngs(digests: Sequence[str], labels: Tensor, *, seed: int) -> list
         rngs.append(np.random.default_rng(np.random.SeedSequence(entropy)))
         copies[key] += 1
     return rngs
+
+
+GENERATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "diffusion": "mri_aug.generators.diffusion.generator:DiffusionGenerator",
+        "duplicate": "mri_aug.generators.duplicate:DuplicateGenerator",
+        "hub": "mri_aug.generators.hub:HubGenerator",
+        "morph": "mri_aug.generators.morph:MorphGenerator",
+        "openai-edits": "mri_aug.generators.openai.generators:OpenAIEditsGenerator",
+        "openai-variations": "mri_aug.generators.openai.generators:OpenAIVariationsGenerator",
+    }
+)
+
+
+def make_generator(name: str, **options) -> ImageGenerator:
+    """Return the generator of that name.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``GENERATORS``.
+    **options
+        Of that generator; its class documents them.
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown (the known ones are listed), or an option's value is out of range or of
+        the wrong type.
+    ImportError
+        If the kind needs a package that is not installed.
+
+    Examples
+    --------
+    >>> make_generator("duplicate").learns_from_study
+    False
+    """
+    kind = generator_kind(name)
+    known = [field.name for field in fields(kind) if field.init and not field.name.startswith("_")]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(
+            f"generator {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'no options'}"
+        )
+    try:
+        return kind(**options)
+    except (TypeError, AttributeError) as error:  # its checks expect the types that its class documents
+        given = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "no options"
+        raise ValueError(
+            f"generator {name!r} cannot be made with {given} ({error}); give each option the type that "
+            f"{kind.__name__} documents"
+        ) from error
+
+
+def generator_kind(name: str) -> type:
+    """Return the class of that name in ``GENERATORS``; errors are those of :func:`make_generator`."""
+    module = generator_module(name)
+    return getattr(importlib.import_module(module), GENERATORS[name].partition(":")[2])
+
+
+def generator_module(name: str) -> str:
+    """Return the dotted name of the module that a kind is in, without importing it.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in GENERATORS:
+        raise ValueError(f"no generator is called {name!r}; the known ones are {', '.join(sorted(GENERATORS))}")
+    return GENERATORS[name].partition(":")[0]

@@ -35,7 +35,7 @@ def load_weights(
     model : nn.Module
         Of that architecture, for one channel.
     architecture : str
-        One of :data:`mri_aug.models.ARCHITECTURES`.
+        One of :data:`mri_aug.models.networks.ARCHITECTURES`.
     weights : str or Path
         ``"imagenet"`` or the path of a state dict.
     image_size : int
@@ -52,10 +52,7 @@ def load_weights(
     ConnectionError
         If the ImageNet weights cannot be fetched.
     """
-    if str(weights) == "imagenet":
-        state = _fetch(architecture, progress=progress)
-    else:
-        state = _read(Path(weights))
+    state = _fetch(architecture, progress=progress) if str(weights) == "imagenet" else _read(Path(weights))
     _load_fitted(model, architecture, _fit(state, model, architecture, image_size), source=weights)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mri_aug import paths
+from mri_aug import provenance
 
 _OWN_KEYS = ("n_rows", "columns", "sha256")
 
@@ -34,7 +34,7 @@ def export(rows: pd.DataFrame, name: str, *, manifest: dict, folder: Path | None
         What made the table (what, when, n, versions, hours), as JSON can hold it. The number of rows, the
         columns with their types and a checksum are added.
     folder : Path, optional
-        :func:`mri_aug.paths.results` by default.
+        :func:`mri_aug.provenance.results` by default.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def load_deposit(name: str, *, folder: Path | None = None) -> tuple[pd.DataFrame
 
 def deposit_names(*, folder: Path | None = None) -> list[str]:
     """Return the names of the deposits that are there, sorted: each a table beside its manifest."""
-    folder = paths.results() if folder is None else Path(folder)
+    folder = provenance.results() if folder is None else Path(folder)
     return sorted(path.stem for path in folder.glob("*.csv") if path.with_suffix(".json").is_file())
 
 
@@ -122,7 +122,7 @@ def _kind(rows: pd.DataFrame, column: str) -> str:
 def _files(name: str, folder: Path | None) -> tuple[Path, Path]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(f"a deposit's name holds letters, digits, - and _ only, got {name!r}")
-    folder = paths.results() if folder is None else Path(folder)
+    folder = provenance.results() if folder is None else Path(folder)
     return folder / f"{name}.csv", folder / f"{name}.json"
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results import inference
-from mri_aug.results.table import check_known, check_table, decode_columns
+from mri_aug.results.rows import check_known, check_table, decode_columns
 
 _BLOCK = 2**18  # resampled means at a time, 2 MB: they stay in the processor's cache
 
@@ -47,12 +47,12 @@ def subject_interval(
     Parameters
     ----------
     rows : DataFrame
-        One row per simulation, ``by_subject`` among its columns (:func:`mri_aug.metrics.encode_by_subject`).
+        One row per simulation, ``by_subject`` among its columns (:func:`mri_aug.results.metrics.encode_by_subject`).
     metrics : str or sequence of str
         Of ``METRICS``: "accuracy" or "cross_entropy" of the test images, "subject_accuracy" or
         "subject_cross_entropy" of the subjects' mean probabilities. The rows' scores are read once for all of them.
     by, confidence_level, n_resamples, seed
-        As for :func:`mri_aug.results.summarise`. Time grows with n_resamples x simulations: about 0.3 s for 2,000
+        As for :func:`mri_aug.results.comparison.summarise`. Time grows with n_resamples x simulations: about 0.3 s for 2,000
         of 7,000. Memory does not: resamples are taken in blocks.
     baseline : str, optional
         Report paired differences from this condition instead of values.
@@ -69,7 +69,7 @@ def subject_interval(
     Raises
     ------
     ValueError
-        As :func:`mri_aug.results.summarise`; if a metric is another one, or subjects are
+        As :func:`mri_aug.results.comparison.summarise`; if a metric is another one, or subjects are
         unknown or their labels disagree; if ``relative`` comes without a baseline.
     """
     if relative and baseline is None:
@@ -145,7 +145,7 @@ class _People:
         subject, label = columns["subject"], columns["label"]
         if not len(subject):
             raise ValueError("by_subject is empty: the subjects of this dataset are unknown, recover them first")
-        people, first, place = np.unique(subject, return_index=True, return_inverse=True)
+        _people, first, place = np.unique(subject, return_index=True, return_inverse=True)
         strata = label[first].astype(int)
         if (strata[place] != label).any():
             raise ValueError(

@@ -1,7 +1,6 @@
-"""Tables as the pages show them: medians by protocol, paired comparisons, recall by class, and the sweep.
+"""Arrange a study's rows as the tables of a page: medians, intervals and contrasts, one row per training set.
 
-Each function arranges what :func:`mri_aug.results.summarise` and :func:`mri_aug.results.compare` compute. None draws,
-and none decides anything: what counts as decided is said by :func:`mri_aug.results.wording.verdict`.
+Computes no statistic of its own; :mod:`mri_aug.results.comparison` does.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.results import compare, compare_people, summarise
+from mri_aug.results.comparison import compare, compare_people, summarise
 from mri_aug.results.inference import MIN_VALUES
+from mri_aug.results.sentences import MIN_SIMULATIONS, estimate_text, interval_text, minus_signs, verdict
 from mri_aug.results.subject_interval import METRICS
-from mri_aug.results.wording import MIN_SIMULATIONS, estimate_text, interval_text, minus_signs, verdict
 
 _USES = {
     "mixed": "{real} + {synthetic}",
@@ -124,7 +123,7 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
     Parameters
     ----------
     comparison : DataFrame
-        From :func:`mri_aug.results.compare` or :func:`paired_groups`.
+        From :func:`mri_aug.results.comparison.compare` or :func:`paired_groups`.
     words : mapping of str to str
         What a condition is called.
 
@@ -190,12 +189,12 @@ def paired_groups(rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "
     """Return paired differences from a baseline under each protocol.
 
     Under the subject protocol the question is of other people, and intervals are those of
-    :func:`mri_aug.results.compare_people` where the rows hold each person's scores of the metric.
+    :func:`mri_aug.results.comparison.compare_people` where the rows hold each person's scores of the metric.
 
     Returns
     -------
     DataFrame
-        The columns of :func:`mri_aug.results.compare`, with ``protocol``, ``group`` (its words) and ``value``: the
+        The columns of :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and ``value``: the
         median difference, in percent of the baseline where less is better.
     """
     has_people = "by_subject" in rows and metric.removeprefix("test_") in METRICS

@@ -1,0 +1,90 @@
+"""How much is computed: the sizes that the book's notebooks and its study run at.
+
+A profile is nothing but values for the notebooks' parameters; it decides nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch on a processor: name it yourself, on a GPU
+_ALL_POLICIES = (
+    "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "traditional",
+    "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
+)  # fmt: skip
+_SMALL = {
+    "policies": ("traditional", "elastic", "autoaugment"),
+    "sweep": (0.1, 0.6),
+    "architectures": _NETWORKS,
+    "pretrained": (),  # needs a download of torchvision's weights, so no profile asks for it
+    "network_controls": False,
+    "side_protocols": ("image",),
+}
+# smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
+# demo: the notebooks' own defaults, a quarter of an hour at most on two slow cores without bfloat16: half of it is the
+# study, and half of that the thesis's own comparison.
+# Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
+# how it is read.
+# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
+# days on two cores, so a cluster (--scheduler). One command, resumed by itself.
+PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "smoke": {
+            "dataset_subjects": 16, "n_subjects": 16, "epochs": 1, "max_slices": 12,
+            "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
+        },
+        "demo": {
+            "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
+            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL,
+        },
+        "thesis": {
+            "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
+            "n_simulations": 100, "n_side_simulations": 20, "n_network_simulations": 10, **_SMALL,
+            "policies": _ALL_POLICIES, "sweep": tuple(tenth / 10 for tenth in range(1, 10)),
+            "network_controls": True, "side_protocols": ("image", "subject"),
+        },
+    }
+)  # fmt: skip
+# A real dataset is not simulated to size: all its people take part, so that demo takes some hours on the thesis's, and
+# need not be cut short to fit into minutes.
+OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "smoke": {"dataset_subjects": 0},
+        "demo": {"dataset_subjects": 0, "n_subjects": 0, "epochs": 5, "max_slices": 40},
+        "thesis": {"dataset_subjects": 0},
+    }
+)
+_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # sizes that are not of the study's parts
+
+
+def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
+    """Return the notebooks' parameters of a profile.
+
+    Parameters
+    ----------
+    profile : {"smoke", "demo", "thesis"}
+    dataset : str
+        As in :func:`mri_aug.data.loading.load_images`.
+
+    Returns
+    -------
+    dict
+        ``dataset_subjects``, people described in the chapters on the data; ``n_subjects``, people in the study; 0 is
+        everyone; ``epochs`` of training; ``max_slices`` that chapter 3 draws maps for; and the keywords of
+        :func:`mri_aug.study.parts.chapter_parts`, sequences as lists.
+
+    Raises
+    ------
+    ValueError
+        If there is no such profile.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
+    sizes = {**PROFILES[profile], **({} if dataset == "phantom" else OTHER_DATASETS[profile])}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
+
+
+def part_sizes(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return those of a profile's parameters that say how large the parts of the study are."""
+    return {name: value for name, value in parameters.items() if name not in _NOT_OF_PARTS}

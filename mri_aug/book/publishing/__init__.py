@@ -1,0 +1,1 @@
+"""Execute the notebooks and render the book."""

@@ -1,0 +1,185 @@
+"""The one dataset type: images, labels and people as tensors; a subset is an index.
+
+Also keeps image sets on disk, so that decoding or simulating them is done once. Nothing here decides what is loaded,
+or draws random numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IMAGE_SIZE = 128  # pixels, height and width of every image in this project
+_PICTURE = (1, IMAGE_SIZE, IMAGE_SIZE)
+# type of each tensor, and its shape beyond the first dimension
+_FORMS = {
+    "images": (torch.uint8, _PICTURE), "labels": (torch.int64, ()), "subjects": (torch.int64, ()),
+    "source_ids": (torch.int64, ()), "published_test": (torch.bool, ()), "severity": (torch.float32, ()),
+    "atrophy": (torch.bool, _PICTURE),
+}  # fmt: skip
+CLASS_NAMES = ("Non demented", "Very mildly demented", "Mildly demented", "Moderately demented")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ImageSet:
+    """Grey images with their labels and the people that they show.
+
+    Index it as a tensor (integers, booleans or a slice) to get a subset.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, 1, 128, 128)
+    labels : Tensor of int64, shape (n,)
+        Ordinal: 0 is the least severe class of ``class_names``.
+    subjects : Tensor of int64, shape (n,)
+        The person each image shows; -1 where unknown.
+    source_ids : Tensor of int64, shape (n,)
+        The real image each image derives from; its own number for a real one.
+    class_names : tuple of str
+        From the least to the most severe.
+    published_test : Tensor of bool, shape (n,), optional
+        True for the images in the dataset's own test split, where it has one.
+    severity : Tensor of float32, shape (n,), optional
+        Degree of atrophy in [0, 1]; known for phantoms only.
+    atrophy : Tensor of bool, shape (n, 1, 128, 128), optional
+        True where tissue was lost to atrophy; known for phantoms only.
+    notes : tuple of str
+        What was done to the source on the way in, one sentence each (resizing, for example).
+
+    Raises
+    ------
+    ValueError
+        If shapes or types disagree with the above, or a label has no class name.
+    """
+
+    images: Tensor
+    labels: Tensor
+    subjects: Tensor
+    source_ids: Tensor
+    class_names: tuple[str, ...] = CLASS_NAMES
+    published_test: Tensor | None = None
+    severity: Tensor | None = None
+    atrophy: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _FORMS and not (field.default is None and value is None):
+                _check_form(field.name, value)
+        for name, tensor in self._tensors():
+            if len(tensor) != len(self):
+                raise ValueError(f"{name} has {len(tensor)} entries for {len(self)} images")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
+            raise ValueError(f"labels must lie in 0..{self.n_classes - 1}, got {self.labels.unique().tolist()}")
+
+    def _tensors(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                yield field.name, value
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        people = int(self.subjects[self.subjects >= 0].unique().numel())
+        counts = ", ".join(f"{count} {name.lower()}" for name, count in self.class_counts().items())
+        return " ".join([f"ImageSet({len(self)} images of {people or 'unknown'} people: {counts})", *self.notes])
+
+    def __getitem__(self, index) -> ImageSet:
+        """Return the subset at ``index`` (integer array, boolean array or slice)."""
+        if not isinstance(index, slice):
+            index = torch.as_tensor(index)
+            if index.ndim != 1:
+                raise IndexError(f"index an ImageSet with a 1-D array or a slice, got shape {tuple(index.shape)}")
+        return replace(self, **{name: tensor[index] for name, tensor in self._tensors()})
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when an image, label or subject does."""
+        digest = hashlib.sha256("|".join(self.class_names).encode())
+        for name, tensor in self._tensors():
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def join(self, other: ImageSet) -> ImageSet:
+        """Return this set's images followed by another's; what only phantoms know of an image is not kept."""
+        names = ("images", "labels", "subjects", "source_ids")
+        joined = {name: torch.cat([getattr(part, name) for part in (self, other)]) for name in names}
+        return ImageSet(**joined, class_names=self.class_names)
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class, in ordinal order."""
+        counts = torch.bincount(self.labels, minlength=self.n_classes)
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+
+def _check_form(name: str, value: object) -> None:
+    dtype, rest = _FORMS[name]
+    shape = f"(n, {', '.join(map(str, rest))})" if rest else "(n,)"
+    wanted = f"{name} must be {str(dtype).removeprefix('torch.')} of shape {shape}"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{wanted}, as a tensor, got {type(value).__name__}")
+    if value.dtype != dtype or value.ndim != 1 + len(rest) or tuple(value.shape[1:]) != rest:
+        raise ValueError(f"{wanted}, got {value.dtype} of shape {tuple(value.shape)}")
+
+
+def cached_image_set(path: Path, build: Callable[[], ImageSet]) -> ImageSet:
+    """Return the image set kept at ``path``, or build it and keep it there.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.npz``; its folder is made where missing.
+    build : callable
+        Makes the image set where the file is absent or damaged.
+
+    Warns
+    -----
+    UserWarning
+        If the file is damaged: it is named, and remade.
+    """
+    if path.exists():
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"the cache file {path} is damaged ({error}) and is being remade", stacklevel=2)
+    image_set = build()
+    _write(path, image_set)
+    return image_set
+
+
+def _read(path: Path) -> ImageSet:
+    with np.load(path, allow_pickle=False) as arrays:
+        values = {name: arrays[name] for name in arrays.files}
+    texts = {name: tuple(values.pop(name).tolist()) for name in ("class_names", "notes")}
+    return ImageSet(**{name: torch.from_numpy(array) for name, array in values.items()}, **texts)
+
+
+def _write(path: Path, image_set: ImageSet) -> None:
+    values = {field.name: getattr(image_set, field.name) for field in fields(image_set)}
+    arrays = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor)}
+    texts = {name: np.array(values[name], dtype=str) for name in ("class_names", "notes")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        np.savez(temporary, **arrays, **texts)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""The anatomy of a simulated brain: which tissue lies where, before and after atrophy.
+
+The average brain of :mod:`mri_aug.phantom.atlas` is bent into a person by a global map, a smooth deformation and
+folds of their own. Nothing here knows of grey values, classes or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from mri_aug.data.phantom.atlas import BRAIN_CENTRE, FIRST_SLICE, N_SLICES, SLICE_MM, frame, sample, smooth_field
+
+_VISIBLE = 1e-3  # of the mask: what lies below leaves no grey value
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Tissue fractions of a slab of brain; every tensor is float32 of shape (slices, 128, 128) in [0, 1]."""
+
+    fluid: Tensor  # cerebrospinal fluid
+    white: Tensor  # white matter; grey matter is what remains
+    deep: Tensor  # 1 at the core, where the T1 template describes nuclei better than two tissues do
+    t1: Tensor  # T1 template there
+    mask: Tensor  # what the skull stripping kept
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person's anatomy, drawn once; atrophy is applied to it afterwards."""
+
+    points: Tensor  # (slices, 128, 128, 3), where each pixel lies in the atlas, mm
+    mask: Tensor  # (slices, 128, 128), skull stripping
+    ventricle: Tensor  # (slices, 128, 128), mm outside the atlas's ventricles
+    push: Tensor  # (slices, 128, 128, 3), the unit direction away from them
+    folds: Tensor  # (slices, 128, 128), mm to the nearest sulcal sheet
+    sulcus_depth: Tensor  # (slices, 128, 128), mm that sulci reach into the brain
+    ripple: Tensor  # (slices, 128, 128), unit noise: wanders the tissue borders
+    unevenness: Tensor  # (slices, 128, 128), around 1: where atrophy is stronger and weaker
+    ventricle_mm: float  # ventricles' growth without disease
+    sulcus_mm: float  # half width of a sulcus without disease
+    cortex_mm: float  # thickness of the cortex without disease
+
+
+def draw_person(atlas: Tensor, origin, rng: np.random.Generator, *, n_slices: int) -> Person:
+    """Draw one person's healthy anatomy.
+
+    Parameters
+    ----------
+    atlas : Tensor of float32, shape (8, z, y, x)
+        ``Atlas.volumes``.
+    origin : (x, y, z)
+        ``Atlas.origin``.
+    rng : numpy.random.Generator
+        The same number of draws is taken whatever they give.
+    n_slices : int
+
+    Returns
+    -------
+    Person
+    """
+    grid = frame(n_slices)
+    shape = grid.shape[:-1]
+    bend = 2.2 * smooth_field(rng, shape, 32.0, 3) + 1.2 * smooth_field(rng, shape, 14.0, 3)
+    bend[0] *= 0.3 + 0.7 * torch.tanh((grid[..., 0] / 25) ** 2)  # the falx keeps the midline straight
+    bend = bend.movedim(0, -1)
+    points = _global_map(grid, rng) + bend
+    # Originals are cut to an atlas's outline, so the mask follows the person only a little.
+    outline = sample(atlas[3:4], origin, grid + 0.15 * (points - grid))[0]
+    mask = torch.sigmoid((outline + 0.8) / 0.35)
+    ventricle, *push = sample(atlas[4:], origin, points, where=mask > _VISIBLE)
+    return Person(
+        points=points,
+        mask=mask,
+        ventricle=ventricle,
+        push=torch.stack(push, dim=-1),
+        folds=_fold_distance(points, mask > _VISIBLE, rng),
+        sulcus_depth=(13 + 6 * smooth_field(rng, shape, 14.0, 1)[0]).clamp(2, 26),
+        ripple=smooth_field(rng, shape, 3.5, 1)[0],
+        unevenness=(1 + 0.2 * smooth_field(rng, shape, 28.0, 1)[0]).clamp(0.4, 1.6),
+        ventricle_mm=float(np.clip(rng.normal(1.2, 0.5), -0.3, 2.7)),
+        sulcus_mm=float(np.clip(rng.normal(0.45, 0.12), 0.1, 0.8)),
+        cortex_mm=float(np.clip(rng.normal(2.1, 0.2), 1.6, 2.6)),
+    )
+
+
+def _global_map(grid: Tensor, rng: np.random.Generator) -> Tensor:
+    """Scale (2.5 %), shear (2 %), tilt (2 degrees) and shift (1 mm) about the slab's centre; standard deviations."""
+    matrix = np.eye(3) + np.diag(rng.normal(0, 0.025, 3)) + np.triu(rng.normal(0, 0.02, (3, 3)), 1)
+    a, b, c = np.deg2rad(rng.normal(0, 2.0, 3) * (1.3, 0.5, 0.5))
+    spin = np.array([[0, -c, b], [c, 0, -a], [-b, a, 0]])  # a rotation to first order
+    shift = rng.normal(0, 1.0, 3) * (0.8, 0.8, 1.5)
+    centre = torch.tensor([*BRAIN_CENTRE, FIRST_SLICE + SLICE_MM * N_SLICES / 2], dtype=torch.float32)
+    matrix = torch.tensor(matrix + spin, dtype=torch.float32)
+    return (grid - centre) @ matrix.T + centre + torch.tensor(shift, dtype=torch.float32)
+
+
+def _fold_distance(points: Tensor, visible: Tensor, rng: np.random.Generator) -> Tensor:
+    """Distance in mm to sulcal sheets: the zeros of a random field drawn on the surface and extended inwards."""
+    knot = 5.4
+    coefficients = rng.standard_normal((1, 40, 46, 36), dtype=np.float32)
+    # The narrow band of a difference of Gaussians spaces the sheets evenly, like gyri, about 13 mm apart.
+    field = ndimage.gaussian_filter(coefficients[0], 0.9) - ndimage.gaussian_filter(coefficients[0], 1.3)
+    field = torch.from_numpy(field / field.std())[None]
+    # Radial projection to an ellipsoid makes sheets run inwards; a third of the depth is kept so that they curve.
+    centre, radii = torch.tensor([0.0, -17.0, 8.0]), torch.tensor([68.0, 86.0, 70.0])
+    ray = (points - centre) / radii
+    radius = ray.norm(dim=-1, keepdim=True)
+    surface = ray * (0.68 / radius.clamp(min=0.2) + 0.32) * radii
+    values = sample(field, (-92.0, -124.0, -108.0), surface, where=visible, spacing=knot)
+    return values[0].abs() * 4.5 + 60 * (0.45 - radius[..., 0]).clamp(min=0)  # no folds in the brain's core
+
+
+def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Tissue:
+    """Apply atrophy to a person: ventricles grow, the cortex thins, sulci widen.
+
+    Parameters
+    ----------
+    atlas, origin
+        As for :func:`draw_person`.
+    person : Person
+    severity : float in [0, 1]
+        0 is the healthy anatomy.
+
+    Returns
+    -------
+    Tissue
+    """
+    midline = 0.2 + 0.8 * torch.tanh((person.points[..., 0] / 9) ** 2)  # the septum and third ventricle yield less
+    growth = (person.ventricle_mm + 6.0 * severity * person.unevenness) * midline
+    reach = torch.exp(-((person.ventricle.clamp(min=0) / 13) ** 2))
+    moved = person.points - (growth * reach)[..., None] * person.push
+    grey, white, t1, depth = sample(atlas[:4], origin, moved, where=person.mask > _VISIBLE)
+
+    half_width = person.sulcus_mm + 1.4 * severity * person.unevenness
+    cortex = person.cortex_mm * (1 - 0.25 * severity)
+    overshoot = (depth - person.sulcus_depth).clamp(min=0)
+    sheet = torch.sqrt(person.folds**2 + overshoot**2).minimum(depth + 2.2)
+    core = torch.sigmoid((depth - 27) / 2.0)
+    sheet = sheet + 40 * core + 3 * (white - 0.3).clamp(min=0)
+
+    # The templates' rim is part fluid everywhere; a person's cortex mostly touches the outline.
+    spread = (1 - grey - white) * torch.sigmoid(depth - 3) + 0.07 * person.ripple
+    fluid_mm = torch.minimum(sheet - half_width, 9 * (0.30 - 0.04 * severity - spread))
+    fluid_mm = torch.minimum(fluid_mm, person.ventricle - growth)
+    fluid_mm = torch.minimum(fluid_mm, depth + 2.5 - 2.2 * severity)
+    threshold = -0.15 + 0.40 * torch.sigmoid((depth - 11) / 2) + 0.22 * core
+    white_mm = torch.minimum(sheet - half_width - cortex, 7 * (white + 0.07 * person.ripple - threshold))
+    white_mm = torch.minimum(white_mm, 14 * (0.17 - spread))
+    return Tissue(
+        fluid=torch.sigmoid(-fluid_mm / 0.55),
+        white=torch.sigmoid(white_mm / 0.8),
+        deep=core,
+        t1=t1,
+        mask=person.mask,
+    )

@@ -1,0 +1,154 @@
+"""Where a heat map falls: its energy and its maximum inside a known region, against chance; and maps averaged.
+
+Takes maps and masks, whatever made them. It knows no network, draws no picture and computes no interval: the
+values it returns are one per image, to be averaged per person and resampled by :mod:`mri_aug.cam_summary`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from mri_aug.data.imageset import IMAGE_SIZE
+from mri_aug.gradcam.maps import check_images
+
+BRAIN_THRESHOLD = 16  # of 255: above the ringing that JPEG leaves on a black background
+
+
+def brain_masks(images: Tensor) -> NDArray[np.bool_]:
+    """Return the brain of skull-stripped slices: the largest bright region, with its holes filled.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (n, 1, 128, 128)
+
+    Returns
+    -------
+    ndarray of bool, shape (n, 128, 128)
+        All False for a slice without anything bright.
+    """
+    check_images(images)
+    masks = np.zeros((len(images), IMAGE_SIZE, IMAGE_SIZE), dtype=bool)
+    for mask, image in zip(masks, images[:, 0].cpu().numpy(), strict=True):
+        regions, n_regions = ndimage.label(image > BRAIN_THRESHOLD)
+        if n_regions:
+            mask[:] = ndimage.binary_fill_holes(regions == np.bincount(regions.ravel())[1:].argmax() + 1)
+    return masks
+
+
+def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of each map's energy inside ``within`` that falls inside ``regions``.
+
+    What a map gets that knows nothing is the same of a uniform one: ``energy_share(np.ones_like(cams), ...)``,
+    the region's share of the area.
+
+    Parameters
+    ----------
+    cams : array of float, shape (n, height, width), not negative
+    regions, within : array of bool, shape (n, height, width)
+        For instance the atrophied tissue, and the brain.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,), in [0, 1]
+        NaN where the region or the map inside ``within`` is empty.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or a map is negative somewhere.
+    """
+    cams, regions, within = _checked(cams, regions, within)
+    energy = cams * within
+    total, inside = energy.sum(axis=(1, 2)), (energy * regions).sum(axis=(1, 2))
+    defined = (total > 0) & (regions & within).any(axis=(1, 2))
+    return np.divide(inside, total, out=np.full(len(cams), np.nan), where=defined)
+
+
+def pointing_hits(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
+    """Return whether each map's maximum inside ``within`` lies in ``regions``: the pointing game.
+
+    Zhang et al. (2018, Int. J. Comput. Vis. 126:1084) count a hit within 15 pixels of an object as large as the
+    picture; atrophy is a few pixels wide, so no tolerance is given here. Where several pixels share the maximum, the
+    share of them that hit. A map that knows nothing hits with the region's share of the area, which is what a uniform
+    map returns: ``pointing_hits(np.ones_like(cams), ...)``.
+
+    Parameters
+    ----------
+    cams : array of float, shape (n, height, width), not negative
+    regions, within : array of bool, shape (n, height, width)
+
+    Returns
+    -------
+    ndarray of float64, shape (n,), in [0, 1]
+        NaN where the region or the map inside ``within`` is empty.
+
+    Raises
+    ------
+    ValueError
+        As :func:`energy_share`.
+    """
+    cams, regions, within = _checked(cams, regions, within)
+    energy = cams * within
+    maxima = energy.max(axis=(1, 2), keepdims=True, initial=0)
+    return energy_share((energy == maxima) & (maxima > 0), regions, within=within)
+
+
+def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return maps shifted and stretched so that all brains fill one box, and the outline they then share.
+
+    Parameters
+    ----------
+    maps : array of float, shape (n, height, width)
+        Heat maps, or images.
+    masks : array of bool, shape (n, height, width)
+        The brain of each; see :func:`brain_masks`.
+
+    Returns
+    -------
+    aligned : ndarray of float32, shape (n, height, width)
+        Every brain's bounding box brought to the mean bounding box, by linear interpolation; what lies
+        outside its brain is zero, and so is a map without a brain.
+    outline : ndarray of bool, shape (height, width)
+        Where at least half of the brains are.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or no mask holds a brain.
+    """
+    maps, masks = np.asarray(maps, np.float32), np.asarray(masks, bool)
+    if maps.ndim != 3 or maps.shape != masks.shape:
+        raise ValueError(f"maps and masks must share one shape (n, height, width), got {maps.shape} and {masks.shape}")
+    present = np.flatnonzero(masks.any(axis=(1, 2)))
+    if not len(present):
+        raise ValueError("no mask holds a brain: there is no outline to share")
+    boxes = {k: np.array([_span(masks[k].any(axis=1)), _span(masks[k].any(axis=0))], float) for k in present}
+    common = np.mean(list(boxes.values()), axis=0)
+    aligned, covered = np.zeros_like(maps), np.zeros(maps.shape, np.float32)
+    for k, box in boxes.items():
+        scale = (box[:, 1] - box[:, 0]) / (common[:, 1] - common[:, 0])
+        offset = box[:, 0] - scale * common[:, 0]
+        for source, destination in ((maps[k] * masks[k], aligned), (masks[k].astype(np.float32), covered)):
+            ndimage.affine_transform(source, scale, offset, output=destination[k], order=1)
+    return aligned, covered[present].mean(axis=0) >= 0.5
+
+
+def _span(occupied: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the first occupied place and the one after the last."""
+    places = np.flatnonzero(occupied)
+    return int(places[0]), int(places[-1]) + 1
+
+
+def _checked(cams, regions, within) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    cams, regions, within = np.asarray(cams, np.float64), np.asarray(regions, bool), np.asarray(within, bool)
+    if not cams.ndim == 3 or not cams.shape == regions.shape == within.shape:
+        raise ValueError(
+            f"cams, regions and within must share one shape (n, height, width), got {cams.shape}, "
+            f"{regions.shape} and {within.shape}"
+        )
+    if (cams < 0).any():
+        raise ValueError("cams must not be negative: a share of energy would mean nothing")
+    return cams, regions, within

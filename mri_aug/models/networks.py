@@ -1,0 +1,250 @@
+"""The classifiers, by name: the thesis's CNN, ResNet-18 and two vision transformers, for one grey channel.
+
+Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Where
+their weights come from is in :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.training` does) or
+normalises. torchvision is imported where it is needed: it takes seconds, and the CNN does without.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mri_aug.data.imageset import IMAGE_SIZE
+
+ARCHITECTURES = ("cnn", "resnet18", "vit_b_16", "vit_tiny")
+PATCH_SIZE = 16  # pixels, of both transformers
+
+
+class CNN(nn.Module):
+    """The thesis's network (chapter 5.4): two convolutions, each with ReLU and pooling, and two hidden layers.
+
+    Adam moves every weight by about the learning rate, so that a unit with many inputs moves most. The rates are
+    therefore scaled by layer, in the spirit of Yang et al. (2022, arXiv 2203.03466): lower for the 32,768 inputs of the
+    first hidden layer, higher for the convolutions. Expect a test cross-entropy of 0.03 to 0.07 on the thesis's images,
+    by split (image protocol, all 5,120 training images, 14 epochs).
+    """
+
+    learning_rate_factors = {"features": 2.0, "hidden.1.weight": 0.3}  # by prefix of a parameter's name; else 1
+    part_size = 16  # images that pass the convolutions together in training on a processor
+
+    def __init__(self, *, n_classes: int, image_size: int = IMAGE_SIZE):
+        super().__init__()
+        # ReLU comes after pooling, not before it: the maximum of rectified values is the rectified maximum, so the
+        # function is the same, with a quarter of the values to rectify and to keep for the backward pass.
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+        )
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(32 * (image_size // 4) ** 2, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()
+        )
+        self.head = nn.Linear(64, n_classes)
+        # He et al. (2015), eq. 10. PyTorch's own default is smaller by a factor of sqrt(6) and needs more epochs to the
+        # same training loss.
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Parts of a batch stay in a processor's cache from layer to layer, forward and backward, and take a tenth less
+        # memory (appendix C measures it). A GPU gains nothing by it, and in evaluation a hook, as Grad-CAM's, is to see
+        # all images at once.
+        in_parts = self.training and images.device.type == "cpu"
+        parts = images.split(self.part_size) if in_parts else [images]
+        return self.head(self.hidden(torch.cat([self.features(part) for part in parts])))
+
+
+def make_model(
+    architecture: str,
+    *,
+    n_classes: int = 4,
+    weights: str | Path = "none",
+    seed: int,
+    image_size: int = IMAGE_SIZE,
+    progress: bool = False,
+) -> nn.Module:
+    """Build a classifier whose every initial weight is determined by the arguments.
+
+    Parameters
+    ----------
+    architecture : str
+        One of ``ARCHITECTURES``. Parameters at four classes: ``cnn`` 4.2 million, ``resnet18`` 11.2 million,
+        ``vit_b_16`` 85.3 million, ``vit_tiny`` 2.7 million (six layers of width 192 and three heads, half the depth
+        of DeiT-Ti, Touvron et al. 2021).
+    n_classes : int, default 4
+    weights : str or Path, default "none"
+        ``"none"``, ``"imagenet"`` (torchvision's first version, which is downloaded once; ``resnet18`` and
+        ``vit_b_16`` only) or the path of a state dict saved by ``torch.save``: one of this function's models or
+        torchvision's for ImageNet, whose 1000-class head is left out and replaced by a new one.
+    seed : int
+        Of the weights that are not loaded. The global random state is neither used nor changed.
+    image_size : int, default 128
+        Height and width in pixels; a multiple of 16 for the transformers and of 4 for ``cnn``.
+    progress : bool, default False
+        Show a bar while downloading.
+
+    Returns
+    -------
+    nn.Module
+        In training mode, on the processor.
+
+    Raises
+    ------
+    ValueError
+        If the architecture or its weights are unknown, the size is unsuitable, or a file does not fit the network.
+    FileNotFoundError
+        If there is no such file.
+    ConnectionError
+        If the ImageNet weights cannot be fetched.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {architecture!r}; choose one of: {', '.join(ARCHITECTURES)}")
+    multiple = {"cnn": 4, "resnet18": 1}.get(architecture, PATCH_SIZE)
+    if image_size < multiple or image_size % multiple:
+        raise ValueError(f"image_size of {architecture} must be a multiple of {multiple}, got {image_size}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would reseed the GPUs too
+        model = _build(architecture, n_classes, image_size)
+    if str(weights) != "none":
+        from mri_aug.models.weights import load_weights
+
+        load_weights(model, architecture, weights, image_size=image_size, progress=progress)
+    return model
+
+
+def highest_learning_rate(architecture: str, weights: str | Path = "none", *, fine_tune: str = "all") -> float:
+    """Return the highest peak rate of Adam at which an architecture learns well; a study lowers its own to it.
+
+    Measured by training accuracy. ``resnet18`` on 176 phantom slices: 83 % after 5 passes at 3e-3, 98 % after 4 at
+    1e-3. ``vit_tiny`` on 86 slices in batches of 8: at 3e-4 some initial weights stay where they are (98 and 77 % for
+    two seeds after 35 passes, 99 and 70 % after 75), at 1e-4 all of six learn (88 to 99 % after 50).
+    ``vit_b_16`` on 200 slices in batches of 8: at 1e-4 the loss comes to 1.18, as from the classes' shares alone, and
+    stays there (1.17 after 24 passes); at 2e-5 it is 1.08 after 6 passes, 0.38 after 30 (accuracy 90 %) and 0.17 after
+    50 (100 %). The thesis's CNN and a head on frozen features bear any rate that a study uses. Weights that were learnt
+    before are to be kept: 1e-4 for them is a choice and no measurement.
+    """
+    if architecture == "cnn" or fine_tune == "head":
+        return math.inf
+    if str(weights) != "none":
+        return 1e-4
+    return {"resnet18": 1e-3, "vit_b_16": 2e-5}.get(architecture, 1e-4)
+
+
+def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, object]]:
+    """Return the parameters of a model as groups for an optimiser, each with its own peak rate.
+
+    A model says by ``learning_rate_factors`` which of its parameters learn faster or slower than the others.
+    """
+    factors = getattr(model, "learning_rate_factors", {})
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = next((value for prefix, value in factors.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "lr": learning_rate * factor} for factor, parameters in groups.items()]
+
+
+def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Split a model into features and classifier, so that ``head(backbone(images))`` is ``model(images)``.
+
+    Both share their weights with the model, which is left as it is. Compute features once in evaluation mode and
+    train the head alone on them: a simulation then takes seconds, whatever the backbone.
+
+    Parameters
+    ----------
+    model : nn.Module
+        From :func:`make_model`.
+
+    Returns
+    -------
+    backbone : nn.Module
+        Images to features of shape (n, d): d is 64 for ``cnn``, 512, 768 and 192 for the others.
+    head : nn.Module
+        Features to logits of shape (n, n_classes).
+    """
+    name = _head_name(model)
+    backbone = copy.copy(model)
+    # A shallow copy shares the table of layers with the original: it needs its own before one is replaced.
+    backbone._modules = dict(model._modules)
+    setattr(backbone, name, nn.Identity().train(model.training))
+    return backbone, getattr(model, name)
+
+
+def freeze_backbone(model: nn.Module) -> nn.Module:
+    """Exclude all weights but the head's from training, in place, and return the model.
+
+    Batch normalisation keeps updating its running statistics in training mode; call ``backbone.eval()`` to stop it.
+    """
+    backbone, head = backbone_and_head(model)
+    backbone.requires_grad_(False)
+    head.requires_grad_(True)
+    return model
+
+
+def target_layer(model: nn.Module) -> nn.Module:
+    """Return the layer whose output Grad-CAM weighs: the last that still has positions.
+
+    At 128 pixels its map is 32 x 32 for ``cnn``, 4 x 4 for ``resnet18``, and 8 x 8 patches (after the class token, in
+    a sequence of shape (n, 65, d)) for the transformers, where it is the last block's first normalisation: beyond
+    that block's attention only the class token reaches the head.
+    """
+    if isinstance(model, CNN):
+        return model.features[-1]
+    from torchvision.models import ResNet, VisionTransformer
+
+    if isinstance(model, VisionTransformer):
+        return model.encoder.layers[-1].ln_1
+    if isinstance(model, ResNet):
+        return model.layer4[-1]
+    raise _foreign(model)
+
+
+def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
+    """Return the number of a model's parameters, or of those that training would change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+def _build(architecture: str, n_classes: int, image_size: int) -> nn.Module:
+    if architecture == "cnn":
+        return CNN(n_classes=n_classes, image_size=image_size)
+    from torchvision.models import VisionTransformer, resnet18, vit_b_16
+
+    if architecture == "resnet18":
+        model = resnet18(weights=None, num_classes=n_classes)
+        model.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+        return model
+    if architecture == "vit_b_16":
+        model = vit_b_16(weights=None, image_size=image_size, num_classes=n_classes)
+    else:
+        model = VisionTransformer(
+            image_size, PATCH_SIZE, num_layers=6, num_heads=3, hidden_dim=192, mlp_dim=768, num_classes=n_classes
+        )
+    model.conv_proj = nn.Conv2d(1, model.hidden_dim, kernel_size=PATCH_SIZE, stride=PATCH_SIZE)
+    nn.init.trunc_normal_(model.conv_proj.weight, std=1 / PATCH_SIZE)  # as torchvision: one over the root of fan-in
+    nn.init.zeros_(model.conv_proj.bias)
+    return model
+
+
+def _head_name(model: nn.Module) -> str:
+    if isinstance(model, CNN):
+        return "head"
+    from torchvision.models import ResNet, VisionTransformer
+
+    for kind, name in ((ResNet, "fc"), (VisionTransformer, "heads")):
+        if isinstance(model, kind):
+            return name
+    raise _foreign(model)
+
+
+def _foreign(model: nn.Module) -> ValueError:
+    return ValueError(f"expected a model made by make_model ({', '.join(ARCHITECTURES)}), got {type(model).__name__}")

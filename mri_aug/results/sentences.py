@@ -1,0 +1,491 @@
+"""Say in a sentence what a comparison found, whichever way it went.
+
+Computes nothing but counts and a rank correlation; it reads rows of :mod:`mri_aug.results.comparison`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from mri_aug.results.rows import decode_columns, require_columns
+
+Verdict = Literal["better", "worse", "undecided"]
+
+YARDSTICK = "real"  # the row of the fidelity table that holds real people whom no generator saw
+ALL_CLASSES = "all"  # its rows over all classes
+MIN_SIMULATIONS = 5  # the extremes of n values hold the median with probability 1 - 2 ** (1 - n): 0.94 at five
+PEOPLE = "people"  # the method of an interval that covers which people were tested
+MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
+_LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
+_GAINS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "quadratic weighted kappa",
+}
+
+
+def metric_name(column: str) -> str:
+    """Return a column's name in words.
+
+    >>> metric_name("test_subject_cross_entropy")
+    'test cross-entropy per subject'
+    """
+    part, level, measure = _parse(column)
+    if measure.startswith("recall_"):
+        words = f"recall of class {measure.removeprefix('recall_')}"
+    else:
+        words = (_LOSSES | _GAINS).get(measure, measure.replace("_", " "))
+    return " ".join(filter(None, (part, words, level and "per subject")))
+
+
+def lower_is_better(column: str) -> bool:
+    """Return whether smaller values of a metric are better.
+
+    Raises
+    ------
+    ValueError
+        If the column is not a metric of :func:`mri_aug.results.metrics.evaluate`.
+    """
+    measure = _parse(column)[2]
+    if measure in _LOSSES:
+        return True
+    if measure in _GAINS or measure.startswith("recall_"):
+        return False
+    raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
+
+
+def minus_signs(numbers: str) -> str:
+    """Return formatted numbers with true minus signs in place of hyphens."""
+    return numbers.replace("-", "\N{MINUS SIGN}")
+
+
+def interval_text(low: float, high: float, specification: str = ".3f") -> str:
+    """Return an interval in brackets that does not break over lines; a dash where it is not defined.
+
+    >>> interval_text(0.1, 0.25)
+    '[0.100,\\xa00.250]'
+    >>> interval_text(float("nan"), float("nan"))
+    '–'
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    return minus_signs(f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]")
+
+
+def estimate_text(value: float, low: float, high: float, specification: str = ".3f") -> str:
+    """Return a value and, where it is defined, its interval; a dash where there is no value.
+
+    >>> estimate_text(-0.2, -0.25, 0.1, ".2f")
+    '−0.20 [−0.25,\\xa00.10]'
+    >>> estimate_text(0.2, float("nan"), float("nan"), ".2f")
+    '0.20'
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = minus_signs(f"{value:{specification}}")
+    return f"{text} {interval_text(low, high, specification)}".removesuffix(" –")
+
+
+def verdict(row: Mapping) -> Verdict:
+    """Return which way a paired comparison falls.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of :func:`mri_aug.results.comparison.compare`.
+
+    Returns
+    -------
+    str
+        "better" or "worse" where the interval of the median paired difference leaves out zero, seen from the
+        condition; "undecided" where it does not, or where there are fewer than five simulations.
+    """
+    low, high = row["low"], row["high"]
+    if row["n"] < MIN_SIMULATIONS or not (low > 0 or high < 0):
+        return "undecided"
+    return "better" if (high < 0) == row["lower_is_better"] else "worse"
+
+
+def smallest_p_value(n: int) -> float:
+    """Return the least p value that Wilcoxon's signed-rank test can give for ``n`` pairs, two-sided.
+
+    >>> smallest_p_value(5)
+    0.0625
+    """
+    return min(1.0, 2 / 2**n)
+
+
+def sentence(
+    row: Mapping,
+    *,
+    condition: str | None = None,
+    baseline: str | None = None,
+    metric: str | None = None,
+    relative: bool | None = None,
+) -> str:
+    """Return one sentence that says what a paired comparison found, with its numbers.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of :func:`mri_aug.results.comparison.compare`.
+    condition, baseline, metric : str, optional
+        The words to use for them; the row's own by default.
+    relative : bool, optional
+        Say the difference in percent of the baseline rather than in the metric's units. By default for
+        metrics of which less is better.
+
+    Returns
+    -------
+    str
+        Begins with a capital and ends with a full stop.
+    """
+    condition = condition or str(row["condition"])
+    baseline = baseline or str(row["baseline"])
+    metric = metric or metric_name(row["metric"])
+    relative = bool(row["lower_is_better"]) if relative is None else relative
+    prefix = "percent" if relative and math.isfinite(row["percent"]) else "difference"
+    found = verdict(row)
+    if row["n"] < MIN_SIMULATIONS:
+        return _capital(_too_few(row, prefix, condition, baseline, metric))
+    if found == "undecided":
+        n = int(row["n"])
+        return _capital(
+            f"{condition} and {baseline} cannot be told apart in {metric} by {n} paired simulations: "
+            f"the median paired difference is {_signed(row[prefix], prefix)} ({_interval(row, prefix, 1)})."
+        )
+    sign = 1 if row["difference"] > 0 else -1
+    return _capital(
+        f"{condition} {'raises' if sign > 0 else 'lowers'} the {metric} by {_number(sign * row[prefix], prefix)} "
+        f"({_interval(row, prefix, sign)}; {int(row['n'])} paired simulations) against {baseline}; "
+        f"it is the better of the two in {100 * row['probability']:.0f} % of the simulations{_caveats(row, found)}."
+    )
+
+
+def _too_few(row: Mapping, prefix: str, condition: str, baseline: str, metric: str) -> str:
+    n = int(row["n"])
+    if n == 0:
+        return f"No simulation of {condition} has a counterpart of {baseline}, so their {metric} is not compared."
+    simulations = "one paired simulation was" if n == 1 else f"{n} paired simulations were"
+    return (
+        f"Only {simulations} run, too few for an interval to mean much: the median difference in {metric} between "
+        f"{condition} and {baseline} is {_signed(row[prefix], prefix)}."
+    )
+
+
+def _caveats(row: Mapping, found: Verdict) -> str:
+    text = ""
+    share = row["probability"] if found == "better" else 1 - row["probability"]
+    if share < MEANINGFUL_SHARE:
+        text += f", less consistent than the {MEANINGFUL_SHARE:.2f} usually asked of a meaningful difference"
+    level = 1 - row["confidence_level"]
+    # with few pairs the test cannot be sure of anything, which says nothing about this comparison
+    if row["p_holm"] > level >= smallest_p_value(row["n"]):
+        adjusted = "" if row["primary"] else ", adjusted for the number of comparisons,"
+        text += f"; a signed-rank test{adjusted} is less sure (p = {row['p_holm']:.2f})"
+    return text
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _parse(column: str) -> tuple[str, str, str]:
+    part, _, rest = column.partition("_")
+    if part not in ("train", "validation", "test"):
+        part, rest = "", column
+    level = "subject" if rest.startswith("subject_") else ""
+    return part, level, rest.removeprefix("subject_")
+
+
+def _number(value: float, prefix: str) -> str:
+    text = f"{value:.1f} %" if prefix == "percent" else f"{value:.3f}"
+    return minus_signs(text)
+
+
+def _signed(value: float, prefix: str) -> str:
+    return ("+" if value > 0 else "") + _number(value, prefix)
+
+
+def _interval(row: Mapping, prefix: str, sign: int) -> str:
+    low, high = ("percent_low", "percent_high") if prefix == "percent" else ("low", "high")
+    ends = sorted((sign * row[low], sign * row[high]))
+    people = " over people" if row.get("method") == PEOPLE else ""
+    first, last = (_number(end, prefix) for end in ends)
+    return f"{row['confidence_level'] * 100:g} % interval{people} {first} to {last}"
+
+
+def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mapping[str, str] | None = None) -> str:
+    """Return one sentence that counts which way a baseline's comparisons fall, and names those that are decided.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        From :func:`mri_aug.results.comparison.compare`, or part of it.
+    things : str
+        What the conditions are, in the plural.
+    baseline : str
+        The words to use for the baseline.
+    names : mapping of str to str, optional
+        Other words for conditions.
+
+    Raises
+    ------
+    ValueError
+        If the comparison has no rows.
+    """
+    if comparison.empty:
+        raise ValueError("the comparison has no rows: nothing to count")
+    rows = comparison.to_dict("records")
+    if (n := int(comparison["n"].max())) < MIN_SIMULATIONS:
+        begin, end = ("One paired simulation", "decides") if n == 1 else (f"{n} paired simulations", "decide")
+        return f"{begin} of each of {len(rows)} {things} against {baseline} {end} nothing."
+    metric, first = metric_name(rows[0]["metric"]), rows[0]
+    verbs = {"better": "lower", "worse": "raise"} if first["lower_is_better"] else {"better": "raise", "worse": "lower"}
+    said = []
+    for (found, verb), what in zip(verbs.items(), (f"the {metric}", "it"), strict=True):
+        named = [(names or {}).get(row["condition"], row["condition"]) for row in rows if verdict(row) == found]
+        listed = f" ({'; '.join(named)})" if named else ""
+        said.append(f"{_count(len(named))} {verb}{'s' * (len(named) == 1)} {what}{listed}")
+    n_open = sum(verdict(row) == "undecided" for row in rows)
+    people = " (intervals over people)" if first.get("method") == PEOPLE else ""
+    return (
+        f"Of {len(rows)} {things}, each held against {baseline} in {n} paired simulations{people}, {said[0]}, "
+        f"{said[1]}, and {_are(n_open)} undecided."
+    )
+
+
+def agreement(comparison: pd.DataFrame, *, things: str, protocols: tuple[str, str] = ("image", "subject")) -> str:
+    """Return a few sentences on whether what is better under one protocol is so under another.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        From :func:`mri_aug.results.tables.paired_groups`: rows of :func:`mri_aug.results.comparison.compare` and ``protocol``.
+    things : str
+        What the conditions are, in the plural.
+    protocols : pair of str
+
+    Raises
+    ------
+    ValueError
+        If no condition was compared under both.
+    """
+    parts = [comparison[comparison["protocol"] == name].set_index("condition") for name in protocols]
+    shared = [name for name in parts[0].index if name in parts[1].index]
+    if not shared:
+        raise ValueError(f"no condition was compared under both of the protocols {' and '.join(protocols)}")
+    first, second = ({name: verdict(part.loc[name]) for name in shared} for part in parts)
+    gained = [name for name in shared if first[name] == "better"]
+    there = [sum(second[name] == found for name in gained) for found in ("better", "worse", "undecided")]
+    alone = sum(second[name] == "better" and first[name] != "better" for name in shared)
+    begin = f"{_count(len(gained)).capitalize()} of {len(shared)} {things} {'is' if len(gained) == 1 else 'are'}"
+    text = f"{begin} better under the {protocols[0]} protocol"
+    if gained:
+        text += (
+            f"; of these, under the {protocols[1]} protocol, {_are(there[0])} better too, {_are(there[1])} worse, and "
+            f"{_are(there[2])} undecided"
+        )
+    text += f". {_are(alone).capitalize()} better under the {protocols[1]} protocol alone."
+    values = [part.loc[shared, "value"] for part in parts]
+    if len(shared) < 3 or any(value.nunique() < 2 for value in values):
+        return text
+    correlation = minus_signs(f"{spearmanr(*values).statistic:.2f}")
+    return (
+        f"{text} The rank correlation of their median differences under the two is {correlation}, where 1 is one and "
+        "the same order and 0 no order in common."
+    )
+
+
+def _are(n: int) -> str:
+    return f"{_count(n)} {'is' if n == 1 else 'are'}"
+
+
+def _count(n: int) -> str:
+    return "none" if n == 0 else str(n)
+
+
+def without_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what the best answer scores that is the same for every test image.
+
+    It names the share of each class in the test part, which nobody could know better; its cross-entropy is the entropy
+    of those shares, and its accuracy the share of the most frequent class.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row per simulation, with ``protocol``, ``simulation`` and ``by_subject``; arms of a simulation share their
+        test part.
+
+    Returns
+    -------
+    DataFrame
+        A row per protocol, which is the index: ``cross_entropy`` in nats and ``accuracy``, medians over simulations.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or ``by_subject`` cannot be read.
+    """
+    require_columns(rows, ("protocol", "simulation", "by_subject"))
+    records = []
+    for row in rows.drop_duplicates(["protocol", "simulation"]).itertuples():
+        people = decode_columns(row.by_subject)
+        shares = np.bincount(people["label"], weights=people["n_images"])
+        shares = shares[shares > 0] / shares.sum()
+        entropy = float(-(shares * np.log(shares)).sum())
+        records.append({"protocol": row.protocol, "cross_entropy": entropy, "accuracy": float(shares.max())})
+    return pd.DataFrame(records).groupby("protocol")[["cross_entropy", "accuracy"]].median()
+
+
+def yardstick_sentences(rows: pd.DataFrame, arms: Sequence[str], *, names: Mapping[str, str]) -> str:
+    """Return, for each protocol, a sentence on which arms do better than an answer without any image.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As for :func:`without_image`, with ``condition``, ``test_cross_entropy`` and ``test_accuracy``.
+    arms : sequence of str
+        Conditions to count, by their medians.
+    names : mapping of str to str
+        What each protocol's test part is called, in the order to speak of them.
+    """
+    line = without_image(rows)
+    medians = rows[rows["condition"].isin(arms)].groupby(["protocol", "condition"])
+    medians = medians[["test_cross_entropy", "test_accuracy"]].median()
+    said = []
+    for protocol, name in names.items():
+        if protocol not in line.index:
+            continue
+        loss, accuracy = line.loc[protocol, ["cross_entropy", "accuracy"]]
+        found = medians.loc[protocol]
+        n_loss = int((found["test_cross_entropy"] < loss).sum())
+        n_accuracy = int((found["test_accuracy"] > accuracy).sum())
+        said.append(
+            f"{name} the shares of the classes, named without a look at the image, have a cross-entropy of {loss:.3f}, "
+            f"and the most frequent class is right for {100 * accuracy:.1f} %: of {len(found)} training sets, "
+            f"{n_loss or 'none'} {'has' if n_loss == 1 else 'have'} a median loss below the former, and "
+            f"{n_accuracy or 'none'} a median accuracy above the latter."
+        )
+    return " ".join(said)
+
+
+MEASURES: Mapping[str, str] = MappingProxyType(
+    {
+        "kid": "kernel inception distance",
+        "kid_sources": "kernel inception distance to the sources",
+        "precision": "precision",
+        "density": "density",
+        "recall": "recall",
+        "coverage": "coverage",
+        "ms_ssim": "MS-SSIM within a source",
+        "source_similarity": "correlation with the source",
+        "nearest_similarity": "correlation with the nearest training image",
+        "near_copies": "share of near copies",
+        "consistency": "label consistency",
+        "auc": "real or synthetic, area under the curve",
+    }
+)
+# measure: which way is worse (1: higher), what to say if it is found worse, and what if it is not
+_SAYINGS = {
+    "kid": (
+        1,
+        "its images lie farther from real people than another group of real people does",
+        "its images are not found farther from real people than another group of real people is",
+    ),
+    "kid_sources": (
+        1,
+        "its images as a whole have moved away from their sources",
+        "its images as a whole are not found to have moved away from their sources",
+    ),
+    "precision": (
+        -1,
+        "more of its images lie where no real image does",
+        "no more of its images than of real people's are found where no real image lies",
+    ),
+    "coverage": (
+        -1,
+        "more of the real images have nothing like them among its own",
+        "it is not found to reach less of the real images than another group of people does",
+    ),
+    "ms_ssim": (
+        1,
+        "variations of one source differ less among themselves than neighbouring slices of a person do",
+        "variations of one source are not found to differ less among themselves than neighbouring slices do",
+    ),
+    "near_copies": (
+        1,
+        "more of its images nearly copy another than neighbouring slices of a person do",
+        "no more of its images are found nearly to copy another than neighbouring slices of a person do",
+    ),
+    "consistency": (
+        -1,
+        "a classifier that never saw a person recognises the label in variations less often than in their sources",
+        "a classifier that never saw a person is not found to recognise labels less often in variations",
+    ),
+    "auc": (
+        1,
+        "a network that tries can tell its images from real ones",
+        "a network that tries is not found to tell its images from real ones",
+    ),
+}
+# where no difference has a known value, that is the better yardstick: small groups of real people scatter about it
+_NO_DIFFERENCE = {"kid_sources": 0.0, "auc": 0.5}
+_DUST = 1e-6  # rounding, by which copies may miss it
+
+
+def strengths(table: pd.DataFrame, generator: str) -> str:
+    """Return, in one sentence, the measures by which a generator is not found worse than real people.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`mri_aug.fidelity.table.fidelity_table`.
+    generator : str
+
+    Raises
+    ------
+    ValueError
+        If the table does not hold the generator.
+    """
+    said = [good for worse, _, good in _judged(table, generator) if not worse]
+    return _sentence(said, "It is found worse than real people by every measure.")
+
+
+def failures(table: pd.DataFrame, generator: str) -> str:
+    """Return, in one sentence, the measures by which a generator is found worse; as :func:`strengths`."""
+    said = [bad for worse, bad, _ in _judged(table, generator) if worse]
+    return _sentence(said, "By no measure is it found worse than real people.")
+
+
+def _judged(table: pd.DataFrame, generator: str) -> list[tuple[bool, str, str]]:
+    """Return, per measure that is defined for both, whether the generator is worse, and both sayings with numbers."""
+    if generator not in set(table["generator"]):
+        raise ValueError(f"the table holds {', '.join(table['generator'].unique())}, not {generator!r}")
+    rows = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])
+    judged = []
+    for measure, (direction, bad, good) in _SAYINGS.items():
+        own, real = rows.loc[(generator, measure)], rows.loc[(YARDSTICK, measure)]
+        if measure in _NO_DIFFERENCE:
+            real = dict.fromkeys(("value", "low", "high"), _NO_DIFFERENCE[measure])
+        if not (math.isfinite(own["low"]) and math.isfinite(real["low"])):
+            continue
+        worse = own["low"] > real["high"] + _DUST if direction > 0 else own["high"] < real["low"] - _DUST
+        numbers = f" ({own['value']:.3f} against {real['value']:.3f})"
+        judged.append((bool(worse), bad + numbers, good + numbers))
+    return judged
+
+
+def _sentence(said: list[str], otherwise: str) -> str:
+    if not said:
+        return otherwise
+    text = f"{'; '.join(said)}.".replace("(-", "(\N{MINUS SIGN}").replace(" -", " \N{MINUS SIGN}")
+    return text[0].upper() + text[1:]

@@ -1,0 +1,221 @@
+"""What an arm of a study is, and the named lists of arms that the thesis compares.
+
+A condition is plain data: nothing here trains, samples or reads images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
+from operator import index
+
+# Names of what other rooms implement, so that a condition is read without torch; a test holds them together.
+PROTOCOLS = ("image", "subject", "published")
+BALANCES = ("none", "oversample", "weights")
+FILTERS = ("none", "near-copy", "confidence")
+BUDGETS = ("epochs", "steps")
+SYNTH_USES = ("mixed", "only", "pretrain", "shuffled")
+FINE_TUNES = ("all", "head")
+POLICIES = ("traditional", "elastic", "autoaugment")  # those that chapter 7 compares at demo size
+SWEEP = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))  # real fractions of the sweep at full size
+_CHOICES = {
+    "protocol": PROTOCOLS, "budget": BUDGETS, "synth_use": SYNTH_USES, "balance": BALANCES, "filter": FILTERS,
+    "fine_tune": FINE_TUNES,
+}  # fmt: skip
+_WORDS = {
+    "only": "variations alone", "pretrain": "variations first", "shuffled": "variations' labels shuffled",
+    "oversample": "classes oversampled", "weights": "class weights", "head": "head alone",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One arm of a study.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range, of the wrong type or of an unknown name.
+    """
+
+    architecture: str = "cnn"  # a name of mri_aug.models
+    weights: str = "none"  # "none", "imagenet", or the path of a state dict
+    fine_tune: str = "all"  # "all" weights are trained, or the "head" alone on a frozen backbone's features
+    real_frac: float = 1.0  # X: share of the training images that is real, in (0, 1]
+    synth_frac: float = 0.0  # Y: synthetic images as a share of the full training set, in [0, inf)
+    synth_classes: tuple[int, ...] = ()  # ordinal labels that receive variations; () is every class
+    synth_use: str = "mixed"  # trained on with the real ones; "only"; first ("pretrain"); with "shuffled" labels
+    generator: str = "none"  # a name of mri_aug.generators, or one passed to run_study
+    filter: str = "none"  # which variations are dropped, a name of mri_aug.fidelity.filters
+    policy: str = "none"  # a name of mri_aug.policies
+    balance: str = "none"  # "oversample": each class drawn equally often; "weights": loss weighed by class
+    budget: str = "epochs"  # "epochs": more images, more steps; "steps": the full set's steps in every arm
+    protocol: str = "image"  # how people are divided: "image" (the thesis), "subject", "published"
+
+    def __post_init__(self):
+        for name in ("real_frac", "synth_frac"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}")
+        if not 0 < self.real_frac <= 1:
+            raise ValueError(f"real_frac must lie in (0, 1], got {self.real_frac!r}")
+        if not (isfinite(self.synth_frac) and self.synth_frac >= 0):
+            raise ValueError(f"synth_frac must be at least 0, got {self.synth_frac!r}")
+        if (self.generator == "none") != (self.synth_frac == 0):
+            raise ValueError(
+                f"synth_frac {self.synth_frac} and generator {self.generator!r} disagree: "
+                "an arm has both or neither of synthetic images and a generator"
+            )
+        object.__setattr__(self, "synth_classes", _class_numbers(self.synth_classes))
+        if self.generator == "none" and (self.synth_use, self.filter, self.synth_classes) != ("mixed", "none", ()):
+            raise ValueError(
+                f"synth_use {self.synth_use!r}, filter {self.filter!r} and synth_classes {self.synth_classes} are for "
+                "synthetic images; name a generator"
+            )
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.fine_tune == "head" and self.policy != "none":
+            raise ValueError(
+                f"fine_tune 'head' computes an image's features once, and policy {self.policy!r} alters the image each "
+                "time; give policy 'none' or fine_tune 'all'"
+            )
+
+    @property
+    def label(self) -> str:
+        """A short name; two conditions share it only if they differ in nothing but the protocol."""
+        text = f"{100 * self.real_frac:.10g} % real"
+        if self.generator != "none":
+            classes = f" of classes {'+'.join(map(str, self.synth_classes))}" if self.synth_classes else ""
+            text += f" + {100 * self.synth_frac:.10g} % {self.generator}{classes}"
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if field.name == "filter":
+                text += f", {value} filter"
+            elif field.name in ("architecture", "weights", "policy"):
+                text += f", {value}"
+            elif field.name in ("fine_tune", "synth_use", "balance"):
+                text += f", {_WORDS[value]}"
+        return text + (", equal steps" if self.budget == "steps" else "")
+
+    def columns(self) -> dict[str, str | float]:
+        """Return the fields as the columns of a study's table."""
+        return {**asdict(self), "synth_classes": "+".join(map(str, self.synth_classes)), "condition": self.label}
+
+
+def _class_numbers(values: Sequence[int]) -> tuple[int, ...]:
+    """Return class numbers in one order, each once, so that conditions which train alike are equal."""
+    try:
+        return tuple(sorted({int(index(value)) for value in values}))
+    except TypeError:
+        raise ValueError(f"synth_classes must be whole numbers such as (2, 3), got {values!r}") from None
+
+
+def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
+    """Return the arms of the thesis's chapter 7 and the controls that its claim needs.
+
+    In order: a share of the real images alone; all of them; the share filled up to the full size with
+    variations; the same with copies of the real images in their place (is it the variations, or
+    only more images?); and the share alone for as many steps as the full set (is it only more training?).
+
+    Raises
+    ------
+    ValueError
+        If ``real_frac`` is not below 1: there is then nothing to fill up.
+    """
+    alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
+    return [
+        alone,
+        Condition(protocol=protocol),
+        mixed,
+        replace(mixed, generator="duplicate"),
+        replace(alone, budget="steps"),
+    ]
+
+
+def policy_arms(real_frac: float, policies: Sequence[str], *, protocol: str = "image") -> list[Condition]:
+    """Return one arm per augmentation policy, on the real share alone, at its epochs and at the full set's steps."""
+    alone = Condition(real_frac=real_frac, protocol=protocol)
+    return [replace(alone, policy=policy, budget=budget) for budget in BUDGETS for policy in policies]
+
+
+def control_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
+    """Return the mixed set and what its gain could be owed to instead, each for the full set's steps.
+
+    In order: the mixed set; copies in place of variations; the real share alone; the same with classes oversampled,
+    and with class weights (is it only balance?); variations with shuffled labels (a negative control: what is learnt
+    from their looks but not their labels); variations alone; and variations first, then the real share.
+    """
+    alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
+    longer = replace(alone, budget="steps")
+    return [
+        mixed,
+        replace(mixed, generator="duplicate"),
+        longer,
+        replace(longer, balance="oversample"),
+        replace(longer, balance="weights"),
+        replace(mixed, synth_use="shuffled"),
+        replace(mixed, synth_use="only", budget="steps"),
+        replace(mixed, synth_use="pretrain"),
+    ]
+
+
+def selective_arms(
+    real_frac: float, *, classes: Sequence[int] = (2, 3), generator: str = "morph", protocol: str = "image"
+) -> list[Condition]:
+    """Return arms in which the rare classes alone (mild and moderate) receive variations, for the full set's steps.
+
+    In order: the real share alone; each class filled up by itself; all of ``classes``; the same with copies.
+    """
+    alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
+    longer, every = replace(alone, budget="steps"), replace(mixed, synth_classes=tuple(classes), budget="steps")
+    return [
+        longer,
+        *(replace(every, synth_classes=(label,)) for label in classes),
+        every,
+        replace(every, generator="duplicate"),
+    ]
+
+
+def filter_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
+    """Return the mixed set with every variation, and with those that each filter keeps, for the full set's steps."""
+    _, mixed = _alone_and_mixed(real_frac, generator, protocol)
+    return [replace(mixed, filter=name, budget="epochs" if name == "none" else "steps") for name in FILTERS]
+
+
+def sweep_arms(
+    fractions: Sequence[float] = SWEEP, *, generator: str = "morph", protocol: str = "image"
+) -> list[Condition]:
+    """Return arms over the real share: alone, filled up with variations, filled up with copies."""
+    alone = [Condition(real_frac=fraction, protocol=protocol) for fraction in fractions]
+    room = [arm for arm in alone if arm.real_frac < 1]
+    return [*alone, *(_filled(arm, name) for name in (generator, "duplicate") for arm in room)]
+
+
+def architecture_arms(
+    architecture: str,
+    real_frac: float,
+    *,
+    weights: str = "none",
+    fine_tune: str = "all",
+    generator: str = "morph",
+    protocol: str = "image",
+) -> list[Condition]:
+    """Return the arms of :func:`thesis_arms` for another network, trained whole or its head alone."""
+    network = {"architecture": architecture, "weights": weights, "fine_tune": fine_tune}
+    return [replace(arm, **network) for arm in thesis_arms(real_frac, generator=generator, protocol=protocol)]
+
+
+def _alone_and_mixed(real_frac: float, generator: str, protocol: str) -> tuple[Condition, Condition]:
+    alone = Condition(real_frac=real_frac, protocol=protocol)
+    if generator in ("none", "duplicate"):
+        raise ValueError(f"generator must make variations, got {generator!r}, which is a control or nothing")
+    if real_frac == 1:
+        raise ValueError("real_frac must be below 1: when all images are real there is no room for synthetic ones")
+    return alone, _filled(alone, generator)
+
+
+def _filled(alone: Condition, generator: str) -> Condition:
+    return replace(alone, synth_frac=round(1 - alone.real_frac, 10), generator=generator)

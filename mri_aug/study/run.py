@@ -1,0 +1,218 @@
+"""Many simulations of many conditions: in parallel, resumable, each paid for once.
+
+A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. Statistics are not made here
+(:mod:`mri_aug.results`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import joblib
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from mri_aug.data.imageset import ImageSet
+from mri_aug.data.splits import split
+from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
+from mri_aug.models.networks import ARCHITECTURES
+from mri_aug.models.training import TrainConfig
+from mri_aug.policies.registry import POLICIES
+from mri_aug.study.conditions import Condition
+from mri_aug.study.simulation import simulate
+from mri_aug.study.store import Keys, Store
+
+_NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
+
+
+def run_study(
+    conditions: Sequence[Condition],
+    image_set: ImageSet,
+    *,
+    n_simulations: int,
+    seed: int,
+    store: Store,
+    config: TrainConfig | None = None,
+    generators: Mapping[str, ImageGenerator] | None = None,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Run what the store lacks of a study and return one row per simulation.
+
+    It may be interrupted at any moment, killed included, and called again: finished rows stay,
+    the others run. The rows do not depend on how many processes ran them, or in which order.
+
+    Parameters
+    ----------
+    conditions : sequence of Condition
+        Duplicates are run once.
+    image_set : ImageSet
+    n_simulations : int
+        Repetitions of each condition; the draft has 100. One simulation of the thesis's CNN on all
+        its 4,864 training images takes about 70 seconds of one core at the default 10 epochs.
+    seed : int
+        Simulation r of every condition shares the seeds that follow from it and r.
+    store : Store
+        Where rows are kept; only this process writes to it.
+    config : TrainConfig, optional
+    generators : mapping of str to ImageGenerator, optional
+        Generators of your own, by the name that conditions give.
+    n_jobs : int
+        Single-threaded processes; -1 for one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``"tcp://host:8786"``, to run on its workers instead.
+    progress : bool
+        Show a bar in images trained on, with an estimate of the time left.
+
+    Returns
+    -------
+    DataFrame
+        Rows of :func:`mri_aug.study.simulation.simulate`, with their ``key``, ordered by condition, then simulation.
+
+    Raises
+    ------
+    ValueError
+        If ``n_simulations`` is not positive or an input is at fault.
+    ConnectionError
+        If the scheduler cannot be reached.
+    """
+    # resolved here: every machine of a cluster then trains as the key says
+    options = dict(seed=seed, config=(config or TrainConfig()).resolved(), generators=dict(generators or {}))
+    tasks = _tasks(conditions, image_set, n_simulations, **options)
+    finished = store.rows(tasks)
+    missing = {key: task for key, task in tasks.items() if key not in finished}
+    if missing:
+        with _backend(scheduler, n_jobs) as parallel:
+            _compute(missing, image_set, parallel, store=store, progress=progress, **options)
+    return store.table(tasks)
+
+
+def _tasks(conditions, image_set, n_simulations, *, seed, config, generators) -> dict[str, tuple[Condition, int]]:
+    """Return each simulation of the study by its key, once all of them have been looked at."""
+    if n_simulations < 1:
+        raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
+    check_conditions(conditions, image_set, generators)
+    keys = Keys(conditions, image_set, seed=seed, config=config, generators=generators)
+    return {
+        keys.of(condition, r): (condition, r) for condition in dict.fromkeys(conditions) for r in range(n_simulations)
+    }
+
+
+def _compute(tasks, image_set, parallel, *, store, progress, seed, config, generators) -> None:
+    """Run simulations and keep each row as it is finished."""
+    # All arms of a simulation before the next one: an interrupted study is then a smaller study, not a lopsided one.
+    order = sorted(tasks, key=lambda key: tasks[key][1])
+    arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
+    work = [
+        joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
+        for key in order
+    ]
+    costs = {key: _relative_cost(condition) for key, (condition, _) in tasks.items()}
+    with _bar(sum(costs.values()), progress) as bar:
+        for key, row in parallel(work):
+            store.append(key, row)
+            bar.update(costs[key])
+
+
+def check_conditions(
+    conditions: Sequence[Condition], image_set: ImageSet, generators: Mapping[str, ImageGenerator]
+) -> None:
+    """Raise if a condition cannot be run, before anything has been computed.
+
+    Names of architectures, policies and generators, the synthetic classes and the protocols are looked at.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a class or a protocol is not one of these images, or a generator that cannot make its
+        variations again is named and not given: a simulation is no place to spend money from.
+    ImportError
+        If a generator needs a package that is not installed.
+    """
+    known = {
+        "architecture": set(ARCHITECTURES),
+        "policy": set(POLICIES),
+        "generator": {"none", *GENERATORS, *generators},
+    }
+    for condition in conditions:
+        for field, names in known.items():
+            value = getattr(condition, field)
+            if value not in names:
+                raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
+        if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
+            raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
+    for name in sorted({condition.generator for condition in conditions} - {"none", *generators}):
+        if not generator_kind(name).reproducible:
+            raise ValueError(
+                f"{name!r} cannot make a variation again, so a study takes its variations from a bank: fill it by "
+                f"mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
+                "mri_aug.generators.bank.bank"
+            )
+    for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
+        split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
+
+
+def _relative_cost(condition: Condition) -> float:
+    """Return a simulation's cost in those of the CNN on the full training set, for the bar's estimate."""
+    network = 1.0 if condition.fine_tune == "head" else _NETWORK_COSTS.get(condition.architecture, 1.0)
+    if condition.budget == "steps":
+        return network
+    return network * (condition.synth_frac + (0 if condition.synth_use == "only" else condition.real_frac))
+
+
+def _arrays(image_set: ImageSet):
+    """Return what a simulation needs as plain arrays: joblib maps those into every process, uncopied."""
+    published = image_set.published_test
+    return (
+        image_set.images.numpy(),
+        image_set.labels.numpy(),
+        image_set.subjects.numpy(),
+        None if published is None else published.numpy(),
+    )
+
+
+def _run(key, condition, simulation, images, labels, subjects, published, class_names, seed, config, generators):
+    image_set = ImageSet(
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        subjects=torch.from_numpy(subjects),
+        source_ids=torch.arange(len(images)),
+        class_names=class_names,
+        published_test=None if published is None else torch.from_numpy(published),
+    )
+    row = simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
+    return key, row
+
+
+@contextmanager
+def _bar(total: float, progress: bool) -> Iterator[tqdm]:
+    layout = "{l_bar}{bar}| {elapsed} < {remaining}"
+    with tqdm(total=total, desc="study", bar_format=layout, disable=not progress) as bar:
+        yield bar
+
+
+@contextmanager
+def _backend(scheduler: str | None, n_jobs: int) -> Iterator[joblib.Parallel]:
+    """Yield a joblib.Parallel that hands back each result as it is finished."""
+    options = {"return_as": "generator_unordered", "pre_dispatch": "2*n_jobs"}
+    if scheduler is None:
+        # mmap_mode "c" shares the pages of the images between processes; a write would copy its page.
+        with warnings.catch_warnings():
+            # A process that grew, as one does that keeps freed memory, is replaced by joblib: no task is lost by that.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            yield joblib.Parallel(joblib.cpu_count() if n_jobs == -1 else n_jobs, mmap_mode="c", **options)
+        return
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise ImportError("a scheduler needs Dask: pip install 'mri-aug[cluster]'") from None
+    try:
+        client = Client(scheduler, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"no Dask scheduler answers at {scheduler!r} ({error})") from None
+    with client, joblib.parallel_config(backend="dask"):
+        yield joblib.Parallel(n_jobs=-1, **options)

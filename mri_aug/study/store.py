@@ -1,0 +1,175 @@
+"""Finished simulations on disk: one row per key in one SQLite file, and what a key is made of.
+
+A row is committed as it is appended, so that a kill at any moment loses none that was finished. One process writes
+(the driver of a study); any number may read.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from mri_aug.data.imageset import ImageSet
+from mri_aug.generators.base import ImageGenerator, generator_module
+from mri_aug.models.training import TrainConfig
+from mri_aug.provenance import code_fingerprint, versions
+from mri_aug.study.conditions import Condition
+
+_SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
+_COLUMNS = ["key", "finished", "row"]
+
+
+class Store:
+    """Rows by key in the SQLite file at ``path``; file and folder are made where missing.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a store, which is then left as it was, or is damaged, which any method may find.
+    OSError
+        If it cannot be used by any method: no right to it, a full disk, another program that holds it for a minute.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connection() as connection:
+            if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
+                connection.execute(_SCHEMA)
+            columns = [name for _, name, *_ in connection.execute("pragma table_info(simulations)")]
+        if columns != _COLUMNS:
+            found = f"expected a table simulations of {', '.join(_COLUMNS)}, got {', '.join(columns) or 'other tables'}"
+            raise ValueError(f"{self.path} is not a store of simulations ({found}); name another file")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction; what is wrong with the file comes out as a ValueError or an OSError."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                yield connection
+        except sqlite3.ProgrammingError:
+            raise  # the caller's fault, not the file's
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> ValueError | OSError:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL"):
+            return OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR")):
+            return ValueError(f"{self.path} is not a store of simulations ({error}); name another file")
+        if name.startswith("SQLITE_CORRUPT") or not name:  # without a name, a row is no text or no JSON
+            advice = "put a copy in its place, or remove it and run its simulations again"
+            return ValueError(f"{self.path} is damaged ({error}); {advice}")
+        advice = "see that it may be written to and that no other program holds it"
+        return OSError(f"{self.path} cannot be used ({error}); {advice}")
+
+    def append(self, key: str, row: Mapping[str, object]) -> None:
+        """Keep ``row`` under ``key``; a key that is there already keeps its first row."""
+        with self._connection() as connection:
+            connection.execute(
+                "insert or ignore into simulations values (?, datetime('now'), ?)", (key, json.dumps(dict(row)))
+            )
+
+    def rows(self, keys: Iterable[str]) -> dict[str, dict]:
+        """Return the rows that are there, by key."""
+        wanted = set(keys)
+        with self._connection() as connection:
+            found = connection.execute("select key, row from simulations").fetchall()
+            return {key: json.loads(row) for key, row in found if key in wanted}
+
+    def table(self, keys: Iterable[str]) -> pd.DataFrame:
+        """Return the rows of ``keys``, in their order.
+
+        Raises
+        ------
+        KeyError
+            If one has not been finished.
+        """
+        keys = list(keys)
+        rows = self.rows(keys)
+        missing = [key for key in keys if key not in rows]
+        if missing:
+            raise KeyError(f"{len(missing)} of {len(keys)} simulations are not in {self.path}; run the study first")
+        return pd.DataFrame([{"key": key, **rows[key]} for key in keys])
+
+    def __len__(self) -> int:
+        with self._connection() as connection:
+            return connection.execute("select count(*) from simulations").fetchone()[0]
+
+
+# a row's digits hang on these
+NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
+
+
+class Keys:
+    """The keys of one study's simulations.
+
+    Parameters
+    ----------
+    conditions : sequence of Condition
+        Those that keys will be asked for.
+    image_set : ImageSet
+    seed : int
+    config : TrainConfig
+        Resolved, so that keys name the device and the precision that are used.
+    generators : mapping of str to ImageGenerator
+        Those that the study is given; the others are made by name.
+    """
+
+    def __init__(
+        self,
+        conditions: Sequence[Condition],
+        image_set: ImageSet,
+        *,
+        seed: int,
+        config: TrainConfig,
+        generators: Mapping[str, ImageGenerator],
+    ):
+        self._shared = {
+            "images": image_set.fingerprint,
+            "config": asdict(config) | {"device": config.resolved_device().type},  # which of several GPUs is no matter
+            "seed": seed,
+            "code": _simulation_code(),
+            "versions": versions(NUMERICAL),
+        }
+        self._generators = {
+            name: generators[name].fingerprint if name in generators else _generator_code(name)
+            for name in {condition.generator for condition in conditions}
+        }
+        self._weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
+
+    def of(self, condition: Condition, simulation: int) -> str:
+        """Return the key of one simulation, 32 hexadecimal digits."""
+        parts = self._shared | {
+            "condition": asdict(condition),
+            "simulation": simulation,
+            "generator": self._generators[condition.generator],
+            "weights": self._weights[condition.weights],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _simulation_code() -> str:
+    return code_fingerprint("mri_aug.study.simulation")
+
+
+@cache
+def _generator_code(name: str) -> str:
+    """Return what a generator made by name depends on: kinds are imported late, so a simulation's code has them not."""
+    return name if name == "none" else code_fingerprint(generator_module(name))
+
+
+def _content(weights: str) -> str:
+    """Return a digest of a weights file, which may change under its name; nothing for weights by name."""
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""

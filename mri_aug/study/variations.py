@@ -1,0 +1,188 @@
+"""Filling a bank for a study: which variations its simulations will ask for, what they cost, and the asking.
+
+It trains nothing, fits nothing and prints nothing. What a simulation asks for is worked out from the same seeds, split
+and sample as :mod:`mri_aug.arm` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mri_aug.data import sampling, splits
+from mri_aug.data.imageset import ImageSet
+from mri_aug.generators.bank.bank import Bank, BankedGenerator, variation_numbers
+from mri_aug.generators.bank.ledger import Account
+from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator, image_digests
+from mri_aug.study.parts import Part
+from mri_aug.study.simulation import Seeds
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The variations that a study asks for, each once, first variations before second ones."""
+
+    images: ImageSet  # the real image of each
+    numbers: np.ndarray  # int64, shape (n,): the variation's number among those of its image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study needs of a bank."""
+
+    generator: str
+    n_wanted: int  # variations that the study asks for
+    n_sources: int  # real images that those are made from
+    n_kept: int  # of the wanted, those in the bank
+    refused: dict[str, int]  # of the wanted, those that the service refuses, by class
+    n_missing: int  # calls to make, one image each
+    usd: float  # at most, for those calls
+    minutes: float  # to expect of those calls; NaN where the generator does not say
+    account: Account  # of the bank so far, other studies included
+
+    def __str__(self) -> str:
+        refused = ", ".join(f"{count} of {name}" for name, count in self.refused.items())
+        minutes = "" if np.isnan(self.minutes) else f", about {self.minutes:,.1f} minutes"
+        if self.minutes > 90:
+            minutes += f" ({self.minutes / 60:.1f} hours)"
+        lines = [
+            f"{self.generator}: the study needs {self.n_wanted:,} variations of {self.n_sources:,} images; the bank "
+            f"holds {self.n_kept:,}" + (f", refused are {refused}" if refused else ""),
+            f"still to make: {self.n_missing:,} calls, {self.n_missing:,} images, at most ${self.usd:,.2f}{minutes}",
+            f"the bank has cost ${self.account.usd:,.2f} for {self.account.n_images:,} images so far",
+        ]
+        if self.account.n_lost:
+            lines.append(
+                f"{self.account.n_lost} calls were lost in flight and may have been billed, "
+                f"at most ${self.account.usd_lost:.2f}"
+            )
+        if self.account.n_in_flight:
+            lines.append(
+                f"{self.account.n_in_flight} more are being asked for by another writer, at most "
+                f"${self.account.usd_in_flight:.2f}; if it was killed, they count as lost once they are asked for again"
+            )
+        return "\n".join(lines)
+
+
+def wanted_variations(
+    parts: Sequence[Part], image_set: ImageSet, *, generator: str, seed: int, protocol: str | None = None
+) -> Wanted:
+    """Return the variations that the simulations of a study ask a banked generator for, over all of them.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        Conditions with another generator ask for nothing.
+    image_set : ImageSet
+        As given to :func:`mri_aug.study.run.run_study`, as is ``seed``.
+    generator : str
+        The name that the conditions give.
+    protocol : {"image", "subject", "published"}, optional
+        Count only conditions under this protocol.
+
+    Raises
+    ------
+    ValueError
+        If there is no such protocol, or the images cannot be divided by a condition's.
+    """
+    if protocol not in (None, *splits.PROTOCOLS):
+        raise ValueError(f"protocol must be one of {', '.join(splits.PROTOCOLS)}, got {protocol!r}")
+    digests, labels = np.array(image_digests(image_set.images)), image_set.labels.numpy()
+    first: dict[tuple[int, str, int], int] = {}
+    for simulation, named, real_frac, synth_frac, synth_classes in _draws(parts, generator, protocol):
+        seeds = Seeds.of(seed, simulation)
+        train = splits.split(image_set, named, seed=seeds.split).train
+        mixture = sampling.mix(
+            labels[train], real_frac=real_frac, synth_frac=synth_frac, synth_classes=synth_classes, seed=seeds.sample
+        )
+        rows = train[mixture.sources]
+        numbers = variation_numbers(digests[rows].tolist(), labels[rows].tolist())
+        for row, number in zip(rows.tolist(), numbers, strict=True):
+            first.setdefault((number, digests[row], int(labels[row])), row)
+    rows = np.array(list(first.values()), dtype=np.int64)
+    numbers = np.array([number for number, _, _ in first], dtype=np.int64)
+    order = np.lexsort((rows, numbers))
+    return Wanted(image_set[rows[order]], numbers[order])
+
+
+def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple]:
+    """Return simulation and condition of each draw of sources, once: what else an arm is does not matter here."""
+    asking = {
+        (simulation, c.protocol, c.real_frac, c.synth_frac, c.synth_classes)
+        for part in parts
+        for c in part.conditions
+        if c.generator == generator and protocol in (None, c.protocol)
+        for simulation in range(part.n_simulations)
+    }
+    return sorted(asking)
+
+
+def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
+    """Return what is wanted beyond what the bank holds, and what it costs at most; makes no request.
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+        Not one that learns from the study.
+    bank : Bank
+    wanted : Wanted
+        From :func:`wanted_variations`.
+
+    Raises
+    ------
+    ValueError
+        If the generator learns from the study.
+    """
+    BankedGenerator(generator, bank)  # refuses what cannot be banked
+    images, labels = wanted.images.images, wanted.images.labels
+    missing = bank.missing(generator, images, labels, indices=wanted.numbers)
+    refused = wanted.images[np.array(bank.refused(generator, images, labels, indices=wanted.numbers), dtype=np.int64)]
+    streams = isinstance(generator, StreamingGenerator)
+    seconds = generator.seconds_per_image / generator.concurrency if streams else float("nan")
+    return Plan(
+        generator=generator.name,
+        n_wanted=len(wanted.numbers),
+        n_sources=len(wanted.images.source_ids.unique()),
+        n_kept=len(wanted.numbers) - len(missing) - len(refused),
+        refused={name: count for name, count in refused.class_counts().items() if count},
+        n_missing=len(missing),
+        usd=len(missing) * generator.usd_per_image if streams else 0.0,
+        minutes=len(missing) * seconds / 60 if missing else 0.0,
+        account=bank.account(),
+    )
+
+
+def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: bool = False) -> Plan:
+    """Ask for what the bank lacks, keeping each answer as it arrives, and return what is then known.
+
+    Refused images are no error: they are counted by class in what is returned.
+
+    Parameters
+    ----------
+    generator, bank, wanted
+        As in :func:`plan`. An offline bank asks for nothing, so that this checks whether a study can run from it.
+    progress : bool
+        Show a bar with an estimate and the dollars spent.
+
+    Raises
+    ------
+    BudgetError, MissingVariationsError, OSError, ValueError
+        As :meth:`mri_aug.generators.bank.bank.Bank.vary`; also whatever the generator raises.
+    """
+    BankedGenerator(generator, bank)
+    images = wanted.images
+    try:
+        bank.vary(
+            generator,
+            images.images,
+            images.labels,
+            indices=wanted.numbers,
+            source_ids=images.source_ids,
+            subjects=images.subjects,
+            progress=progress,
+        )
+    except RefusedVariationsError:
+        pass  # the plan counts them
+    return plan(generator, replace(bank, offline=True), wanted)

@@ -1,0 +1,145 @@
+"""A study's variations from a service that fails often, by a program that is killed: all kept, none bought twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+import torch
+from openai_server import (
+    CUT,
+    DROP,
+    KEY,
+    NO_IMAGE,
+    OVERLOADED,
+    RATE_LIMIT,
+    REFUSAL,
+    TRUNCATED,
+    USD,
+    ImageServer,
+    error,
+    make_sources,
+)
+
+from mri_aug.generators.bank.bank import Bank
+from mri_aug.generators.base import RefusedVariationsError, make_generator
+from mri_aug.generators.openai.faults import ImageServiceError, Prices
+
+pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
+N, CONCURRENCY = 200, 6
+PASSING = (RATE_LIMIT, OVERLOADED, error(500, "x"), DROP, CUT)
+DAMAGED = (TRUNCATED, NO_IMAGE)
+REFUSED = (25, 77, 140)  # sources
+
+
+def plan(faults, share: float = 0.2):
+    """Return a plan in which a share of the requests fails, drawn by source and by how often it was asked for."""
+    tries: dict[int, int] = {}
+
+    def fault(number: int, source: int):
+        tries[source] = tries.get(source, 0) + 1
+        rng = np.random.default_rng([5, source, tries[source]])
+        failed = rng.random() < share
+        drawn = faults[rng.integers(len(faults))]
+        return drawn if failed else REFUSAL if source in REFUSED else None
+
+    return fault
+
+
+def generator():
+    return make_generator(
+        "openai-variations", size=256, concurrency=CONCURRENCY, prices=Prices(per_image=((None, 2.0),))
+    )
+
+
+def batch(n: int):
+    return (make_sources(n), torch.arange(n) % 4), {"indices": [0] * n, "source_ids": range(n)}
+
+
+def fill(folder: Path, url: str, n: int) -> int:
+    """Fill the bank, starting again where an image failed, and return how often that was."""
+    os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_KEY=KEY)
+    openai._base_client.INITIAL_RETRY_DELAY = 0.01
+    images, rest = batch(n)
+    for n_failed in range(40):
+        try:
+            Bank(folder).vary(generator(), *images, **rest)
+        except ImageServiceError:
+            continue
+        except RefusedVariationsError:
+            pass
+        return n_failed
+    raise AssertionError("forty times is too often")
+
+
+@pytest.fixture
+def context():
+    """Return a source of processes, by a server that has imported what they need: each start takes no second."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["mri_aug.generators.bank.bank", "mri_aug.generators.openai.service"])
+    return made
+
+
+def test_a_study_of_200_survives_faults_and_kills(tmp_path, context):
+    images, rest = batch(N)
+    bank = Bank(tmp_path / "bank")
+    with ImageServer(plan(PASSING)) as server:
+        frozen, n_untold = [], 0
+        for n_kept in (60, 130):
+            writer = context.Process(target=fill, args=(bank.folder, server.url, N))
+            writer.start()
+            server.wait(lambda server, n_kept=n_kept: len(server.delivered) >= n_kept)
+            server.hold(CONCURRENCY)
+            # what a call had to repeat before it was killed, nobody is left to tell
+            n_untold += sum(server.broken[source] for source in server.held)
+            writer.kill()  # with as many requests in flight as there may be
+            writer.join()
+            server.let_go()
+            kept = set(range(N)) - set(bank.missing(generator(), *images, indices=rest["indices"]))
+            frozen.append({position: server.requested[20 + position] for position in kept})
+        writer = context.Process(target=fill, args=(bank.folder, server.url, N))
+        writer.start()
+        writer.join()
+        assert writer.exitcode == 0
+
+        refused = [source - 20 for source in REFUSED]
+        assert bank.missing(generator(), *images, indices=rest["indices"]) == []
+        assert bank.refused(generator(), *images, indices=rest["indices"]) == refused
+        assert bank.count() == N - len(refused)
+        assert len(frozen[0]) >= 60 and len(frozen[1]) >= 130
+        for kept in frozen:
+            assert {position: server.requested[20 + position] for position in kept} == kept, "asked for again"
+        assert set(server.delivered.values()) == {1}, "bought twice"
+
+        account = bank.account()
+        assert account.usd == pytest.approx(server.n_answered * USD)
+        assert account.n_images == server.n_answered == N - len(refused)
+        # what was made for a connection that broke, or for a client that was killed, is on the server's books alone
+        assert server.n_billed - server.n_answered == account.n_lost + n_untold >= 2 * CONCURRENCY
+        assert account.usd < server.n_billed * USD <= account.usd + account.usd_lost
+        assert server.most_at_once <= CONCURRENCY
+
+        asked = server.n_requests
+        others = [position for position in range(N) if position not in refused]
+        offline = Bank(bank.folder, offline=True).vary(
+            generator(), images[0][others], images[1][others], indices=[0] * len(others), source_ids=others
+        )
+        assert server.n_requests == asked
+        assert (offline[:, 0, 60:68, 60:68].float().mean((1, 2)) - torch.tensor(others) - 20).abs().max() < 1
+
+
+def test_spending_counts_damaged_and_failed_answers(tmp_path, monkeypatch):
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
+    with ImageServer(plan(PASSING + DAMAGED, 0.5)) as server:
+        assert fill(tmp_path, server.url, 60) >= 1, "two damaged answers in a row end a stream"
+        account = Bank(tmp_path).account()
+        assert account.n_images == 60 - sum(source < 80 for source in REFUSED) == sum(server.delivered.values())
+        assert account.usd == pytest.approx(server.n_answered * USD)
+        assert server.n_billed - server.n_answered == account.n_lost > 0
+        assert server.n_billed * USD <= account.usd + account.usd_lost

@@ -1,0 +1,78 @@
+"""Frozen features: an image's own, read from memory the second time, never another network's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD, FeatureCache, frozen_features
+from mri_aug.models.networks import backbone_and_head, make_model
+
+
+class Counter(torch.nn.Module):
+    """A backbone that counts the images it is shown."""
+
+    def __init__(self, weight: float = 1.0):
+        super().__init__()
+        self.weight, self.seen = torch.nn.Parameter(torch.tensor(weight)), 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return images.mean((2, 3)) * self.weight
+
+
+@pytest.fixture
+def images(toy_images):
+    return toy_images.images[:8]
+
+
+def test_features_are_the_backbones(images):
+    backbone, _ = backbone_and_head(make_model("resnet18", seed=0).eval())
+    with torch.no_grad():
+        expected = backbone((images.float() / 255 - FROZEN_MEAN) / FROZEN_STD)
+    found = frozen_features(backbone, images, store=FeatureCache(10**6))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not found.requires_grad
+
+
+def test_an_image_is_computed_once_whatever_its_place(images):
+    backbone, store = Counter().eval(), FeatureCache(10**6)
+    first = frozen_features(backbone, images, store=store)
+    again = frozen_features(backbone, images.flip(0), store=store)
+    assert backbone.seen == len(images) == len(store)
+    assert torch.equal(first, again.flip(0))
+
+
+def test_features_do_not_depend_on_what_was_cached(images):
+    backbone, _ = backbone_and_head(make_model("resnet18", seed=0).eval())
+    store = FeatureCache(10**6)
+    frozen_features(backbone, images[2:5], store=store)
+    fresh = frozen_features(backbone, images, store=FeatureCache(10**6))
+    assert torch.equal(frozen_features(backbone, images, store=store), fresh)
+
+
+def test_other_weights_or_precision_are_never_served(images):
+    backbone, other, store = Counter().eval(), Counter(2.0).eval(), FeatureCache(10**6)
+    one = frozen_features(backbone, images, store=store)
+    assert torch.equal(frozen_features(other, images, store=store), 2 * one)
+    with torch.no_grad():
+        backbone.weight.mul_(3)
+    assert torch.equal(frozen_features(backbone, images, store=store), 3 * one), "changed in place"
+    seen = backbone.seen
+    frozen_features(backbone, images, precision="bfloat16", store=store)
+    assert backbone.seen == seen + len(images)
+
+
+def test_memory_is_bounded_and_the_longest_unused_goes_first():
+    store = FeatureCache(max_bytes=3 * 8)
+    for place in range(3):
+        store.put((b"", bytes([place])), torch.zeros(2))
+    store.get((b"", bytes([0])))
+    store.put((b"", bytes([3])), torch.zeros(2))
+    assert len(store) == 3 and store.n_bytes == 24
+    assert store.get((b"", bytes([1]))) is None and store.get((b"", bytes([0]))) is not None
+
+
+def test_a_backbone_in_training_mode_is_refused(images):
+    with pytest.raises(ValueError, match="training mode"):
+        frozen_features(Counter(), images)

@@ -1,0 +1,156 @@
+"""Tables as the pages show them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mri_aug.results.comparison import compare, summarise
+from mri_aug.results.tables import (
+    arm_words,
+    contrast_table,
+    paired_groups,
+    protocol_table,
+    recalls,
+    share_text,
+    sweep_curves,
+)
+from mri_aug.study import conditions
+from mri_aug.study.conditions import Condition
+
+LOSS = "test_cross_entropy"
+
+
+def study(arms, *, n=6, seed=0):
+    """Return rows for conditions: a loss that falls with the real share, an accuracy and two recalls."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        arm.columns()
+        | {
+            "simulation": r,
+            LOSS: 2 - arm.real_frac + 0.01 * rng.normal(),
+            "test_accuracy": 0.5 + 0.01 * rng.random(),
+            "test_recall_0": rng.random(),
+            "test_recall_1": rng.random() if r else np.nan,
+        }
+        for arm in arms
+        for r in range(n)
+    )
+
+
+def test_every_arm_of_the_chapter_has_words_of_its_own():
+    arms = [
+        *conditions.thesis_arms(0.3), *conditions.control_arms(0.3), *conditions.selective_arms(0.3),
+        *conditions.filter_arms(0.3), *conditions.sweep_arms(), *conditions.policy_arms(0.3, ("flip", "mixup")),
+        *conditions.architecture_arms("resnet18", 0.3, weights="imagenet", fine_tune="head"),
+    ]  # fmt: skip
+    rows = pd.DataFrame(arm.columns() for arm in dict.fromkeys(arms))
+    words = arm_words(rows, class_names=("Non", "Very mild", "Mild", "Moderate"))
+    assert len(words) == len(set(words.values())) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (Condition(), "all real"),
+        (Condition(real_frac=0.3, policy="flip", budget="steps"), "30 % real, flip, as many steps as all"),
+        (Condition(real_frac=0.3, synth_frac=0.7, generator="duplicate"), "30 % real + 70 % copies"),
+        (Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_use="only"), "70 % synthetic alone"),
+        (
+            Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_classes=(2,), budget="steps"),
+            "30 % real + synthetic of Mild",
+        ),
+        (Condition(architecture="resnet18", weights="/a/mine.pt"), "all real, resnet18, mine weights"),
+    ],
+)
+def test_words_follow_the_condition(condition, expected):
+    rows = pd.DataFrame([condition.columns()])
+    (words,) = arm_words(rows, class_names=("Non", "Very mild", "Mild", "Moderate")).values()
+    assert words.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_tables_from_before_a_column_was_invented_have_words():
+    old = pd.DataFrame([Condition(real_frac=0.3, synth_frac=0.7, generator="morph").columns()])
+    assert arm_words(old.drop(columns=["synth_use", "balance", "filter", "fine_tune"])) == arm_words(old)
+
+
+def test_protocol_table_holds_the_summaries():
+    arms = conditions.thesis_arms(0.3) + conditions.thesis_arms(0.3, protocol="subject")[:1]
+    rows, labels = study(arms), [arm.label for arm in arms[:3]]
+    measures = {LOSS: "loss", "test_accuracy": "accuracy, %"}
+    table = protocol_table(rows, labels, measures=measures, words={labels[0]: "few"}, draft={labels[0]: 0.22})
+    assert list(table.columns) == [
+        "training set", "draft", "image: loss", "image: accuracy, %", "subject: loss", "subject: accuracy, %",
+    ]  # fmt: skip
+    assert table["training set"].to_list() == ["few", *labels[1:]]
+    row = summarise(rows[rows["protocol"] == "image"], LOSS).set_index("condition").loc[labels[0]]
+    assert table["image: loss"][0].startswith(f"{row['median']:.3f} [{row['low']:.3f},")
+    assert table["image: accuracy, %"][0].startswith("50.")
+    assert pd.isna(table["subject: loss"][1])  # that arm has no simulation there
+
+
+def test_one_simulation_has_no_interval():
+    rows = study(conditions.thesis_arms(0.3), n=1)
+    table = protocol_table(rows, [conditions.Condition().label], measures={LOSS: "loss"}, words={})
+    assert float(table["image: loss"][0]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_contrasts_are_those_of_compare():
+    rows = study(conditions.thesis_arms(0.3))
+    comparison = compare(rows, LOSS, baseline="30 % real")
+    table = contrast_table(comparison, words={})
+    assert table["finding"].to_list() == [
+        "better" if high < 0 else "worse" if low > 0 else "undecided"
+        for low, high in zip(comparison["low"], comparison["high"], strict=True)
+    ]
+    assert table["difference, %"][0] == f"{comparison['percent'][0]:+.1f}".replace("-", "\N{MINUS SIGN}")
+    assert "against" not in table and "protocol" not in table
+    gains = contrast_table(compare(rows, "test_accuracy", baseline="30 % real"), words={})
+    assert "difference" in gains and "difference, %" not in gains
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_pairs_show_no_number_that_means_nothing(n):
+    table = contrast_table(compare(study(conditions.thesis_arms(0.3), n=n), LOSS, baseline="30 % real"), words={})
+    assert table["p"].isna().all() and set(table["interval"]) == {"–"} and set(table["finding"]) == {"undecided"}
+    assert table["better in"].str.endswith(f" of {n}").all()
+    assert not table.map(lambda value: value != value).drop(columns="p").any(axis=None)
+
+
+def test_share_is_counted_where_it_is_small():
+    assert share_text({"n": 3, "probability": 0.5}) == "1.5 of 3"
+    assert share_text({"n": 0, "probability": float("nan")}) == "–"
+
+
+def test_protocols_are_compared_apart():
+    rows = study([*conditions.thesis_arms(0.3), *conditions.thesis_arms(0.3, protocol="subject")])
+    table = paired_groups(rows, LOSS, baseline="30 % real")
+    for protocol, part in rows.groupby("protocol"):
+        expected = compare(part, LOSS, baseline="30 % real")
+        found = table[table["protocol"] == protocol].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found[expected.columns], expected)
+        assert found["value"].equals(expected["percent"].rename("value"))
+    assert contrast_table(table, words={})["protocol"].nunique() == 2
+    with pytest.raises(ValueError, match="no protocol has simulations of 'nobody'"):
+        paired_groups(rows, LOSS, baseline="nobody")
+
+
+def test_recalls_leave_out_simulations_without_the_class():
+    rows = study(conditions.thesis_arms(0.3)[:2])
+    table = recalls(rows, ["Non", "Mild"])
+    assert table.groupby("group", sort=False)["n"].first().to_dict() == {"Non": 6, "Mild": 5}
+    first = table[(table["condition"] == "30 % real") & (table["group"] == "Mild")].iloc[0]
+    assert first["value"] == rows.loc[rows["condition"] == "30 % real", "test_recall_1"].median()
+
+
+def test_sweep_is_ordered_by_kind_and_share():
+    rows = study(conditions.sweep_arms((0.6, 0.1, 1.0)))
+    curves = sweep_curves(rows, LOSS)
+    assert curves.groupby("group", sort=False)["real_frac"].agg(list).to_dict() == {
+        "real alone": [0.1, 0.6, 1.0],
+        "filled with variations": [0.1, 0.6],
+        "filled with copies": [0.1, 0.6],
+    }
+    alone = rows[(rows["real_frac"] == 0.1) & (rows["generator"] == "none")]
+    assert curves["value"][0] == alone[LOSS].median()
