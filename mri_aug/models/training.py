@@ -12,6 +12,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -136,37 +137,26 @@ def _shuffle(items: Tensor, rng: Generator) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained. The defaults train the thesis's CNN; the draft states none of them.
+class Compute:
+    """Where and in which precision a network runs.
 
     Raises
     ------
     ValueError
-        If a value is out of range.
+        If a value is none of the below.
     """
 
-    epochs: int = 14  # passes over the training images, unless the number of steps is given
-    batch_size: int = 64  # images per optimisation step
-    learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019), times a layer's factor
-    device: str = "auto"  # "auto": a CUDA device where there is one, else the CPU
+    device: str = "auto"  # "cpu", "cuda", "cuda:1"; "auto": a CUDA device where there is one, else the CPU
     precision: str = "auto"  # "bfloat16", "float32"; "auto": bfloat16 where the processor multiplies in it
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "learning_rate"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not value > 0:
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"precision must be 'auto', 'bfloat16' or 'float32', got {self.precision!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or one of several as 'cuda:1', got {self.device!r}")
 
-    def n_steps(self, n_images: int) -> int:
-        """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""
-        return max(1, round(self.epochs * n_images / min(self.batch_size, n_images)))
-
-    def resolved(self) -> TrainConfig:
-        """Return this configuration with nothing left to this machine's choice; a GPU's number stays as given."""
+    def resolved(self) -> Self:
+        """Return the same with nothing left to this machine's choice; the number of a GPU stays as given."""
         return replace(self, device=str(self.resolved_device()), precision=self.resolved_precision())
 
     def resolved_device(self) -> torch.device:
@@ -184,6 +174,37 @@ class TrainConfig:
         # Without the instructions bfloat16 is emulated, and slower than float32.
         capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bfloat16" if capable else "float32"
+
+    def autocast(self) -> torch.autocast:
+        """Return a context in which the operations that allow bfloat16 use it, where that is the precision."""
+        wanted = self.resolved_precision() == "bfloat16"
+        return torch.autocast(self.resolved_device().type, torch.bfloat16, enabled=wanted)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Compute):
+    """How a network is trained. The defaults train the thesis's CNN; the draft states none of them.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    epochs: int = 14  # passes over the training images, unless the number of steps is given
+    batch_size: int = 64  # images per optimisation step
+    learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019), times a layer's factor
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "learning_rate"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not value > 0:
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+
+    def n_steps(self, n_images: int) -> int:
+        """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""
+        return max(1, round(self.epochs * n_images / min(self.batch_size, n_images)))
 
 
 @dataclass(frozen=True)
@@ -315,7 +336,7 @@ def _optimise(
     batches = index_batches(labels, config.batch_size, n_steps=n_steps, rng=rng, balance=balance)
     for step, index in enumerate(tqdm(batches, total=n_steps, disable=not progress, unit="step")):
         inputs, targets = draw(index)
-        with _autocast(config):
+        with config.autocast():
             logits = learner(inputs)
         loss = functional.cross_entropy(logits.float(), targets, weight=weights)
         optimiser.zero_grad(set_to_none=True)
@@ -343,7 +364,7 @@ def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 16) -> 
         backbone, model = backbone_and_head(classifier.model)
         images, take = _features(backbone, images, classifier.config), nn.Identity()
     logits = []
-    with torch.inference_mode(), _autocast(classifier.config):
+    with torch.inference_mode(), classifier.config.autocast():
         for batch in images.split(batch_size):
             logits.append(model(take(batch)).double())
     return torch.cat(logits).softmax(dim=1).cpu().numpy()
@@ -351,8 +372,3 @@ def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 16) -> 
 
 def _features(backbone: nn.Module, images: Tensor, config: TrainConfig) -> Tensor:
     return frozen_features(backbone, images, precision=config.resolved_precision()).to(config.resolved_device())
-
-
-def _autocast(config: TrainConfig) -> torch.autocast:
-    wanted = config.resolved_precision() == "bfloat16"
-    return torch.autocast(config.resolved_device().type, torch.bfloat16, enabled=wanted)
