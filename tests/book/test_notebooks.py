@@ -135,7 +135,7 @@ def test_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
     if what == "source":
         change_cell(other, "print(", "print(1, ")
     if what == "library":
-        monkeypatch.setattr("mri_aug.provenance.code_fingerprint", lambda *_: "another")
+        monkeypatch.setattr("mri_aug.book.publishing.notebooks.code_fingerprint", lambda *_: "another")
     values = {"real_frac": 0.4 if what == "parameter" else 0.5}
     execute(other, copy, values, inputs="data" if what == "inputs" else "")
     assert calls == [1]

@@ -85,10 +85,10 @@ def test_a_summary_of_another_metric_is_refused():
 
 
 def test_forest_shows_estimates_intervals_and_shares():
-    comparison = comparison.compare(study(12), METRIC, baseline="30 % real")
-    ax = plots.plot_paired(comparison, labels={"30 % real": "the sample"})
+    contrasts = comparison.compare(study(12), METRIC, baseline="30 % real")
+    ax = plots.plot_paired(contrasts, labels={"30 % real": "the sample"})
     lines = [tuple(line.get_xdata()) for line in ax.lines]
-    for row in comparison.itertuples():
+    for row in contrasts.itertuples():
         assert (row.percent_low, row.percent_high) in lines and (row.percent,) in lines
     assert "100 %" in texts(ax)
     assert "the sample" in ax.get_xlabel() and "%" in ax.get_xlabel()

@@ -189,7 +189,7 @@ def _library_of(notebook: nbformat.NotebookNode) -> list[str]:
     as_python = TransformerManager().transform_cell  # turns %magic and !command into calls
     source = "\n".join(as_python(cell.source) for cell in code_cells(notebook))
     imported = imported_modules(source, library_modules())
-    if "mri_aug.generators" in reached_modules(*imported):
+    if "mri_aug.generators.base" in reached_modules(*imported):
         imported |= {generator_module(name) for name in GENERATORS}  # imported late, by a name in a string
     return sorted(imported)
 
