@@ -106,8 +106,9 @@ numbered_table(counts, "Images of each class in the published parts, and the peo
 owner = audit.subjects.numpy() if audit.found else np.arange(len(labels))
 people = [rng.choice(np.unique(owner[labels == c]), size=2, replace=False) for c in range(image_set.n_classes)]
 columns = np.array([[rng.choice(np.flatnonzero(owner == person)) for person in pair] for pair in people]).T.ravel()
-titles = [*image_set.class_names, *[""] * image_set.n_classes]
-_ = figures.plot_image_grid(image_set.images[columns, 0].numpy(), titles=titles, n_columns=image_set.n_classes)
+slices = image_set.images[columns, 0].numpy().reshape(2, image_set.n_classes, *image_set.images.shape[2:])
+rows = [figures.SheetRow("", slices[0], titles=image_set.class_names), figures.SheetRow("", slices[1])]
+_ = figures.plot_sheet(rows)
 
 # %% [markdown]
 # ### The people behind the slices
@@ -209,13 +210,9 @@ numbered_table(severity, caption, "tab-phantoms", formats={"mean severity": ".2f
 severities = (0, *SEVERITY_MEANS)
 scans = [people.make_subject(severity=one, seed=seed, n_slices=1) for one in severities]
 lost = [255 * scan.atrophy.astype(np.uint8) for scan in scans]
-titles = [*(f"severity {one:.2f}" for one in severities), *[""] * len(severities)]
-_ = figures.plot_image_grid(
-    np.concatenate([*(scan.images for scan in scans), *lost]),
-    titles=titles,
-    n_columns=len(severities),
-    row_labels=["slice", "tissue lost"],
-)
+titles = [f"severity {one:.2f}" for one in severities]
+slices = figures.SheetRow("slice", np.concatenate([scan.images for scan in scans]), titles=titles)
+_ = figures.plot_sheet([slices, figures.SheetRow("tissue lost", np.concatenate(lost))])
 
 # %% [markdown]
 # ### The scanner, and what is missing
@@ -276,18 +273,22 @@ sample = image_set[image_split.train[stratified_sample(labels[image_split.train]
 morph = fit_generator(make_generator("morph"), sample.images, sample.labels, sample.subjects, seed=seed)
 first = np.array([np.flatnonzero(sample.labels.numpy() == c)[0] for c in range(sample.n_classes)])
 sources = sample[np.repeat(first, 3)]
-varied = morph.vary(sources.images, sources.labels, seed=seed)[:, 0].numpy().reshape(len(first), 3, 128, 128)
-grid = np.concatenate([sample.images[first].numpy(), varied], axis=1).reshape(-1, 128, 128)
-titles = ["real", "variation 1", "variation 2", "variation 3", *[""] * (len(grid) - 4)]
+varied = morph.vary(sources.images, sources.labels, seed=seed)[:, 0].numpy()
+pictures = [
+    np.stack([real[0], *made])
+    for real, made in zip(sample.images[first].numpy(), np.split(varied, len(first)), strict=True)
+]
+rows = [figures.SheetRow(name, shown) for name, shown in zip(sample.class_names, pictures, strict=True)]
+rows[0] = rows[0]._replace(titles=["real", "synthetic 1", "synthetic 2", "synthetic 3"])
 glue_values(morph_path=" to ".join(f"{100 * end:.0f} %" for end in morph.path))
-_ = figures.plot_image_grid(grid, titles=titles, n_columns=4, row_labels=sample.class_names)
+_ = figures.plot_sheet(rows)
 
 # %% [markdown]
 # What a variation may carry is bounded by design. A generator that learns is fitted inside each simulation, on that simulation's real
 # sample alone, so no image that the sample leaves out, let alone a test image, can reach training through it. How near variations come to
-# real images and to their sources is measured in [Appendix D](D_fidelity.ipynb). Whether they are worth more than copies of
+# real images and to their sources is measured in [Appendix C](C_fidelity.ipynb). Whether they are worth more than copies of
 # their sources is not a matter of looks; {numref}`Chapter %s <ch-results>` measures it.
 
 # %% tags=["hide-input"]
 assert counts["training images"].iloc[-1] + counts["test images"].iloc[-1] == len(image_set)
-assert varied.dtype == np.uint8 and not (varied == grid.reshape(-1, 4, 128, 128)[:, :1]).all(axis=(2, 3)).any()
+assert not any((made == shown[0]).all() for shown in pictures for made in shown[1:])

@@ -41,8 +41,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mri_aug.book.figures.images import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
-from mri_aug.book.gallery import Gallery
+from mri_aug.book.figures import Gallery, SheetRow, plot_curves, plot_forest, plot_sheet
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
@@ -296,8 +295,8 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the CNN's maps in a region relative to a uniform map (dashed line): the trained network, and the same network with random weights (four draws). The region is the atrophied tissue within the brain or, where that is not known, the brain within the picture. Means over test people with 95 % intervals.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the maps of each method in a region, for the trained network and for random weights"}}
 use_book_style()
 in_region = f"Energy in the {region}, relative to a uniform map"
-plot_effects(energies, by="method", group="weights", level=1, xlabel=in_region)
-plt.show()
+table = energies.rename(columns={"method": "condition", "weights": "group", "effect": "value"})
+_ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% [markdown]
 # {numref}`tab-gradcam-methods` gives the measures and {numref}`fig-gradcam-energy` the one that matters most. The maps that place
@@ -319,8 +318,13 @@ for last, layer in enumerate(reversed(weighted_layers(network)), start=1):
 cascade = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How alike the CNN's maps stay while its layers are randomised one after the other, from the output on: rank correlation within the brain with the trained network's map of the same class; means over test people with 95 % intervals. Maps that become zero everywhere are left out.", "name": "fig-gradcam-cascade"}, "image": {"alt": "Rank correlation of maps with those of the trained network while layers are randomised"}}
-plot_cascade(cascade)
-plt.show()
+columns = ["layer", "effect", "low", "high"]
+likenesses = {method: part[columns].to_numpy().T for method, part in cascade.groupby("method", sort=False)}
+_ = plot_curves(
+    likenesses,
+    x_label="Randomised, from the output up to and including",
+    y_label="Rank correlation with the map before",
+)
 
 # %% tags=["hide-input"]
 curves = {
@@ -335,10 +339,16 @@ figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
 for axis, way, xlabel in zip(axes, ("deletion", "insertion"), ("Replaced", "Put back"), strict=True):
     means = {name: getattr(one, way).mean(axis=0) for name, one in curves.items()}
     places = curves["random order"].replaced
-    plot_perturbation(places, means, xlabel=f"{xlabel} (% of the brain)", dashed=["random order"], ax=axis)
-axes[1].set_ylabel("")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-plt.show()
+    drawn = {name: (100 * places, mean) for name, mean in means.items()}
+    plot_curves(
+        drawn,
+        x_label=f"{xlabel} (% of the brain)",
+        y_label="Probability of the class",
+        references=["random order"],
+        ax=axis,
+    )
+    axis.get_legend().remove()
+_ = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 # %% tags=["remove-cell"]
 fall, rise = (
@@ -387,14 +397,13 @@ k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c
 short = [name.removesuffix("demented").strip().lower() for name in test.class_names]
 titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
 rows = [
-    CamRow("slice", slices[k], regions=lesion[k]),
-    CamRow("Grad-CAM", slices[k], whole["gradcam"][k]),
-    CamRow("HiResCAM", slices[k], real_maps[k]),
-    CamRow("variation", varied[k]),
-    CamRow("HiResCAM", varied[k], synthetic_maps[k]),
+    SheetRow("slice", slices[k], regions=lesion[k], titles=titles),
+    SheetRow("Grad-CAM", slices[k], whole["gradcam"][k]),
+    SheetRow("HiResCAM", slices[k], real_maps[k]),
+    SheetRow("synthetic", varied[k]),
+    SheetRow("HiResCAM", varied[k], synthetic_maps[k]),
 ]
-plot_cam_sheet(rows, titles)
-plt.show()
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 likeness = own_and_other(real_maps, synthetic_maps, subjects, predicted).assign(**person)
@@ -457,9 +466,8 @@ strength = average["map"] / np.maximum(average["map"].max(axis=(1, 2), keepdims=
 titles = [f"{name} ({members.sum()} slices)" for name, members in groups.items()]
 grey = average["slice"].astype(np.uint8)
 outlines = np.stack([outline] * len(groups))
-rows = [CamRow("map", grey, strength, outlines), CamRow("slice", grey, None, average["tissue"])]
-plot_cam_sheet(rows, titles)
-plt.show()
+rows = [SheetRow("map", grey, strength, outlines, titles), SheetRow("slice", grey, regions=average["tissue"])]
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 sentences = [
@@ -492,10 +500,8 @@ if not wrong:
 k = right + wrong
 titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
 for_truth = heatmaps(network, test.images[k], method="hirescam", target=truth[k], **scaling)
-rows = [CamRow("slice", slices[k]), CamRow("for predicted", slices[k], real_maps[k])]
-rows += [CamRow("for true", slices[k], for_truth)]
-plot_cam_sheet(rows, titles)
-plt.show()
+rows = [SheetRow("slice", slices[k], titles=titles), SheetRow("for predicted", slices[k], real_maps[k])]
+_ = plot_sheet([*rows, SheetRow("for true", slices[k], for_truth)])
 
 # %% tags=["hide-input"]
 answered = by_network[by_network["network"] == "CNN"].copy()
@@ -528,10 +534,9 @@ following["gap"] = following["own"] - following["other"]
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same slices of the same people, and the HiResCAM maps of the CNN trained without these people (subject protocol) and with other slices of them (image protocol), each for the class that it predicts.", "name": "fig-gradcam-protocols"}, "image": {"alt": "Heat maps of the same slices under the subject and the image protocol"}}
 k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c in np.unique(truth))]
 labels = {"CNN": "subject", "CNN (image protocol)": "image"}
-rows = [CamRow("slice", slices[k], regions=lesion[k])]
-rows += [CamRow(f"{label} protocol", slices[k], leaky_maps[name][k]) for name, label in labels.items()]
-plot_cam_sheet(rows, [short[truth[i]] for i in k])
-plt.show()
+rows = [SheetRow("slice", slices[k], regions=lesion[k], titles=[short[truth[i]] for i in k])]
+rows += [SheetRow(f"{label} protocol", slices[k], leaky_maps[name][k]) for name, label in labels.items()]
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 leaky = "CNN (image protocol)"
@@ -584,8 +589,8 @@ trained, lost = (
     for ending in ("", "_random")
 )
 both = pd.concat([trained.assign(weights="trained"), lost.assign(weights="random")])
-plot_effects(both, by="network", group="weights", level=1, xlabel=in_region)
-plt.show()
+table = both.rename(columns={"network": "condition", "weights": "group", "effect": "value"})
+_ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% tags=["remove-cell"]
 contrasts = {

@@ -38,7 +38,7 @@ import torch
 from scipy.special import softmax
 from torch.nn import functional
 
-from mri_aug.book import diagrams, optimisers
+from mri_aug.book import diagrams, figures, optimisers
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.models.networks import count_parameters, freeze_backbone, make_model
@@ -168,12 +168,7 @@ curves = {
     "measured": (sizes, list(errors.values())),
     "1 / √B from the first": (sizes, expected),
 }
-ax = diagrams.plot_curves(
-    curves,
-    x_label="images in a mini-batch, B",
-    y_label="relative error",
-    ax=plt.subplots(figsize=(5.2, 2.8))[1],
-)
+ax = figures.plot_curves(curves, x_label="Images in a mini-batch, B", y_label="Relative error")
 ax.set(xscale="log", yscale="log")
 ax.set_xticks(sizes, sizes)
 ax.set_yticks([0.25, 0.5, 1, 2], ["0.25", "0.5", "1", "2"])
@@ -271,7 +266,7 @@ quantities = {
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
 for ax, (y_label, (entropy, squared)) in zip(axes, quantities.items(), strict=True):
     curves = {"cross-entropy": (p, entropy), "squared residual": (p, squared)}
-    diagrams.plot_curves(curves, x_label="p of the true class", y_label=y_label, ax=ax)
+    figures.plot_curves(curves, x_label="p of the true class", y_label=y_label, ax=ax)
 _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 
 # %% [markdown]
@@ -323,7 +318,7 @@ by_rate = {
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
 for ax, (name, path) in zip(axes, by_rate.items(), strict=True):
     first, last = (0.5 * theta @ hessian @ theta for theta in path[[0, -1]])
-    diagrams.plot_descent(hessian, {name: path}, ax=ax, limit=2.6)
+    figures.plot_descent(hessian, path, ax=ax)
     ax.set_title(f"{name}\nloss × {last / first:.2g}", fontsize=9, fontweight="normal")
 glue_values(rate_limit=rate_limit)
 
@@ -349,7 +344,7 @@ glue_values(
 )
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
 for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, decays), strict=True):
-    diagrams.plot_curves(
+    figures.plot_curves(
         {name: (np.arange(1, n_steps + 1), values)}, x_label="step", y_label=name, ax=ax
     ).get_legend().remove()
 
@@ -420,10 +415,10 @@ valley_loss = {name: 0.5 * np.sum(path @ hessian * path, axis=1) for name, path 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}, "image": {"alt": "Gradient descent, momentum and Adam from one start"}}
 figure, axes = plt.subplot_mosaic([list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1))
 for panel, (name, path) in zip("abc", by_method.items(), strict=True):
-    diagrams.plot_descent(hessian, {name: path[:31]}, ax=axes[panel], limit=2.6)
+    figures.plot_descent(hessian, path[:31], ax=axes[panel])
     axes[panel].set_title(name, fontsize=9, fontweight="normal")
 curves = {name: (np.arange(len(values)), values) for name, values in valley_loss.items()}
-_ = diagrams.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(yscale="log")
+_ = figures.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(yscale="log")
 plain, heavy, adam = (values[-1] / values[0] for values in valley_loss.values())
 glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
 

@@ -40,8 +40,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug.book import diagrams
-from mri_aug.book.layer_table import layer_table
+from mri_aug.book import diagrams, figures
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.models.networks import ARCHITECTURES, count_parameters, make_model
@@ -54,7 +53,7 @@ n_classes = image_set.n_classes
 brightest = int(image_set.images.float().mean(dim=(1, 2, 3)).argmax())  # a slice that shows much of the brain
 image = image_set.images[brightest, 0].numpy()
 models = {name: make_model(name, n_classes=n_classes, seed=seed) for name in ARCHITECTURES}
-rows = {name: layer_table(model) for name, model in models.items()}
+rows = {name: diagrams.layer_table(model) for name, model in models.items()}
 
 # %% [markdown]
 # (sec-cnn)=
@@ -235,13 +234,7 @@ glue_values(
     residual_gradient=sizes["with skip connections"][0],
 )
 curves = {name: (np.arange(n_stacked + 1), size) for name, size in sizes.items()}
-ax = diagrams.plot_curves(
-    curves,
-    x_label="layer",
-    y_label="gradient, relative to the last",
-    ax=plt.subplots(figsize=(5.6, 2.8))[1],
-)
-_ = ax.set(yscale="log")
+_ = figures.plot_curves(curves, x_label="Layer", y_label="Gradient, relative to the last").set(yscale="log")
 
 # %% [markdown]
 # ResNet-18 has a first convolution and pooling, four stages of two residual blocks, global average pooling, and one

@@ -33,7 +33,7 @@ import pandas as pd
 import torch
 
 from mri_aug.book import figures
-from mri_aug.book.diagrams.training import plot_generation_policy
+from mri_aug.book.diagrams import plot_generation_policy
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
@@ -99,7 +99,9 @@ drawn = [
     for name in POLICIES
 ]
 pictures = (255 * torch.stack(drawn)).round().to(torch.uint8).numpy()
-_ = figures.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
+_ = figures.plot_sheet(
+    [figures.SheetRow("", pictures[k : k + 6], titles=POLICIES[k : k + 6]) for k in range(0, len(POLICIES), 6)]
+)
 
 # %% [markdown]
 # ## Synthetic Image Generation Policy

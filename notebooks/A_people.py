@@ -88,8 +88,8 @@ for person in people:
     flat = slices.flatten(1).float()
     _, _, directions = np.linalg.svd((flat - flat.mean(0)).numpy(), full_matrices=False)
     order = np.argsort((flat - flat.mean(0)).numpy() @ directions[0])
-    rows.append(slices[order[np.linspace(0, len(order) - 1, 8).astype(int)], 0].numpy())
-_ = figures.plot_image_grid(np.concatenate(rows), n_columns=8)
+    rows.append(figures.SheetRow("", slices[order[np.linspace(0, len(order) - 1, 8).astype(int)], 0].numpy()))
+_ = figures.plot_sheet(rows)
 
 # %% [markdown]
 # ## What a split leaks
@@ -148,8 +148,10 @@ glue_values(
 curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
-    curves[protocol] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[1].numpy()
-_ = figures.plot_twin_correlations(curves, threshold=audit.threshold)
+    curves[f"{protocol} protocol"] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[
+        1
+    ].numpy()
+_ = figures.plot_correlations(curves, threshold=audit.threshold)
 
 # %% [markdown]
 # ## What follows

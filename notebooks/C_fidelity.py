@@ -33,6 +33,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 import time
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -107,11 +108,12 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, a variation of it by each generator, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, a variation of it by each generator, and the difference between the two"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
-_ = figures.plot_variations(
-    training.images[rows, 0].numpy(),
-    {name: candidate.variations[rows, 0].numpy() for name, candidate in candidates.items()},
-    row_labels=training.class_names,
-)
+sources = training.images[rows, 0].numpy()
+sheet = [figures.SheetRow("real source", sources, titles=training.class_names)]
+for name, candidate in candidates.items():
+    made = candidate.variations[rows, 0].numpy()
+    sheet += [figures.SheetRow(name, made), figures.SheetRow("difference", made.astype(int) - sources)]
+_ = figures.plot_sheet(sheet)
 
 # %% [markdown]
 # ## New images, or copies?
@@ -126,7 +128,7 @@ real = fidelity.memorisation_yardstick(held_out, training)
 curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
 likeness = {name: fidelity.memorisation(candidate.variations, training) for name, candidate in candidates.items()}
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
-_ = figures.plot_similarities(curves, threshold=real.threshold)
+_ = figures.plot_correlations(curves, threshold=real.threshold, cumulative=True, note="near copies →")
 
 # %% [markdown]
 # ## The measures
@@ -179,7 +181,10 @@ figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout
 for ax, measure in zip(
     axes.flat, ("kid_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
 ):
-    figures.plot_fidelity(table, measure, title=fidelity.MEASURES[measure], ax=ax)
+    rows = table[table["measure"] == measure].rename(columns={"class": "condition", "generator": "group"})
+    figures.plot_forest(rows, x_label="", ax=ax).set_title(
+        fill(fidelity.MEASURES[measure], 24), fontsize=9, fontweight="normal"
+    )
 handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
