@@ -98,7 +98,8 @@ def test_a_policy_does_the_same_at_half_the_size(name, images):
     small, _ = make_policy(name)(torch.nn.functional.avg_pool2d(mixed, 2), LABELS, generator=rng(3))
     assert small.shape[-1] == IMAGE_SIZE // 2
     if name != "noise":
-        assert (small - torch.nn.functional.avg_pool2d(large, 2)).abs().mean() < 0.01
+        bound = 0.001 if name == "blur" else 0.005  # rotating a smooth head costs more than blurring it
+        assert (small - torch.nn.functional.avg_pool2d(large, 2)).abs().mean() < bound
 
 
 def test_mixing_shares_are_drawn_from_the_distributions_of_the_words():
