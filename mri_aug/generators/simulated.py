@@ -58,6 +58,7 @@ class SimulatedGenerator:
     name = "simulated"
     learns_from_study = True
     reproducible = True
+    makes_people = True
     card = MappingProxyType(
         {
             "kind": "model of anatomy with randomised contrast and shape",
