@@ -123,6 +123,16 @@ def _cell(value: object, specification: str | None) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def power_text(value: float, digits: int = 0) -> str:
+    """Return a small number in scientific notation.
+
+    >>> power_text(4.2e-07, 1)
+    '4.2 × 10⁻⁷'
+    """
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def glue_values(**values: str | int | float) -> None:
     """Make numbers and words available by name to the prose of every page.
 
