@@ -64,7 +64,7 @@ from mri_aug.results.tables import arm_words, contrast_table, paired_groups, pro
 
 # %% tags=["hide-input"]
 from mri_aug.study import conditions
-from mri_aug.study.parts import listed_conditions, chapter_parts
+from mri_aug.study.parts import chapter_parts, listed_conditions
 from mri_aug.study.run import check_conditions, run_study
 from mri_aug.study.store import Store
 
