@@ -6,6 +6,7 @@ Classes come from folder names or from a table (csv, tsv, jsonl) beside the pict
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,22 +41,22 @@ def find_files(folder: Path, report: Report) -> tuple[list[Path], Counter[str]]:
     for here, folders, names in walk:
         real = os.path.realpath(here)
         if real in seen:  # a link into the same tree, or round in a circle
-            passed["in a folder that a link shows twice"] += len(names)
+            passed["folder that a link shows again"] += 1
             folders.clear()
             continue
         seen.add(real)
         folders.sort()
         for name in [name for name in folders if _is_hidden(name)]:
-            passed["hidden or of the system"] += sum(len(inside) for *_, inside in os.walk(os.path.join(here, name)))
+            passed["hidden or system file"] += sum(len(inside) for *_, inside in os.walk(os.path.join(here, name)))
             folders.remove(name)
         for name in names:
             file = Path(here, name)
             if _is_hidden(name):
-                passed["hidden or of the system"] += 1
+                passed["hidden or system file"] += 1
             elif file.is_file():
                 files.append(file)
             else:
-                passed["a broken link" if file.is_symlink() else "no regular file"] += 1
+                passed["broken link" if file.is_symlink() else "special file"] += 1
     return sorted(files), passed
 
 
@@ -90,7 +91,7 @@ def folder_items(
     pictures, dicom, tables = _by_kind(files, passed)
     paths = {file: file.relative_to(folder) for file in sorted([*pictures, *dicom])}
     if not paths:
-        held = "; ".join(f"{n} {reason}" for reason, n in passed.items()) or "nothing"
+        held = _listed(passed) or "nothing"
         advice = (
             "unpack the archives" if any(suffix in held for suffix in _ARCHIVES) else "expected <class>/*.jpg below it"
         )
@@ -101,11 +102,11 @@ def folder_items(
         if not found and table == people_table:
             report.faults.append(f"{table} has no column that names the images and another that names their people")
         elif not found:
-            passed[f"of kind {table.suffix} that names neither classes nor people of the images"] += 1
+            passed[f"{table.suffix} file (names neither classes nor people of the images)"] += 1
         for file, row in found.items():
             rows[file] = {**row, **rows.get(file, {})}
     if passed:
-        report.notes.append("Not read: " + "; ".join(f"{n} {reason}" for reason, n in sorted(passed.items())) + ".")
+        report.notes.append(f"Not read: {_listed(passed)}.")
     places = {file: _place(file, path.parts[:-1], class_names, report) for file, path in paths.items()}
     _check_labels(folder, places, rows, class_names, report)
     _check_trees(folder, places.values(), class_names, report)
@@ -121,6 +122,11 @@ def folder_items(
         )
         for group, content, subject in sorted(contents, key=lambda one: one[0])
     ]  # fmt: skip
+
+
+def _listed(passed: Counter[str]) -> str:
+    plural = {reason: re.sub("(file|folder|link)", r"\1s", reason, count=1) for reason in passed}
+    return "; ".join(f"{n} {plural[reason] if n > 1 else reason}" for reason, n in sorted(passed.items()))
 
 
 def _by_kind(files: list[Path], passed: Counter[str]) -> tuple[list[Path], list[Path], list[Path]]:
@@ -140,7 +146,7 @@ def _by_kind(files: list[Path], passed: Counter[str]) -> tuple[list[Path], list[
         elif content == "picture":
             pictures.append(file)
         elif not (suffix == ".img" and file.with_suffix(".hdr").exists()):  # the second half of an Analyze volume
-            passed[f"of kind {suffix or 'unknown'}"] += 1
+            passed[f"{suffix or 'nameless'} file"] += 1
     return pictures, dicom, tables
 
 
@@ -170,7 +176,7 @@ def _check_labels(folder, places: dict[Path, _Place], rows, class_names, report:
     """Report pictures without a class, classes that are not known, and parts without a picture."""
     unknown = [file for file, place in places.items() if not place.label and not rows.get(file, {}).get("label")]
     below = {file: place.below for file, place in places.items() if not place.label}
-    if len(unknown) == len(places):  # a folder around everything names no class
+    if len(below) == len(places):  # a folder around everything names no class
         below = dict(zip(below, _without_common(below.values()), strict=True))
     counts = Counter(below[file][0] for file in unknown if below[file])
     if counts:
@@ -179,7 +185,8 @@ def _check_labels(folder, places: dict[Path, _Place], rows, class_names, report:
     if strays := [file for file in unknown if not below[file]]:
         others = f" (nor {len(strays) - 1} others)" if len(strays) > 1 else ""
         report.faults.append(
-            f"{strays[0]} is in no class folder{others}; expected {folder}/<class>/{strays[0].name}, or a table beside it"
+            f"{strays[0]} is in no class folder{others}; expected {folder}/<class>/{strays[0].name}, "
+            "or a table with its class beside it"
         )
     differ = [
         file for file, place in places.items() if place.label and (label := rows.get(file, {}).get("label"))
@@ -211,8 +218,8 @@ def _check_trees(folder: Path, places: Iterable[_Place], class_names: tuple[str,
     shared = [name for name, classes in below.items() if len(classes) > 1 and not any(map(str.isdigit, name))]
     if len(shared) > 1:
         report.faults.append(
-            f"the classes hold the same folders, {', '.join(sorted(shared)[:5])}; they may hold copies or masks of the same "
-            "images: keep one in each class and move the others out"
+            f"the classes hold the same folders, {', '.join(sorted(shared)[:5])}; they may hold copies or masks of the "
+            "same images: keep one in each class and move the others out"
         )
 
 
@@ -262,6 +269,7 @@ def _series(dicom: list[Path], report: Report) -> list[tuple[tuple[Path, ...], s
         key = (file.parent, str(header.get("SeriesInstanceUID", file)))
         series[key].append(file)
         people[key] = str(header.get("PatientID", ""))
+    report.people_from = report.people_from or "the headers of DICOM files"
     return [(tuple(group), people[key]) for key, group in series.items()]
 
 
@@ -296,6 +304,7 @@ def _read_table(table: Path, paths: dict[Path, Path], columns: Mapping[str, str]
         for file in files:
             if found.setdefault(file, values)["label"] != values["label"]:
                 report.faults.append(f"{table} gives {file} two classes, {found[file]['label']} and {values['label']}")
+    report.people_from = f"the table {table.name}" if subject or is_person else report.people_from
     said = " and ".join(["classes"] * bool(label) + ["people"] * bool(subject or is_person))
     unused = sum(not files for files in matched)
     report.notes.append(f"The {said} of {len(found)} images are from {table.name}"

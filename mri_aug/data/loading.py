@@ -22,9 +22,9 @@ from mri_aug import provenance
 from mri_aug.data.folders import find_files, folder_items
 from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet, cached_image_set
 from mri_aug.data.people import recover_subjects
-from mri_aug.data.phantom.people import class_shares, load_phantoms
+from mri_aug.data.phantom.people import load_phantoms
 from mri_aug.data.pictures import PLAIN, VOLUME_SUFFIXES, read_slices
-from mri_aug.data.sampling import repeatable_rng
+from mri_aug.data.sampling import apportion, repeatable_rng
 from mri_aug.data.sources import Item, Report, class_place, person_in, unknown_classes
 from mri_aug.data.splits import PROTOCOLS, split
 from mri_aug.data.tables import is_table_folder, table_items
@@ -47,9 +47,9 @@ def load_images(
     Parameters
     ----------
     source : str or Path
-        ``"phantom"``; a folder of class folders (``<class>/*.jpg``, below ``train/`` and ``test/`` or not), or of images
-        and a table; a folder of parquet files or of ``save_to_disk``; or a hub id. ``":name"`` after a hub id or a
-        folder of tables picks one of its configurations.
+        ``"phantom"``; a folder of class folders (``<class>/*.jpg``, below ``train/`` and ``test/`` or not), of images
+        and a table, of parquet files or of ``save_to_disk``; or a hub id. ``":name"`` after a hub id or a folder of
+        tables picks one of its configurations.
     class_names : sequence of str, or str with commas, optional
         The source's classes from least to most severe, for others than the thesis's four; spellings may differ.
     subjects : str or Path, optional
@@ -124,10 +124,13 @@ def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSe
     classes = image_set.labels.numpy()[first]
     if people[0] < 0:
         raise ValueError("cannot choose people: this dataset's people are not known; leave n_subjects out")
-    if n_subjects > len(people):
-        raise ValueError(f"n_subjects must be at most {len(people)}, the people in this dataset, got {n_subjects}")
+    if not 2 * image_set.n_classes <= n_subjects <= len(people):
+        raise ValueError(
+            f"n_subjects must be at least {2 * image_set.n_classes} (two people in each class) and at most "
+            f"{len(people)} (the people in this dataset), got {n_subjects}"
+        )
     sizes = np.bincount(classes, minlength=image_set.n_classes)
-    counts = np.minimum(class_shares(n_subjects, sizes), sizes)
+    counts = np.minimum(apportion(n_subjects, sizes, at_least=2), sizes)
     rng = repeatable_rng(seed)
     kept = [rng.choice(people[classes == c], size=count, replace=False) for c, count in enumerate(counts)]
     return image_set[np.flatnonzero(np.isin(image_set.subjects.numpy(), np.concatenate(kept)))]
@@ -184,8 +187,8 @@ def _who_is_who(subjects, columns: dict[str, str]) -> tuple[re.Pattern | None, P
         pattern = re.compile(text)
     except re.error as error:
         raise ValueError(f"subjects={text!r} is no regular expression: {error}") from None
-    if pattern.groups != 1:
-        raise ValueError(f"subjects={text!r} needs one group, (...), around a person's id; it has {pattern.groups}")
+    if pattern.groups > 1:
+        raise ValueError(f"subjects={text!r} may have one group, (...), around a person's id; it has {pattern.groups}")
     return pattern, None, columns
 
 
@@ -199,8 +202,9 @@ def _assemble(
     for who, label in zip(ids, labels, strict=bool(ids)):
         classes[who].add(label)
     if mixed := [who for who, found in classes.items() if len(found) > 1]:
-        text = f"{len(mixed)} of the {len(classes)} people from {origin} have images of two classes ({', '.join(mixed[:3])})"
-        (report.faults if required else report.notes).append(f"{text}; a person has one label: correct the source.")
+        text = f"{len(mixed)} of the {len(classes)} people from {origin} carry more than one label"
+        text += f" ({', '.join(mixed[:3])}), and a person has one: correct the source."
+        (report.faults if required else report.notes).append(text)
         ids = []
     report.stop_if_faulty()
     parts = {item.part for item in items}
@@ -254,23 +258,25 @@ def _decode(
             labels.append(place)
             kept.append(replace(item, content=b""))
             forms[came] += 1
-    del unknown[""]  # the folder's report names those
-    if unknown:
-        report.faults.append(unknown_classes([f"{name!r} ({n} images)" for name, n in unknown.most_common(8)], names))
-    elif missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]:
+    if named := unknown - Counter({"": unknown[""]}):  # an image without a class is in the folder's report
+        report.faults.append(unknown_classes([f"{name!r} ({n} images)" for name, n in named.most_common(8)], names))
+    elif not unknown and (missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]):
         plural = "es" * (len(missing) > 1)
         report.faults.append(
             f"there is no image of the class{plural} {', '.join(missing)}; expected {', '.join(names)}"
         )
+    if report.faults:
+        return images, labels, kept
     del forms[PLAIN]
-    form = f"brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}."
-    report.notes += [f"{n} images came as {came} and were {form}" for came, n in forms.most_common(_MAX_FORMS)]
-    if others := forms.total() - sum(n for _, n in forms.most_common(_MAX_FORMS)):
-        report.notes.append(f"{others} images came in {len(forms) - _MAX_FORMS} other forms and were {form}")
+    if forms:
+        parts = [f"{n} that came as {came}" for came, n in forms.most_common(_MAX_FORMS)]
+        others = forms.total() - sum(n for _, n in forms.most_common(_MAX_FORMS))
+        parts += [f"{others} in {len(forms) - _MAX_FORMS} other forms"] * (others > 0)
+        report.notes.append(f"Images brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}: {', '.join(parts)}.")
     if copies:
-        report.notes.append(f"{len(copies)} images are copies of files of their class and were left out ({copies[0]}).")
+        report.notes.append(f"Copies of files of the same class, left out: {len(copies)} ({copies[0]}, ...).")
     if contradictions:
-        report.notes.append(f"{len(contradictions)} images lie in two classes and were kept ({contradictions[0]}).")
+        report.notes.append(f"Images in two classes, kept in both: {len(contradictions)} ({contradictions[0]}, ...).")
     return images, labels, kept
 
 
@@ -287,31 +293,31 @@ def _load(content: bytes | Path | tuple[Path, ...]) -> tuple[bytes | Path | tupl
     return content if is_volume else data, hashlib.sha256(data).digest()
 
 
-def _known_people(items: list[Item], pattern: re.Pattern | None, report: Report, *, required: bool):
+def _known_people(
+    items: list[Item], pattern: re.Pattern | None, report: Report, *, required: bool
+) -> tuple[list[str], str]:
     """Return the person of each image and where that is known from; no one where the source does not say."""
+    sources = {
+        report.people_from: [item.subject for item in items],
+        "the ids in file names": [person_in(item.path) for item in items],
+        "a folder per person": [item.folder for item in items],
+    }
     if pattern is not None:
-        origin, ids = (
-            f"the pattern {pattern.pattern!r}",
-            [found[1] if (found := pattern.search(i.path)) else "" for i in items],
-        )
-    else:
-        origin, ids = "a column, table or header", [item.subject for item in items]
-    named = [
-        ("the ids in file names", [person_in(i.path) for i in items]),
-        ("a folder per person", [i.folder for i in items]),
-    ]
-    for origin, ids in [(origin, ids), *named]:
-        n = sum(map(bool, ids))
-        if n == len(ids) and len(set(ids)) > 1:
+        found = [pattern.search(item.path) for item in items]
+        sources = {f"the pattern {pattern.pattern!r}": [one[pattern.groups] if one else "" for one in found]}
+    elif required:
+        sources = dict([next(iter(sources.items()))])
+    for origin, ids in sources.items():
+        n, n_people = sum(map(bool, ids)), len(set(ids) - {""})
+        if n == len(ids) and n_people > 1:
             return ids, origin
         if required:
-            example = next(
-                (item.path or item.name for item, who in zip(items, ids, strict=True) if not who), "all are one"
+            example = next((item.path or item.name for item, who in zip(items, ids, strict=True) if not who), "")
+            report.faults.append(
+                f"subjects: {origin or 'nothing'} names {n_people} people in {n} of {len(ids)} images, not in {example}"
             )
-            report.faults.append(f"{origin} gives no person for {len(ids) - n} of {len(ids)} images ({example})")
-            break
-        if n and len(set(ids)) > 1:
-            report.notes.append(f"Only {n} of {len(ids)} images have a person from {origin}, which was not used.")
+        elif n_people > 1:
+            report.notes.append(f"Not used to tell people apart: {origin}, as only {n} of {len(ids)} images have one.")
     return [], ""
 
 
@@ -340,8 +346,8 @@ def _recover(image_set: ImageSet, report: Report) -> ImageSet:
     if audit.found:
         n_mixed = round((1 - audit.class_purity) * audit.n_subjects)
         reason = (
-            f"{n_mixed} of the {audit.n_subjects} found carry more than one label, and a person has one; correct the labels "
-            "in the source, or name the people (subjects=...)"
+            f"{n_mixed} of the {audit.n_subjects} found carry more than one label, and a person has one; correct the "
+            "labels in the source, or name the people (subjects=...)"
         )
     report.notes.append(
         f"People unknown: {reason}. Use protocol 'image', in which slices of one person may both train and test: its "

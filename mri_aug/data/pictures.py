@@ -87,7 +87,7 @@ def _fit(grey: Image.Image) -> np.ndarray:
     form = (IMAGE_SIZE, IMAGE_SIZE)
     whole = grey if grey.size == form else ImageOps.pad(grey, form, Image.Resampling.LANCZOS)
     if any(low == high for low, high in (grey.getextrema(), whole.getextrema())):
-        raise ValueError("is blank (all pixels equal) and shows nothing")
+        raise ValueError("it is blank (all pixels equal) and shows nothing")
     return np.asarray(whole)
 
 

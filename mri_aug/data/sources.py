@@ -30,9 +30,9 @@ _PERSON = re.compile(
 )
 # Column names, most telling first.
 _COLUMNS = {
-    "image": "image img picture scan slice mri imagebytes filename filepath imagepath file path jpg png".split(),
-    "label": "label labels class classname diagnosis dx group category target severity stage cdr researchgroup".split(),
-    "subject": "subject subjectid patient patientid person personid participant participantid ptid rid".split(),
+    "image": "image img picture scan slice mri imagebytes filename filepath imagepath file path jpg png",
+    "label": "label labels class classname diagnosis dx group category target severity stage cdr researchgroup",
+    "subject": "subject subjectid patient patientid person personid participant participantid ptid rid",
 }
 
 
@@ -56,15 +56,16 @@ class Report:
     source: str
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    people_from: str = ""  # what the subjects of items were read from
 
     def stop_if_faulty(self) -> None:
         """Raise one ValueError with all faults."""
         shown, more = self.faults[:_MAX_FAULTS], len(self.faults) - _MAX_FAULTS
-        if len(shown) == 1 and not self.notes:
-            raise ValueError(shown[0])
+        if len(shown) == 1:
+            raise ValueError(". ".join([*shown, *self.notes]))
         if shown:
-            shown += [f"and {more} more"] * (more > 0) + [f"(note) {note}" for note in self.notes]
-            raise ValueError("\n- ".join([f"{self.source} cannot be loaded ({len(self.faults)} faults):", *shown]))
+            shown += [f"and {more} more"] * (more > 0) + self.notes
+            raise ValueError("\n- ".join([f"{self.source} has {len(self.faults)} faults:", *shown]))
 
 
 def ordinal_label(name: str, class_names: tuple[str, ...] = CLASS_NAMES) -> int:
@@ -155,4 +156,4 @@ def find_column(kind: str, names: Sequence[str], columns: Mapping[str, str]) -> 
             raise ValueError(f"there is no column {columns[kind]!r} for the {kind}; there are {', '.join(names)}")
         return columns[kind]
     spelled = {letters(name): name for name in reversed(names)}
-    return next((spelled[known] for known in _COLUMNS[kind] if known in spelled), None)
+    return next((spelled[known] for known in _COLUMNS[kind].split() if known in spelled), None)

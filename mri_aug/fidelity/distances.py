@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.people import nearest_twins
+from mri_aug.data.people import nearest_neighbours
 from mri_aug.fidelity.resampling import Estimate, People, interval
 
 _MIN_PEOPLE = 3  # on each side, for an interval
@@ -221,6 +221,6 @@ def similarity_of_neighbours(real: ImageSet) -> np.ndarray:
         rows = torch.nonzero(real.subjects == subject).flatten()
         for row in rows if len(rows) > 1 else ():
             rest = rows[rows != row]
-            nearest = nearest_twins(real.images[row : row + 1], real.images[rest])[0]
+            nearest = nearest_neighbours(real.images[row : row + 1], real.images[rest])[0]
             similarity[row] = structural_similarity(real.images[row : row + 1], real.images[rest[nearest]])[0]
     return similarity

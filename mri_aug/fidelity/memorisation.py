@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.linkage import neighbour_similarity, paired_similarity
-from mri_aug.data.people import nearest_twins
+from mri_aug.data.people import nearest_neighbours
 from mri_aug.fidelity.filters import near_copy_threshold
 
 
@@ -48,11 +48,11 @@ def memorisation(variations: Tensor, training: ImageSet) -> Memorisation:
     variations : Tensor of uint8, shape (n, 1, 128, 128)
     training : ImageSet of n images
     """
-    nearest = nearest_twins(variations, training.images)[1].double().numpy()
+    nearest = nearest_neighbours(variations, training.images)[1].double().numpy()
     return Memorisation(paired_similarity(variations, training.images), nearest, near_copy_threshold(training))
 
 
 def memorisation_yardstick(real: ImageSet, training: ImageSet) -> Memorisation:
     """Return the same for real images of other people: what similarity there is without copying."""
-    nearest = nearest_twins(real.images, training.images)[1].double().numpy()
+    nearest = nearest_neighbours(real.images, training.images)[1].double().numpy()
     return Memorisation(neighbour_similarity(real), nearest, near_copy_threshold(training))
