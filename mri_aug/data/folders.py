@@ -19,6 +19,7 @@ from mri_aug.data.sources import Item, Report, class_place, find_column, part_of
 
 _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}  # and whatever begins with a dot
 _TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+_NUMBERED = re.compile(r"(s|p|id|sub|subj|subject|pat|patient|person|participant|case)?[-_ ]?\d+", re.IGNORECASE)
 _SNIFFED = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")  # recognised by content under any name
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz")
 _STUBS = {"HDF5", "GRIB", "BUFR", "WMF", "EPS", "MPEG"}  # Pillow names these and needs other programs to read them
@@ -68,41 +69,23 @@ def folder_items(
     folder: Path, files: list[Path], passed: Counter[str], class_names: tuple[str, ...], report: Report,
     *, columns: Mapping[str, str], people_table: Path | None = None,
 ) -> list[Item]:  # fmt: skip
-    """Give every picture below a folder its class, part and person.
+    """Return every picture below a folder with its class, part and person.
 
-    Parameters
-    ----------
-    folder : Path
-    files, passed
-        As :func:`find_files` returns them.
-    class_names : tuple of str
-    report : Report
-        Gets what was not read as notes, and all that is wrong as faults.
-    columns : mapping
-        Columns of tables by ``"image"``, ``"label"`` and ``"subject"``, where they have no common name.
-    people_table : Path, optional
-        A table that names the person of each picture.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no picture is found.
+    Takes files as :func:`find_files` returns them, and the columns of tables by ``"image"``, ``"label"`` and
+    ``"subject"`` where they have no common name. Reports what was not read and all that is wrong; raises a
+    FileNotFoundError if there is no picture at all.
     """
     pictures, dicom, tables = _by_kind(files, passed)
     paths = {file: file.relative_to(folder) for file in sorted([*pictures, *dicom])}
     if not paths:
         held = _listed(passed) or "nothing"
-        advice = (
-            "unpack the archives" if any(suffix in held for suffix in _ARCHIVES) else "expected <class>/*.jpg below it"
-        )
+        advice = "unpack the archives" if any(kind in held for kind in _ARCHIVES) else "expected <class>/*.jpg below it"
         raise FileNotFoundError(f"{folder} holds neither parquet files nor images (but {held}); {advice}")
     rows: dict[Path, dict[str, str]] = {}
     for table in [*([people_table] if people_table else []), *(t for t in tables if t != people_table)]:
-        found = _read_table(table, paths, columns, report)
+        found = _read_table(table, paths, columns, passed, report)
         if not found and table == people_table:
-            report.faults.append(f"{table} has no column that names the images and another that names their people")
-        elif not found:
-            passed[f"{table.suffix} file (names neither classes nor people of the images)"] += 1
+            report.faults.append(f"{table} lacks a column of images or of people; give columns={{'subject': NAME}}")
         for file, row in found.items():
             rows[file] = {**row, **rows.get(file, {})}
     if passed:
@@ -112,16 +95,22 @@ def folder_items(
     _check_trees(folder, places.values(), class_names, report)
     labels = {file: place.label or rows.get(file, {}).get("label", "") for file, place in places.items()}
     people = _people_folders(places, labels)
-    contents = [((file,), file, "") for file in pictures] + [
-        (group, group, who) for group, who in _series(dicom, report)
-    ]
-    return [
-        Item(
-            str(group[0]), content, labels[group[0]], places[group[0]].part, paths[group[0]].as_posix(),
-            rows.get(group[0], {}).get("subject", "") or subject, people.get(group[0], ""),
+    items, single = [], set(pictures)
+    for group, who in sorted([*(((file,), "") for file in pictures), *_series(dicom, report)]):
+        file = group[0]
+        is_volume = file not in single or file.name.lower().endswith(VOLUME_SUFFIXES)
+        items.append(
+            Item(
+                name=str(file),
+                content=file if file in single else group,
+                label=labels[file],
+                part=places[file].part,
+                path=paths[file].as_posix(),
+                subject=rows.get(file, {}).get("subject", "") or who,
+                folder=people.get(file, str(file) if is_volume else ""),
+            )
         )
-        for group, content, subject in sorted(contents, key=lambda one: one[0])
-    ]  # fmt: skip
+    return items
 
 
 def _listed(passed: Counter[str]) -> str:
@@ -215,8 +204,8 @@ def _check_trees(folder: Path, places: Iterable[_Place], class_names: tuple[str,
             f"there are several trees of the same classes, {names}; they may hold copies or masks of the same images: "
             "give one of them, or move the others out"
         )
-    shared = [name for name, classes in below.items() if len(classes) > 1 and not any(map(str.isdigit, name))]
-    if len(shared) > 1:
+    shared = [name for name, classes in below.items() if len(classes) > 1 and not _NUMBERED.fullmatch(name)]
+    if len(shared) > max(1, len(below) / 2):
         report.faults.append(
             f"the classes hold the same folders, {', '.join(sorted(shared)[:5])}; they may hold copies or masks of the "
             "same images: keep one in each class and move the others out"
@@ -224,21 +213,17 @@ def _check_trees(folder: Path, places: Iterable[_Place], class_names: tuple[str,
 
 
 def _people_folders(places: dict[Path, _Place], labels: dict[Path, str]) -> dict[Path, str]:
-    """Return the folder that stands for a person, for each picture; empty where the tree does not show any."""
-    for sides in ([place.below for place in places.values()], [place.above for place in places.values()]):
-        names = [side[0] if side else "" for side in _without_common(sides)]
-        if not all(names):
-            continue
+    """Return the folder that stands for a person, for each picture; empty if the tree shows none."""
+    for side in ("below", "above"):
+        names = [path[0] if path else "" for path in _without_common([getattr(p, side) for p in places.values()])]
         classes = defaultdict(set)
         for name, label in zip(names, labels.values(), strict=True):
             classes[name].add(label)
-        if len(classes) <= len(set(labels.values())) and sides[0] is next(iter(places.values())).above:
-            continue  # folders that group classes
-        # numbers that begin again in each class are other people
-        again = 2 * sum(len(found) > 1 for found in classes.values()) > len(classes)
-        return {
-            file: f"{labels[file]}/{name}" if again else name for file, name in zip(places, names, strict=True)
-        }  # fmt: skip
+        if "" not in classes and (side == "below" or len(classes) > len(set(labels.values()))):
+            # numbers that begin again in each class are other people
+            again = 2 * sum(len(found) > 1 for found in classes.values()) > len(classes)
+            labelled = zip(labels.items(), names, strict=True)
+            return {file: f"{label}/{name}" if again else name for (file, label), name in labelled}
     return {}
 
 
@@ -273,7 +258,7 @@ def _series(dicom: list[Path], report: Report) -> list[tuple[tuple[Path, ...], s
     return [(tuple(group), people[key]) for key, group in series.items()]
 
 
-def _read_table(table: Path, paths: dict[Path, Path], columns: Mapping[str, str], report: Report) -> dict:
+def _read_table(table: Path, paths: dict[Path, Path], columns, passed: Counter[str], report: Report) -> dict:
     """Return label and subject by picture, from a table that names pictures, their folders or their people."""
     import pandas as pd  # imported late: most folders hold no table
 
@@ -286,7 +271,7 @@ def _read_table(table: Path, paths: dict[Path, Path], columns: Mapping[str, str]
         else:
             frame = pd.read_csv(table, sep=max(",;\t|", key=head.count), keep_default_na=False, **options)
     except Exception as error:  # whatever a parser says of a damaged table
-        report.notes.append(f"Cannot read the table {table}: {error}.")
+        passed[f"damaged {table.suffix} file ({error})"] += 1
         return {}
     names, given = list(frame.columns), {kind: name for kind, name in columns.items() if name in frame.columns}
     label, subject = (find_column(kind, names, given) for kind in ("label", "subject"))
@@ -295,6 +280,7 @@ def _read_table(table: Path, paths: dict[Path, Path], columns: Mapping[str, str]
     column = given.get("image") or max(by_column, key=lambda n: len(set().union(*by_column[n])), default=None)
     matched = by_column.get(column, [])
     if 2 * len(set().union(*matched)) < len(paths) or not (label or subject):
+        passed[f"{table.suffix} file (names neither classes nor people of the images)"] += 1
         return {}
     is_person = subject is None and any(len(files) > 1 for files in matched)  # a row for several pictures is a person
     found: dict[Path, dict[str, str]] = {}
@@ -318,14 +304,9 @@ def _keys(paths: dict[Path, Path]) -> dict[str, set[Path]]:
     names = Counter(spelling for path in paths.values() for spelling in {path.name.lower(), _stem(path.name.lower())})
     for file, path in paths.items():
         own = {key for key in (path.name.lower(), _stem(path.name.lower())) if names[key] == 1}
-        for key in {
-            path.as_posix().lower(),
-            *own,
-            *map(str.lower, path.parts[:-1]),
-            person_in(path.as_posix()).lower(),
-        }:
+        whole = path.as_posix().lower()
+        for key in {whole, *own, *whole.split("/")[:-1], person_in(whole).lower()} - {""}:
             keys[key].add(file)
-    keys.pop("", None)
     return dict(keys)
 
 

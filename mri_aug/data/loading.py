@@ -300,7 +300,7 @@ def _known_people(
     sources = {
         report.people_from: [item.subject for item in items],
         "the ids in file names": [person_in(item.path) for item in items],
-        "a folder per person": [item.folder for item in items],
+        "a folder or volume per person": [item.folder for item in items],
     }
     if pattern is not None:
         found = [pattern.search(item.path) for item in items]

@@ -25,22 +25,9 @@ def table_items(
 ) -> Iterator[Item]:
     """Yield the rows of a hub dataset or of a local folder of tables.
 
-    Parameters
-    ----------
-    source : str
-        A hub id or a folder.
-    report : Report
-        Gets rows that hide their label as notes, and rows without image or label as faults.
-    config, revision : str, optional
-    columns : mapping
-        Columns by ``"image"``, ``"label"`` and ``"subject"``, where they have no common name.
-
-    Raises
-    ------
-    ConnectionError
-        If a hub dataset cannot be fetched.
-    ValueError
-        If it cannot be read, has several configurations and none is given, or lacks a column.
+    Columns are given by ``"image"``, ``"label"`` and ``"subject"`` where they have no common name. Reports rows without
+    image or label, and those that hide their label. Raises a ConnectionError if the hub cannot be reached, and a
+    ValueError if the source cannot be read, lacks a column or has several configurations and none is chosen.
     """
     import datasets  # imported late: it takes a second, and phantoms and class folders do not need it
 

@@ -80,10 +80,10 @@ def test_class_names_that_are_none_are_refused(folder, wrong):
         ("{c}/sub-{p:02d}_{k}.png", "the ids in file names"),
         ("{c}/axial_patient {p}_{k}.png", "the ids in file names"),
         ("{c}/P{p:03d}_{k}.png", "the ids in file names"),
-        ("images/{c}/jpg/A{p}B/scan{k}/one.png", "a folder per person"),
-        ("{c}/{q}/{k}.png", "a folder per person"),  # numbers that begin again in each class
-        ("raw/A{p}/{c}/{k}.png", "a folder per person"),
-        ("train/{c}/A{p}/{k}.png", "a folder per person"),
+        ("images/{c}/jpg/A{p}B/scan{k}/one.png", "a folder or volume per person"),
+        ("{c}/{q}/{k}.png", "a folder or volume per person"),  # numbers that begin again in each class
+        ("raw/A{p}/{c}/{k}.png", "a folder or volume per person"),
+        ("train/{c}/A{p}/{k}.png", "a folder or volume per person"),
     ],
 )
 def test_people_are_known_from_names_and_folders(folder, template, origin):
@@ -207,6 +207,7 @@ def test_three_parts_and_an_empty_one(folder):
         ("{c}/images/{p}_{k}.png", "{c}/masks/{p}_{k}.png", "images, masks"),
         ("{c}/{p}_{k}.png", "{c}/augmented/{p}_{k}.png", "., augmented"),
         ("{c}/{p}_{k}.png", "more/{c}/{p}_{k}.png", "set, .*more"),
+        ("{c}/T1/{p}_{k}.png", "{c}/T2/{p}_{k}.png", "T1, T2"),
     ],
 )
 def test_trees_of_the_same_classes_are_refused_with_both_named(folder, first, second, named):
@@ -233,7 +234,8 @@ def test_what_is_not_read_is_counted_by_reason(folder):
     images = load_images(folder)
     assert len(images) == 16
     assert note(images, "Not read") == (
-        "Not read: 1 .txt file; 1 broken link; 1 folder that a link shows again; 4 hidden or system files; 1 special file."
+        "Not read: 1 .txt file; 1 broken link; 1 folder that a link shows again; 4 hidden or system files; "
+        "1 special file."
     )
 
 
@@ -306,7 +308,7 @@ def test_dicom_without_its_reader_is_one_sentence(folder, monkeypatch):
 def test_dicom_series_are_read_by_series_and_person(folder, monkeypatch):
     """Against a stand-in for pydicom's reader: 100 sagittal slices of a head 100 mm high, one series each class."""
     z, y = np.mgrid[0:100, 0:60]
-    pixels = (50 + z + 60 * (y < 30)).astype(np.uint16)  # rows count the mm below the top; the front is brighter
+    pixels = ((100 + z + 60 * (y < 30)) * (y < 50)).astype(np.uint16)  # deeper is brighter, the front brighter still
     for c in FOUR:
         for i in range(40):
             (folder / c).mkdir(parents=True, exist_ok=True)
@@ -328,3 +330,6 @@ def test_dicom_series_are_read_by_series_and_person(folder, monkeypatch):
     assert images.subjects.unique().numel() == 4 and "from the headers of DICOM files" in note(images, "People")
     assert list(images.class_counts().values()) == [32] * 4
     assert "a DICOM series" in note(images, "Images brought")
+    first, last = (images.images[i, 0].float().numpy() for i in (0, 31))
+    assert first.max() > last.max() > 150, "from the lowest up"
+    assert first[90:120].max() > first[40:60].max() + 40 and first[:15].max() < 20, "the forehead is below"
