@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from functools import partial
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mri_aug.data import loading
 from mri_aug.data.loading import load_images
+from mri_aug.provenance import project
 from tests.data.made import FOUR, picture, tree
 
 AD = ("CN", "MCI", "AD")
@@ -61,6 +63,16 @@ def test_classes_of_any_number_and_spelling(folder, folders, class_names):
     assert all(np.array_equal(by_class[i], np.asarray(picture(i))) for i in range(len(folders)))
 
 
+def test_the_readme_loads_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tree(tmp_path / "ADNI", "{c}/{p}_{k}.png", AD)
+    tree(tmp_path / "tumours", "{c}/{p}_{k}.png", ("none", "glioma", "meningioma"))
+    tree(tmp_path / "scans", "{c}/pat{p}_{k}.png")
+    text = (project() / "README.md").read_text(encoding="utf-8")
+    calls = re.findall(r"^load_images\((?!\"owner)[^#\n]*", text, re.M)
+    assert [len(eval(call, {"load_images": load_images})) for call in calls] == [12, 12, 16]
+
+
 def test_classes_without_an_order_load_and_say_so(folder):
     images = load_images(tree(folder, "{c}/{p}_{k}.png", ("none", "glioma")), class_names="none,glioma", ordered=False)
     assert note(images, "The classes have no order")
@@ -91,6 +103,19 @@ def test_people_are_known_from_names_and_folders(folder, template, origin):
     assert images.subjects.unique(return_counts=True)[1].tolist() == [2] * 8
     assert note(images, "People") == f"People: 8, from {origin}."
     assert note(images, "The pixels alone show no people")
+
+
+def test_a_volume_is_a_person_where_nothing_else_is_known(folder):
+    import nibabel
+
+    for i, name in enumerate(FOUR):
+        values = np.zeros((40, 40, 100), dtype=np.float32)
+        values[5:35, 5:35] = np.random.default_rng(i).normal(100, 20, (30, 30, 100))
+        (folder / name).mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name / f"{i}.nii.gz")
+    images = load_images(folder)
+    assert images.subjects.unique(return_counts=True)[1].tolist() == [32] * 4
+    assert "a volume of (40, 40, 100) voxels (axial slices 53 to 84 mm" in note(images, "Images brought to grey")
 
 
 @pytest.mark.parametrize("template", ["{c}/{p}_{k}.png", "{c}/slice{k}_x{p}.png", "impaired/{c}/{p}_{k}.png"])
