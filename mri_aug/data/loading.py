@@ -99,6 +99,11 @@ def load_images(
         if folder is None or is_table_folder(folder, files):
             if table:
                 raise ValueError("a table of people goes with a folder of images; give the column's name, or a pattern")
+            others = [f.name for f in files if f.suffix not in (".parquet", ".arrow", ".json", ".md")] if folder else []
+            if others:
+                report.notes.append(
+                    f"Beside the tables, read only if a row names them: {len(others)} ({others[0]}, ...)."
+                )
             items = table_items(str(folder or hub_id), report, config=config, revision=revision, columns=columns)
         else:
             items = folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
@@ -203,9 +208,8 @@ def _assemble(
         classes[who].add(label)
     if mixed := [who for who, found in classes.items() if len(found) > 1]:
         text = f"{len(mixed)} of the {len(classes)} people from {origin} carry more than one label"
-        text += f" ({', '.join(mixed[:3])}), and a person has one: correct the source."
-        (report.faults if required else report.notes).append(text)
-        ids = []
+        text += f" ({', '.join(mixed[:3])}), and a person has one: correct the source"
+        (report.faults if required else report.notes).append(text + "; until then people are unknown." * (not required))
     report.stop_if_faulty()
     parts = {item.part for item in items}
     held_out = "test" if "test" in parts else "validation" if "validation" in parts else None
@@ -213,18 +217,17 @@ def _assemble(
         use = "its test part" if held_out == "validation" else "training images"
         report.notes.append(f"The source's validation part counts as {use}.")
     number = {who: i for i, who in enumerate(classes)}
-    stack = torch.from_numpy(np.stack(images)[:, None])
     image_set = ImageSet(
-        images=stack,
+        images=torch.from_numpy(np.stack(images)[:, None]),
         labels=torch.tensor(labels),
-        subjects=torch.tensor([number[who] for who in ids]) if ids else torch.full((len(images),), -1),
+        subjects=torch.tensor([number[who] for who in ids]) if ids and not mixed else torch.full((len(images),), -1),
         source_ids=torch.arange(len(images)),
         class_names=names,
         published_test=torch.tensor([item.part == held_out for item in items]) if held_out else None,
     )
     if not ids:
         image_set = _recover(image_set, report)
-    else:
+    elif not mixed:
         report.notes += [f"People: {len(number)}, from {origin}.", *_disagreement(image_set, list(number))]
     return replace(image_set, notes=tuple(report.notes))
 
@@ -307,14 +310,15 @@ def _known_people(
         sources = {f"the pattern {pattern.pattern!r}": [one[pattern.groups] if one else "" for one in found]}
     elif required:
         sources = dict([next(iter(sources.items()))])
-    for origin, ids in sources.items():
+    for origin, ids in sources.items() if items else ():
         n, n_people = sum(map(bool, ids)), len(set(ids) - {""})
         if n == len(ids) and n_people > 1:
             return ids, origin
         if required:
-            example = next((item.path or item.name for item, who in zip(items, ids, strict=True) if not who), "")
+            without = [f", not in {item.path or item.name}" for item, who in zip(items, ids, strict=True) if not who]
+            said = f"{n_people} people in {n} of {len(ids)} images{''.join(without[:1])}"
             report.faults.append(
-                f"subjects: {origin or 'nothing'} names {n_people} people in {n} of {len(ids)} images, not in {example}"
+                f"subjects: {origin or 'nothing'} names {said}; expected one in each, and several in all"
             )
         elif n_people > 1:
             report.notes.append(f"Not used to tell people apart: {origin}, as only {n} of {len(ids)} images have one.")

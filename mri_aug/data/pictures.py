@@ -123,9 +123,11 @@ def _dicom_slices(files: tuple[Path, ...]) -> Iterator[tuple[np.ndarray, str]]:
     placed = [one for one in read if "ImagePositionPatient" in one and "ImageOrientationPatient" in one]
     if len(placed) < max(3, len(read)):
         for one in read:
+            if one.get("SamplesPerPixel", 1) > 1:
+                raise ValueError("it is in colour, as no MR image is")
             for page in np.atleast_3d(one.pixel_array.T).T:  # also of a file with several frames
                 grey = _stretch(page.astype(np.float64))
-                grey = ImageOps.invert(grey) if one.PhotometricInterpretation == "MONOCHROME1" else grey
+                grey = ImageOps.invert(grey) if one.get("PhotometricInterpretation") == "MONOCHROME1" else grey
                 yield _fit(grey), f"DICOM {grey.width} x {grey.height} (stretched from darkest to brightest)"
         return
     across, down = np.array(placed[0].ImageOrientationPatient, dtype=float).reshape(2, 3)

@@ -10,7 +10,7 @@ from datasets.exceptions import DatasetNotFoundError
 from mri_aug.data import loading
 from mri_aug.data.imageset import CLASS_NAMES
 from mri_aug.data.loading import load_images
-from tests.data.made import ALPHABETICAL, FOUR, encoded, hub_folder, parquet, picture
+from tests.data.made import ALPHABETICAL, FOUR, encoded, hub_folder, parquet, picture, tree
 
 IMAGES = [encoded(picture(i)) for i in range(8)]
 
@@ -93,6 +93,12 @@ CONFIGS = """configs:
   data_files: original/*.parquet{}
 - config_name: augmented
   data_files: augmented/*.parquet"""
+
+
+def test_images_beside_a_table_are_counted(tmp_path):
+    folder = parquet(tmp_path / "set", {"image": [f"img/{i}.png" for i in range(1, 9)], "label": FOUR * 2})
+    assert len(load_images(tree(folder, "img/{p}.png", ["?"], people=8, slices=1))) == 8
+    assert "read only if a row names them: 8 (1.png, ...)" in str(load_images(folder).notes)
 
 
 def test_several_configurations(tmp_path):
