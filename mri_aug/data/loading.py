@@ -302,7 +302,7 @@ def _known_people(
     """Return the person of each image and where that is known from; no one where the source does not say."""
     sources = {
         report.people_from: [item.subject for item in items],
-        "the ids in file names": [person_in(item.path) for item in items],
+        "the ids in names": [person_in(item.path) for item in items],
         "a folder or volume per person": [item.folder for item in items],
     }
     if pattern is not None:

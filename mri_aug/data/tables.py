@@ -120,6 +120,8 @@ def _said(error: BaseException) -> str:
 def _column(table, kind: str, columns: Mapping[str, str], feature: type, source: str) -> str:
     """Return the column of images or labels: the given one, one of a common name, or the only one of its type."""
     typed = [name for name, value in table.features.items() if isinstance(value, feature)]
+    if kind == "image" and kind not in columns and len(typed) == 1:  # before a column of paths or names
+        return typed[0]
     found = find_column(kind, table.column_names, columns) or (typed[0] if len(typed) == 1 else None)
     if found is None:
         raise ValueError(

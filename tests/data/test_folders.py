@@ -87,11 +87,11 @@ def test_class_names_that_are_none_are_refused(folder, wrong):
 @pytest.mark.parametrize(
     ("template", "origin"),
     [
-        ("{c}/OAS1_{p:04d}_MR1_mpr-{k}_100.png", "the ids in file names"),
-        ("{c}/{p:03d}_S_{p:04d}/slice_{k}.png", "the ids in file names"),
-        ("{c}/sub-{p:02d}_{k}.png", "the ids in file names"),
-        ("{c}/axial_patient {p}_{k}.png", "the ids in file names"),
-        ("{c}/P{p:03d}_{k}.png", "the ids in file names"),
+        ("{c}/OAS1_{p:04d}_MR1_mpr-{k}_100.png", "the ids in names"),
+        ("{c}/{p:03d}_S_{p:04d}/slice_{k}.png", "the ids in names"),
+        ("{c}/sub-{p:02d}_{k}.png", "the ids in names"),
+        ("{c}/axial_patient {p}_{k}.png", "the ids in names"),
+        ("{c}/P{p:03d}_{k}.png", "the ids in names"),
         ("images/{c}/jpg/A{p}B/scan{k}/one.png", "a folder or volume per person"),
         ("{c}/{q}/{k}.png", "a folder or volume per person"),  # numbers that begin again in each class
         ("raw/A{p}/{c}/{k}.png", "a folder or volume per person"),
@@ -158,7 +158,7 @@ def test_a_person_of_two_classes_is_named(folder):
     (folder / FOUR[0] / "P1_0.png").rename(folder / FOUR[1] / "P1_0.png")
     images = load_images(folder)
     assert (images.subjects == -1).all()
-    assert any("1 of the 8 people from the ids in file names carry more than one label (P1)" in n for n in images.notes)
+    assert any("1 of the 8 people from the ids in names carry more than one label (P1)" in n for n in images.notes)
     with pytest.raises(ValueError, match=r"1 of the 8 people from the pattern .* more than one label \(P1\)"):
         load_images(folder, subjects=r"(P\d+)")
 

@@ -35,6 +35,7 @@ def test_labels_come_out_ordinal_whatever_their_order(tmp_path):
         ({"Scan": IMAGES, "Diagnosis": FOUR * 2}, {}),
         ({"img": [image["bytes"] for image in IMAGES], "dx": FOUR * 2}, {}),
         ({"image": [{"bytes": image["bytes"]} for image in IMAGES], "label": FOUR * 2}, {}),
+        ({"path": list("abcdefgh"), "x": IMAGES, "label": FOUR * 2, "sex": list("MF") * 4}, {}),
         ({"a": IMAGES, "b": FOUR * 2, "label": [0] * 8}, {"columns": {"image": "a", "label": "b"}}),
         ({"image": IMAGES, "label": [0, 1, 2, 3] * 2}, {"class_names": "0,1,2,3"}),
         ({"image": IMAGES, "CDR": [0.0, 0.5, 1.0, 2.0] * 2}, {"class_names": "0,0.5,1,2"}),
@@ -42,7 +43,9 @@ def test_labels_come_out_ordinal_whatever_their_order(tmp_path):
     ],
 )
 def test_columns_of_many_names_and_types(tmp_path, rows, options):
-    images = load_images(parquet(tmp_path / "set", rows), **options)
+    features = datasets.Features.from_arrow_schema(datasets.Dataset.from_dict(rows).data.schema)
+    features.update({"x": datasets.Image()} if "x" in rows else {})
+    images = load_images(parquet(tmp_path / "set", rows, features=features), **options)
     assert images.labels.tolist() == list(range(images.n_classes)) * (8 // images.n_classes)
     assert np.array_equal(images.images[3, 0].numpy(), np.asarray(picture(3)))
 
@@ -53,7 +56,7 @@ def test_columns_of_many_names_and_types(tmp_path, rows, options):
         ({"patient_id": list("AABBCCDD")}, {}, "the column 'patient_id'"),
         ({"Subject ID": [1, 1, 2, 2, 3, 3, 4, 4]}, {}, "the column 'Subject ID'"),
         ({"who": list("AABBCCDD")}, {"subjects": "who"}, "the column 'who'"),
-        ({}, {}, "the ids in file names"),
+        ({}, {}, "the ids in names"),
         ({}, {"subjects": r"_(\d{4})_"}, r"the pattern '_(\\d{4})_'"),
     ],
 )
