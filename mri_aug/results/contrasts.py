@@ -94,8 +94,7 @@ def planned_contrasts(
     ValueError
         If several conditions are the same planned arm.
     """
-    found = {name: _find(rows, name, policy, image_size) for name in _ARMS}
-    arms = {name: condition for name, condition in found.items() if condition is not None}
+    arms = planned_arms(rows, policy=policy, image_size=image_size)
     subject = rows[(rows["protocol"] == "subject") & rows["condition"].isin(list(arms.values()))]
     people = person_scores(subject, score) if len(subject) else None
     records = []
@@ -118,6 +117,18 @@ def planned_contrasts(
     secondary = ~table["primary"]
     table.loc[secondary, "p_holm"] = holm(table.loc[secondary, "p_value"])
     return table
+
+
+def planned_arms(rows: pd.DataFrame, *, policy: str = "standard", image_size: int = 64) -> dict[str, str]:
+    """Return the condition of each planned arm by the arm's words; arms that were not computed are left out.
+
+    Raises
+    ------
+    ValueError
+        As :func:`planned_contrasts`.
+    """
+    found = {name: _find(rows, name, policy, image_size) for name in _ARMS}
+    return {name: condition for name, condition in found.items() if condition is not None}
 
 
 def draft_medians(rows: pd.DataFrame, *, generator: str = "morph") -> pd.DataFrame:

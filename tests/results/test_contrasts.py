@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mri_aug.results import inference
+from mri_aug.results import inference, people
 from mri_aug.results.__main__ import report
 from mri_aug.results.contrasts import PLANNED, draft_medians, planned_contrasts
 from mri_aug.results.deposit import export
 from mri_aug.results.people import compare_people, person_scores
 from mri_aug.study.conditions import Condition
+from mri_aug.study.record import record_parts
 from tests.results.made_up import made_up_rows, person_condition
 
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7}
@@ -47,12 +48,12 @@ def rows():
 
 
 def test_each_contrast_compares_the_arms_that_it_names(rows):
-    table, people = planned_contrasts(rows), person_scores(rows)
+    table, scores = planned_contrasts(rows), person_scores(rows)
     pairs = [("diffusion", "duplicate"), ("simulated", "duplicate"), ("morph", "duplicate"), ("simulated", "all"),
              ("alone", "all")]  # fmt: skip
     assert table["contrast"].tolist() == ["primary"] + ["secondary"] * 4
     for row, (condition, baseline) in zip(table.to_dict("records"), pairs, strict=True):
-        expected = compare_people(people, baseline=ARMS[baseline].label).set_index("condition")
+        expected = compare_people(scores, baseline=ARMS[baseline].label).set_index("condition")
         expected = expected.loc[ARMS[condition].label, ["difference", "low", "high", "p_value", "n"]]
         assert [row[name] for name in expected.index] == pytest.approx(expected.astype(float).tolist())
         assert row["note"] == "" and row["outcome"] in (
@@ -121,27 +122,42 @@ def test_draft_medians_stand_beside_ours():
     assert draft_medians(rows.iloc[:20])["n"].tolist() == [20, 0, 0]
 
 
+def test_the_record_as_it_is_planned_has_every_contrast():
+    subject = [one for part in record_parts() if not part.n_phantoms for one in part.conditions]
+    rows = made_up_rows(list(dict.fromkeys(one for one in subject if one.protocol == "subject")), n_repeats=2)
+    table = planned_contrasts(rows)
+    assert (table["n"] == 10).all() and (table["note"] == "").all()
+    assert (table["outcome"] == "not computed").sum() == 0
+    references = people.reference_conditions(rows)
+    assert people.tissue_reference(rows) in references and people.REFERENCES[0] in references[0]
+
+
 def test_the_report_is_read_from_committed_files_without_torch(rows, tmp_path):
-    export(rows, "people", manifest={}, folder=tmp_path)
     image = made_up_rows([Condition(real_frac=0.3)], seed=1)
-    export(pd.concat([image, rows.iloc[:3]]), "draft", manifest={}, folder=tmp_path)  # parts may share rows
+    simulated = made_up_rows([ARMS["all"]], seed=2).assign(images="phantoms")  # the same condition on other people
+    table = pd.concat([pd.concat([rows, image]).assign(images="slices"), simulated], ignore_index=True)
+    export(table, tmp_path / "record", manifest={"images": "slices"})
     code = (
-        "import runpy, sys; sys.argv[1:] = [sys.argv[1]]; runpy.run_module('mri_aug.results', run_name='__main__'); "
-        "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules"
+        "import runpy, sys; runpy.run_module('mri_aug.results', run_name='__main__'); "
+        "assert not {'torch', 'sklearn'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(tmp_path / "record")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == report(tmp_path).strip()
     text = done.stdout
-    assert f"{len(rows) + len(image)} simulations in draft, people" in text
+    assert text.strip() == report(str(tmp_path / "record")).strip()
+    assert f"{len(rows) + len(image)} simulations" in text
     assert all(draft in text for draft in ("0.219863", "0.176023", "0.174202"))
     scores = text[text.index("Scores per person") :].splitlines()
     assert "tissue" in scores[3]  # the reference comes first, under the heading and the names of columns
     assert "not better than 100 % of people, tissue" in text
-    for row in PLANNED:
-        assert row.condition in text
+    power = "80 % power: 30 % of people + 70 % diffusion against 30 % of people + 70 % duplicates"
+    assert power in text and all(row.condition in text for row in PLANNED)
 
 
-def test_no_record_says_how_to_compute_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match="mri-aug study --record"):
-        report(tmp_path)
+def test_an_older_deposit_says_what_it_has(tmp_path):
+    rows = made_up_rows([Condition(real_frac=0.3), Condition(protocol="subject")])
+    rows["by_subject"] = "{}"
+    export(rows.drop(columns=["scarce", "image_size"]), tmp_path / "older", manifest={})
+    text = report(str(tmp_path / "older"))
+    assert "not computed" in text and "Scores per person" not in text
