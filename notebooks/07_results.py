@@ -667,7 +667,8 @@ questions = {
     "Is it better than the real sample alone, on people never seen?": against["subject"].loc[mixed],
 }
 answers = {"better": "yes", "worse": "no, worse"}
-table = contrast_table(pd.DataFrame(list(questions.values())).assign(condition=list(questions), baseline=""), words={})
+asked = pd.DataFrame(list(questions.values())).assign(condition=list(questions), baseline="", protocol="")
+table = contrast_table(asked, words={})
 table["outcome"] = [answers.get(outcome.split(",")[0], outcome) for outcome in table["outcome"]]
 table = table.drop(columns="p").rename(columns={"training set": "the mixed set", "outcome": "answer"})
 caption = f"The mixed set of {x} real and {y} synthetic images: paired difference in test cross-entropy over {n_simulations} simulations, with its 95 % interval, in the last row over people, too."
