@@ -1,7 +1,7 @@
 """Medians and paired comparisons of a metric that each simulation has one value of.
 
-Refuses to run, load or plot a study, and to compare simulations that were not paired. Intervals cover what other
-splits, samples, initial weights and orders of batches of the same images would give; other people are the business of
+Does not run, load or plot a study, and refuses simulations that were not paired. Intervals cover what other splits,
+samples, initial weights and orders of batches of the same images would give; for other people see
 :mod:`mri_aug.results.people`.
 """
 

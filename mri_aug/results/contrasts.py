@@ -1,7 +1,7 @@
 """The contrasts that were planned before the study was computed, found in its rows by what their arms are.
 
-One primary contrast, tested as it is; four secondary ones, adjusted together by Holm's method. Everything else that a
-study's rows can say is exploratory, and no business of this module.
+One primary contrast, whose p value is not adjusted; four secondary ones, adjusted together by Holm's method. All other
+comparisons are exploratory and are not made here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from mri_aug.results.inference import holm
 from mri_aug.results.people import compare_people, person_scores
 from mri_aug.results.rows import require_columns
 
-# median validation cross-entropy of 100 simulations (the draft, chapter 7), by share of real images and whether the
-# rest is synthetic
+# median validation cross-entropy of 100 simulations (the draft, chapter 7)
 DRAFT = MappingProxyType({"30 % real": 0.219863, "all real": 0.176023, "30 % real + 70 % synthetic": 0.174202})
 
 _ALONE = {"generator": "none", "synth_use": "mixed"}

@@ -29,7 +29,7 @@ _NO_INTERVAL = Interval(float("nan"), float("nan"), "none")
 
 
 def value_range(values: ArrayLike) -> Interval:
-    """Return the least and the greatest value, which is all that fewer than ten simulations can say."""
+    """Return the least and the greatest value, which stand for an interval below ten simulations."""
     values = np.asarray(values, dtype=float)
     return Interval(float(values.min()), float(values.max()), "range") if len(values) > 1 else _NO_INTERVAL
 
@@ -137,7 +137,7 @@ def merged_classes(labels: NDArray) -> NDArray:
 
 
 def _variance_of_sum(parts: NDArray) -> float:
-    """Return the variance of a sum of as many parts, drawn anew; a single part tells nothing of it, so zero."""
+    """Return the variance of a sum of as many parts, drawn anew; zero for a single part."""
     n = len(parts)
     return float(n * parts.var(ddof=1)) if n > 1 else 0.0
 
@@ -223,7 +223,7 @@ def holm(p_values: ArrayLike) -> NDArray:
     """Return p values adjusted for their number by Holm's step-down method (Holm 1979), in the order given.
 
     The i-th smallest of m is multiplied by m - i + 1; each is at least its predecessor and at most one. NaN stays NaN
-    but counts: what was planned and could not be tested makes the others no surer.
+    but counts: a contrast that was planned and could not be tested does not make the others more certain.
     """
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(p_values.shape, np.nan)

@@ -1,7 +1,7 @@
-"""What a study says of people whom its networks never saw: scores per person, out of fold, and comparisons of them.
+"""Scores of held-out people, one per person and simulation, and comparisons of conditions by them.
 
-Everything is computed from the class probabilities that each row keeps of its test people, so that nothing is trained
-again for a score. It never resamples slices: those of one person are nearly copies of each other.
+Computed from the class probabilities that each row keeps of its test people, so that no score needs another training.
+Slices are never treated as independent: those of one person are nearly identical.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def scores_in(rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def person_scores(rows: pd.DataFrame, score: str = "validated_calibrated", *, by: str = "condition") -> pd.DataFrame:
-    """Return how each person was graded by networks that had not seen them.
+    """Return each person's scores by networks that were not trained on them.
 
     Parameters
     ----------

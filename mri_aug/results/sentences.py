@@ -420,7 +420,7 @@ _SAYINGS = {
 }
 # where no difference has a known value, that is the better yardstick: small groups of real people scatter about it
 _NO_DIFFERENCE = {"kid_sources": 0.0, "auc": 0.5}
-_DUST = 1e-6  # rounding, by which copies may miss it
+_TOLERANCE = 1e-6  # rounding errors of duplicates
 
 
 def strengths(table: pd.DataFrame, generator: str) -> str:
@@ -459,7 +459,7 @@ def _judged(table: pd.DataFrame, generator: str) -> list[tuple[bool, str, str]]:
             real = dict.fromkeys(("value", "low", "high"), _NO_DIFFERENCE[measure])
         if not (math.isfinite(own["low"]) and math.isfinite(real["low"])):
             continue
-        worse = own["low"] > real["high"] + _DUST if direction > 0 else own["high"] < real["low"] - _DUST
+        worse = own["low"] > real["high"] + _TOLERANCE if direction > 0 else own["high"] < real["low"] - _TOLERANCE
         numbers = f" ({own['value']:.3f} against {real['value']:.3f})"
         judged.append((bool(worse), bad + numbers, good + numbers))
     return judged
