@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from mri_aug.book import figures as plots
 from mri_aug.fidelity.cards import generation_card
 from mri_aug.fidelity.distances import (
     coverage_measures,
@@ -337,23 +335,3 @@ def test_a_card_names_cost_and_fingerprint(parts, candidates):
     card = card.set_index("item")["what"]
     assert generator.fingerprint in card["fingerprint"] and "1.50 US dollars" in card["cost"]
     assert "clinical" in card["not for"] and card["variations here"] == str(len(parts.training) + 12)
-
-
-def test_figures_show_what_they_are_given(table, parts):
-    images = parts.training.images[:2, 0].numpy()
-    ax = plots.plot_variations(images, {"duplicate": images}, row_labels=["a", "b"])
-    sheet = ax.images[0].get_array()
-    assert sheet.shape == (264, 396, 3) and np.allclose(sheet[:128, 264:392], sheet[0, 264], atol=0.02)
-    ax = plots.plot_similarities({"neighbours": np.array([0.8, 0.9, np.nan])}, threshold=0.95)
-    assert [float(y) for y in ax.lines[0].get_ydata()] == [0, 50, 100, 100]
-    ax = plots.plot_fidelity(table, "auc", title="area")
-    assert len(ax.lines) == 4 and [text.get_text() for text in ax.get_yticklabels()][0] == "all"
-    for call, words in (
-        (lambda: plots.plot_variations(images, {}, row_labels=["a", "b"]), "each generator needs"),
-        (lambda: plots.plot_variations(images, {"x": images}, row_labels=["a"]), "2 entries"),
-        (lambda: plots.plot_similarities({"x": [np.nan]}, threshold=0.9), "no similarities of 'x'"),
-        (lambda: plots.plot_fidelity(table, "fid", title=""), "not 'fid'"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            call()
-    plt.close("all")

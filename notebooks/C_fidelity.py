@@ -17,8 +17,8 @@
 # (app-fidelity)=
 # # How good are the synthetic images?
 #
-# Could a variation be taken for a slice of a person who was really scanned? Are the variations of one source any
-# different from each other? And are they new, or copies of what the generator was shown?
+# Do synthetic images look like slices of real people? Do several images made from one source differ from each other? And are they new, or
+# copies of training images?
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
@@ -33,6 +33,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 import time
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,11 +60,11 @@ names = [name.strip() for name in generators.split(",")]
 # ## What is compared with what
 #
 # People are divided once, by the subject protocol. Each generator is fitted on a stratified sample of the training people's images, as in
-# {numref}`Chapter %s <ch-results>`, and makes one variation of every image in it. The people held out, whom no generator has seen, are
-# about two fifths here, twice as many as there, since they are halved: one half is the *reference*, the other the *yardstick*. What sets one group of real people apart from another is no
-# fault of a generator, so each measure is read against the yardstick's. For the distances between groups a generator is represented by
-# variations of as many people, in the same classes, as the yardstick has. The generator *duplicate*, which returns its sources, marks the other end: it
-# is perfectly real and has nothing new.
+# {numref}`Chapter %s <ch-results>`, and makes one synthetic image from every image in it. About two fifths of the people are held out here,
+# twice as many as there, since they are halved: one half is the *reference* of all generators, and the other half, *real people* in tables
+# and figures, is compared with it like a generator. Two groups of real people differ too, so each measure is read beside that of the real
+# people. For the distances between groups a generator is represented by images of as many people, in the same classes. The generator
+# *duplicate*, which returns its sources, is the other extreme: it is perfectly real and has nothing new.
 
 # %% tags=["hide-input"]
 divided = split(image_set, "subject", seed=seed, fold=(0, 1))
@@ -95,38 +96,40 @@ glue_values(
 )
 
 # %% [markdown]
-# Here the generators know {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people. The yardstick is
-# {glue:text}`fidelity_yardstick:d` slices of {glue:text}`fidelity_yardstick_people:d` people and the reference
+# Here the generators are fitted on {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people. The real people
+# compared are {glue:text}`fidelity_yardstick:d` slices of {glue:text}`fidelity_yardstick_people:d` people and the reference
 # {glue:text}`fidelity_reference:d` slices of {glue:text}`fidelity_reference_people:d`.
 #
-# ## Seen side by side
+# ## Side by side
 #
-# {numref}`fig-side-by-side` shows a source of each class, its variation by every generator, and what was changed. Where a generator moves anatomy, differences are pairs of
-# thin lines of opposite colours along edges; where it invents texture, they are speckled all over.
+# {numref}`fig-side-by-side` shows a source of each class, the image that every generator made from it, and their difference. Where a
+# generator moves anatomy, differences are pairs of
+# thin lines of opposite colours along edges; where it generates texture, they are spread over the whole image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, a variation of it by each generator, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, a variation of it by each generator, and the difference between the two"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made from it, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, the image that each generator made from it, and the difference between the two"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
-_ = figures.plot_variations(
-    training.images[rows, 0].numpy(),
-    {name: candidate.variations[rows, 0].numpy() for name, candidate in candidates.items()},
-    row_labels=training.class_names,
-)
+sources = training.images[rows, 0].numpy()
+sheet = [figures.SheetRow("real source", sources, titles=training.class_names)]
+for name, candidate in candidates.items():
+    made = candidate.variations[rows, 0].numpy()
+    sheet += [figures.SheetRow(name, made), figures.SheetRow("difference", made.astype(int) - sources)]
+_ = figures.plot_sheet(sheet)
 
 # %% [markdown]
-# ## New images, or copies?
+# ## New images or copies
 #
-# Neighbouring slices of one head are the most alike that two images can be of which neither was made from the other. {numref}`fig-likeness`
-# compares them with each variation and its source. The line marks the correlation that 95 % of the neighbours in the training sample do not exceed; above
-# it a variation counts as a near copy, and the filter of the same name would drop it. Neighbours fall in two groups where the sample took
-# some slices that lie side by side and others that do not.
+# Neighbouring slices of one head are the most similar pairs of real images. {numref}`fig-likeness` compares them with each synthetic image
+# and its source. The line marks the correlation that 95 % of the neighbours in the training sample do not exceed; above it a synthetic
+# image counts as a near copy, and the filter of the same name would drop it. The neighbours form two groups where some of the sampled
+# slices are adjacent and others are not.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of variations with their sources, of neighbouring slices of one person, and of slices of people held out with the nearest training image. Each curve tells how many per cent of the images are at most so similar.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of variations to their sources, beside that of neighbouring slices and of other people"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of synthetic images with their sources, of neighbouring slices of one person, and of slices of held-out people with the nearest training image. Each curve shows the percentage of images up to a correlation.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of synthetic images to their sources, beside that of neighbouring slices and of other people"}}
 real = fidelity.memorisation_yardstick(held_out, training)
 curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
 likeness = {name: fidelity.memorisation(candidate.variations, training) for name, candidate in candidates.items()}
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
-_ = figures.plot_similarities(curves, threshold=real.threshold)
+_ = figures.plot_correlations(curves, threshold=real.threshold, cumulative=True, note="near copies →")
 
 # %% [markdown]
 # ## The measures
@@ -141,16 +144,17 @@ _ = figures.plot_similarities(curves, threshold=real.threshold)
 # It is preferred to the better known Fréchet distance because that is biased in small samples. The usual estimate leaves out
 # the pairs of an image with itself. Ours leaves out all pairs of one *person* ($i \sim j$), whose slices
 # are so alike that any two groups of people would otherwise look different; its expectation between two groups of the
-# same population is zero. People differ so much that this distance is uncertain; that of variations to *their own sources*, where the same people are
-# on both sides, shows the hand of the generator far better.
+# same population is zero. People differ so much that this distance is uncertain; the distance of synthetic images to *their own sources*,
+# where the same people are on both sides, shows the effect of the generator far better.
 #
-# *Precision* is the share of variations within reach of some real image, *recall* the share of real images within reach of some
-# variation {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are their sturdier kin, which count how many real images reach a
-# variation, and how many real images reach one at all {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
+# *Precision* is the share of synthetic images within reach of some real image, *recall* the share of real images within reach of some
+# synthetic image {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are more robust versions, which count how many real images
+# reach a synthetic image, and how many real images reach any {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
 # neighbour, here among other people's images. *Diversity* is read off the mean multi-scale structural similarity {cite:p}`wang2003multiscale` of
-# several variations of one source, or for the yardstick of neighbouring slices: 1 means that all are the same, and the lower it is, the more they differ. *Label consistency* is the share of variations to which a classifier gives their label
-# although it never saw their source's person; for the yardstick, of the sources themselves. Last, a network is trained to tell real from synthetic and judged on people new to it, by the area under
-# its curve: at 0.5 it has found nothing. Intervals resample people (95 %), not slices.
+# several synthetic images of one source, or for real people of neighbouring slices: 1 means that all are the same, and lower values mean
+# more diversity. *Label consistency* is the share of synthetic images to which a classifier that was trained on other people gives their
+# label; for real people, of the sources themselves. Last, a network is trained to classify images as real or synthetic and evaluated on
+# held-out people by the area under its curve: 0.5 is chance. Intervals resample people (95 %), not slices.
 
 # %% tags=["hide-input"]
 config = TrainConfig(epochs=epochs)
@@ -167,19 +171,22 @@ texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertupl
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
 shown = shown.loc[list(fidelity.MEASURES), [fidelity.YARDSTICK, *names]].rename(index=fidelity.MEASURES)
 shown.columns = ["real people", *names]
-caption = f"Fidelity with 95 % intervals over people. Features: {network.name}. Real people: another half of those held out; for correlation with the source and MS-SSIM, neighbouring slices; for label consistency, the sources."
+caption = f"Fidelity with 95 % intervals over people. Features: {network.name}. Real people: the other half of those held out; for correlation with the source and MS-SSIM, neighbouring slices; for label consistency, the sources."
 numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity")
 
 # %% [markdown]
 # {numref}`tab-fidelity` gives all of them, and {numref}`fig-fidelity` six by class. A class of few people has wide intervals, and where there are not two people
 # on each side no distance is defined.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class. Black: real people, the yardstick; colours: generators. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class, of real people and of each generator. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
 figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
 for ax, measure in zip(
     axes.flat, ("kid_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
 ):
-    figures.plot_fidelity(table, measure, title=fidelity.MEASURES[measure], ax=ax)
+    rows = table[table["measure"] == measure].rename(columns={"class": "condition", "generator": "group"})
+    figures.plot_forest(rows, x_label="", ax=ax).set_title(
+        fill(fidelity.MEASURES[measure], 24), fontsize=9, fontweight="normal"
+    )
 handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
@@ -220,12 +227,12 @@ glue_values(
 )
 
 # %% [markdown]
-# What no measure here sees: whether a structure that was moved or drawn is one that disease would change, and whether a physician would believe it.
-# No physician has looked at these images.
+# No measure here shows whether a structure that was moved or generated is one that disease would change, or whether a physician would find
+# it plausible. No physician has examined these images.
 #
 # ## Generation cards
 #
-# One card per generator tells where its images come from and what they are not for.
+# One card per generator states where its images come from and what they must not be used for.
 
 # %% tags=["hide-input"]
 for name in names:
@@ -235,8 +242,8 @@ for name in names:
 # %% [markdown]
 # ## What follows
 #
-# {glue:text}`fidelity_answer:s` Looking real and being useful are two things: a perfect copy passes every test of looks and adds nothing. The test of use is the comparison with
-# duplicates in {numref}`Chapter %s <ch-results>`.
+# {glue:text}`fidelity_answer:s` Realism and usefulness are different: a perfect copy passes every test of realism and adds nothing.
+# Usefulness is tested by the comparison with duplicates in {numref}`Chapter %s <ch-results>`.
 
 # %% tags=["hide-input"]
 assert not set(training.subjects.tolist()) & set(held_out.subjects.tolist())
