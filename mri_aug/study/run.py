@@ -1,4 +1,4 @@
-"""Many simulations of many conditions: in parallel, resumable, each paid for once.
+"""Many simulations of many conditions: in parallel, resumable, each computed once.
 
 A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. Statistics are not made here
 (:mod:`mri_aug.results`).
@@ -9,22 +9,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import joblib
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
-from mri_aug.data.imageset import ImageSet
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 from mri_aug.data.splits import split
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.networks import ARCHITECTURES
 from mri_aug.models.training import TrainConfig
 from mri_aug.policies.registry import POLICIES
-from mri_aug.study.conditions import Condition
+from mri_aug.study.conditions import REFERENCES, Condition
 from mri_aug.study.simulation import simulate
 from mri_aug.study.store import Keys, Store
 
+_BAR = "{l_bar}{bar}| {elapsed} < {remaining}"
 _NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
 
 
@@ -80,42 +81,56 @@ def run_study(
     ConnectionError
         If the scheduler cannot be reached.
     """
-    # resolved here: every machine of a cluster then trains as the key says
-    options = dict(seed=seed, config=(config or TrainConfig()).resolved(), generators=dict(generators or {}))
-    tasks = _tasks(conditions, image_set, n_simulations, **options)
+    # Resolved here, so that every machine of a cluster trains as the key says.
+    study = _Study(image_set, seed, (config or TrainConfig()).resolved(), dict(generators or {}))
+    tasks = _tasks(conditions, study, n_simulations)
     finished = store.rows(tasks)
     missing = {key: task for key, task in tasks.items() if key not in finished}
     if missing:
         with _backend(scheduler, n_jobs) as parallel:
-            _compute(missing, image_set, parallel, store=store, progress=progress, **options)
+            _compute(missing, study, parallel, store=store, progress=progress)
     return store.table(tasks)
 
 
-def _tasks(conditions, image_set, n_simulations, *, seed, config, generators) -> dict[str, tuple[Condition, int]]:
-    """Return each simulation of the study by its key, once all of them have been looked at."""
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What all simulations of a study share."""
+
+    image_set: ImageSet
+    seed: int
+    config: TrainConfig
+    generators: dict[str, ImageGenerator]
+
+
+def _tasks(conditions: Sequence[Condition], study: _Study, n_simulations: int) -> dict[str, tuple[Condition, int]]:
+    """Return each simulation of the study by its key, once all of them have been checked."""
     if n_simulations < 1:
         raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
-    check_conditions(conditions, image_set, generators)
-    keys = Keys(conditions, image_set, seed=seed, config=config, generators=generators)
+    check_conditions(conditions, study.image_set, study.generators)
+    keys = Keys(conditions, study.image_set, seed=study.seed, config=study.config, generators=study.generators)
     return {
         keys.of(condition, r): (condition, r) for condition in dict.fromkeys(conditions) for r in range(n_simulations)
     }
 
 
-def _compute(tasks, image_set, parallel, *, store, progress, seed, config, generators) -> None:
+def _compute(
+    tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: joblib.Parallel, *, store: Store,
+    progress: bool,
+) -> None:  # fmt: skip
     """Run simulations and keep each row as it is finished."""
-    # All arms of a simulation before the next one: an interrupted study is then a smaller study, not a lopsided one.
+    # All conditions of a simulation before the next one: an interrupted study is then a smaller one, and not lopsided.
     order = sorted(tasks, key=lambda key: tasks[key][1])
-    arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
-    work = [
-        joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
-        for key in order
-    ]
-    costs = {key: _relative_cost(condition) for key, (condition, _) in tasks.items()}
-    with _bar(sum(costs.values()), progress) as bar:
-        for key, row in parallel(work):
+    # The image set goes as an argument of its own: joblib and Dask recognise it and ship it once.
+    shared = (study.image_set, study.seed, study.config, study.generators)
+    costs = {key: _cost(condition, study) for key, (condition, _) in tasks.items()}
+    with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
+        for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
             store.append(key, row)
             bar.update(costs[key])
+
+
+def _run(key, condition, simulation, image_set, seed, config, generators):
+    return key, simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
 
 
 def check_conditions(
@@ -134,7 +149,7 @@ def check_conditions(
         If a generator needs a package that is not installed.
     """
     known = {
-        "architecture": set(ARCHITECTURES),
+        "architecture": {*ARCHITECTURES, *REFERENCES},
         "policy": set(POLICIES),
         "generator": {"none", *GENERATORS, *generators},
     }
@@ -156,43 +171,17 @@ def check_conditions(
         split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
 
 
-def _relative_cost(condition: Condition) -> float:
-    """Return a simulation's cost in those of the CNN on the full training set, for the bar's estimate."""
-    network = 1.0 if condition.fine_tune == "head" else _NETWORK_COSTS.get(condition.architecture, 1.0)
+def _cost(condition: Condition, study: _Study) -> float:
+    """Return a simulation's cost in images that the CNN trains on at 128 x 128, for the bar's estimate."""
+    n, config = 0.76 * len(study.image_set), study.config
+    if condition.architecture in REFERENCES:
+        return n / 20
     if condition.budget == "steps":
-        return network
-    return network * (condition.synth_frac + (0 if condition.synth_use == "only" else condition.real_frac))
-
-
-def _arrays(image_set: ImageSet):
-    """Return what a simulation needs as plain arrays: joblib maps those into every process, uncopied."""
-    published = image_set.published_test
-    return (
-        image_set.images.numpy(),
-        image_set.labels.numpy(),
-        image_set.subjects.numpy(),
-        None if published is None else published.numpy(),
-    )
-
-
-def _run(key, condition, simulation, images, labels, subjects, published, class_names, seed, config, generators):
-    image_set = ImageSet(
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels),
-        subjects=torch.from_numpy(subjects),
-        source_ids=torch.arange(len(images)),
-        class_names=class_names,
-        published_test=None if published is None else torch.from_numpy(published),
-    )
-    row = simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
-    return key, row
-
-
-@contextmanager
-def _bar(total: float, progress: bool) -> Iterator[tqdm]:
-    layout = "{l_bar}{bar}| {elapsed} < {remaining}"
-    with tqdm(total=total, desc="study", bar_format=layout, disable=not progress) as bar:
-        yield bar
+        images = config.steps * config.batch_size or config.epochs * n
+    else:
+        images = config.epochs * n * (condition.synth_frac + (condition.synth_use != "only") * condition.real_frac)
+    network = 1.0 if condition.fine_tune == "head" else _NETWORK_COSTS.get(condition.architecture, 1.0)
+    return images * network * (condition.image_size / IMAGE_SIZE) ** 2
 
 
 @contextmanager
