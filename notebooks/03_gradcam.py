@@ -67,9 +67,10 @@ from mri_aug.study.conditions import Condition
 
 # %%
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
-shares = {"seed": seed, "test_share": 0.3, "validation_share": 0}
-parts = {protocol: split(image_set, protocol, **shares) for protocol in ("subject", "image")}
-training = {protocol: image_set[part.train] for protocol, part in parts.items()}
+by_subject = split(image_set, "subject", seed=seed)
+held_out = np.concatenate([by_subject.validation, by_subject.test])  # nothing is selected here
+by_image = split(image_set, "image", seed=seed, test_share=0.3, validation_share=0)
+training = {"subject": image_set[by_subject.train], "image": image_set[by_image.train]}
 full = Condition(protocol="subject")
 part = replace(full, real_frac=real_frac)
 filled = replace(part, synth_frac=round(1 - real_frac, 10), generator="morph")
@@ -92,7 +93,7 @@ classifiers = train_arms(arms, training, seed=seed, configs=configs)
 # nearly the same picture ({numref}`Chapter %s <ch-dataset>`); the others have not.
 
 # %%
-common = np.intersect1d(parts["subject"].test, parts["image"].test)
+common = np.intersect1d(held_out, by_image.test)
 members = [common[image_set.labels.numpy()[common] == c] for c in range(image_set.n_classes)]
 per_class = -(-max_slices // image_set.n_classes)
 spread = [one[np.linspace(0, len(one) - 1, min(per_class, len(one))).astype(int)] for one in members]
