@@ -3,6 +3,7 @@
 from mri_aug.fidelity.features import FeatureNetwork, domain_network, imagenet_network
 from mri_aug.fidelity.filters import FILTERS, apply_filter
 from mri_aug.fidelity.table import (
+    MEASURES,
     Candidate,
     compared_with_real,
     fidelity_table,
@@ -13,6 +14,7 @@ from mri_aug.fidelity.table import (
 
 __all__ = [
     "FILTERS",
+    "MEASURES",
     "Candidate",
     "FeatureNetwork",
     "apply_filter",
