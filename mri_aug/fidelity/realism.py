@@ -64,8 +64,9 @@ def cross_fitted_probabilities(
     """
     if len(images) != len(sources):
         raise ValueError(f"each image needs its source, got {len(images)} images and {len(sources)} sources")
-    real_folds = people_folds(real, seed=seed)
-    fold_of = dict(zip(person_ids(real).tolist(), real_folds.tolist(), strict=True))
+    people = person_ids(real)
+    real_folds = people_folds(people, real.labels.numpy(), seed=seed)
+    fold_of = dict(zip(people.tolist(), real_folds.tolist(), strict=True))
     folds = np.array([fold_of.get(person, 0) for person in person_ids(sources).tolist()], dtype=np.int64)
     probabilities = np.empty((len(images), real.n_classes))
     shares = np.empty_like(probabilities)
@@ -76,28 +77,33 @@ def cross_fitted_probabilities(
     return probabilities, shares
 
 
-def people_folds(image_set: ImageSet, *, seed: int) -> np.ndarray:
-    """Return the fold of each image, int64 (n,): stratified by class, with each person's images in one fold.
+def people_folds(people: np.ndarray, strata: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return the fold of each image, int64 (n,): stratified, with each person's images in one fold.
+
+    Parameters
+    ----------
+    people, strata : ndarray of int64, shape (n,)
+        The person in each image (:func:`mri_aug.fidelity.resampling.person_ids`), and its class.
+    seed : int
 
     Raises
     ------
     ValueError
-        If there are fewer than two people, or no class has two images.
+        If there are fewer than two people, or no stratum has two images.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # imported late: it takes a second
 
-    people, labels = person_ids(image_set), image_set.labels.numpy()
-    n_people, most = len(np.unique(people)), np.bincount(labels).max(initial=0)
+    n_people, most = len(np.unique(people)), np.bincount(strata).max(initial=0)
     if n_people < 2 or most < 2:
         raise ValueError(
             "classifiers of other people's images need two people and a class of two images, "
             f"got {n_people} people and at most {most} images of a class"
         )
     division = StratifiedGroupKFold(min(N_FOLDS, n_people, most), shuffle=True, random_state=seed % 2**32)
-    folds = np.empty(len(labels), dtype=np.int64)
+    folds = np.empty(len(people), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, rows) in enumerate(division.split(labels, labels, people)):
+        for fold, (_, rows) in enumerate(division.split(people, strata, people)):
             folds[rows] = fold
     return folds
 
@@ -132,8 +138,8 @@ def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: T
         If there are fewer than two people.
     """
     everyone = real.join(synthetic)
-    folds = people_folds(everyone, seed=seed)
     origin = torch.cat([torch.zeros(len(real), dtype=torch.int64), torch.ones(len(synthetic), dtype=torch.int64)])
+    folds = people_folds(person_ids(everyone), (2 * everyone.labels + origin).numpy(), seed=seed)
     question = ImageSet(everyone.images, origin, everyone.subjects, everyone.source_ids, ("real", "synthetic"))
     scores = np.empty(len(everyone))
     for fold in np.unique(folds):

@@ -94,6 +94,14 @@ class Memorisation:
         """Which images are near copies, bool (n,); by definition of the threshold about 5 % of real images are."""
         return np.fmax(self.source, self.nearest) > self.threshold
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the measures of :func:`mri_aug.fidelity.table.fidelity_table`, one value per image."""
+        return {
+            "source_similarity": self.source,
+            "nearest_similarity": self.nearest,
+            "near_copies": self.near_copies,
+        }
+
 
 def memorisation(variations: Tensor, training: ImageSet) -> Memorisation:
     """Compare one variation of each training image with its source, and with all training images.

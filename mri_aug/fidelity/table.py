@@ -20,7 +20,6 @@ from mri_aug.fidelity.features import FeatureNetwork
 from mri_aug.fidelity.realism import detector_scores, separability, train_judge
 from mri_aug.fidelity.resampling import Estimate, mean_estimate, person_ids, resample_people
 from mri_aug.fidelity.similarity import (
-    Memorisation,
     memorisation,
     real_similarity,
     similarity_of_neighbours,
@@ -175,18 +174,18 @@ def fidelity_table(
     for name in (REAL, *candidates):
         candidate = candidates.get(name)
         if candidate is None:
-            images, shown, likeness = training, others, real_similarity(others, training)
+            images, shown, likeness = training, others, real_similarity(others, training).columns()
             compared = np.unique(np.linspace(0, len(training) - 1, _MAX_NEIGHBOURS).round().astype(np.int64))
             similarity = similarity_of_neighbours(training, compared)
         else:
             images = shown = replace(training, images=candidate.variations)
-            likeness = memorisation(candidate.variations, training)
+            likeness = memorisation(candidate.variations, training).columns()
             compared, similarity = candidate.repeated, similarity_within_source(candidate.repeats)
         right = predict(judge, images.images).argmax(1) == training.labels.numpy()
         found = [
             *_distances(images, None if candidate is None else training, others, network, options),
             *_means(training[compared], {"ms_ssim": similarity}, options),
-            *_means(shown, _likeness(likeness), options),
+            *_means(shown, likeness, options),
             *_means(training, {"consistency": right}, options),
             *_separability(others if candidate is None else training, images, options, config),
         ]
@@ -251,14 +250,6 @@ def _distances(
     found = coverage_measures(y, x, real_people=y_people.person, synthetic_people=x_people.person)
     yield from _means(images, {"precision": found.precision, "density": found.density}, options)
     yield from _means(others, {"recall": found.recall, "coverage": found.coverage}, options)
-
-
-def _likeness(found: Memorisation) -> dict[str, np.ndarray]:
-    return {
-        "source_similarity": found.source,
-        "nearest_similarity": found.nearest,
-        "near_copies": found.near_copies,
-    }
 
 
 def _separability(real: ImageSet, images: ImageSet, options: _Options, config: TrainConfig | None) -> Iterator[tuple]:

@@ -120,10 +120,10 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
     maps, masks = np.asarray(maps, np.float32), np.asarray(masks, bool)
     if maps.ndim != 3 or maps.shape != masks.shape:
         raise ValueError(f"maps and masks must share one shape (n, height, width), got {maps.shape} and {masks.shape}")
-    present = np.flatnonzero(masks.any(axis=(1, 2)))
-    if not len(present):
+    spans = [ndimage.find_objects(mask)[0] if mask.any() else None for mask in masks.astype(np.int8)]
+    boxes = {k: np.array([(one.start, one.stop) for one in span], float) for k, span in enumerate(spans) if span}
+    if not boxes:
         raise ValueError("no mask holds a brain: there is no outline to share")
-    boxes = {k: np.array([_span(masks[k].any(axis=1)), _span(masks[k].any(axis=0))], float) for k in present}
     common = np.mean(list(boxes.values()), axis=0)
     aligned, covered = np.zeros_like(maps), np.zeros(maps.shape, np.float32)
     for k, box in boxes.items():
@@ -131,13 +131,7 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
         offset = box[:, 0] - scale * common[:, 0]
         for source, destination in ((maps[k] * masks[k], aligned), (masks[k].astype(np.float32), covered)):
             ndimage.affine_transform(source, scale, offset, output=destination[k], order=1)
-    return aligned, covered[present].mean(axis=0) >= 0.5
-
-
-def _span(occupied: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the first occupied position and the one after the last."""
-    places = np.flatnonzero(occupied)
-    return int(places[0]), int(places[-1]) + 1
+    return aligned, covered[list(boxes)].mean(axis=0) >= 0.5
 
 
 def _checked(cams, regions, within) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -216,23 +216,24 @@ def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Callable
     """Return the function from the layer's output to float32 feature maps, and the number of classes."""
     with torch.no_grad():
         output, logits = _forward(model, layer, inputs)
-    shape, (height, width) = tuple(output.shape), inputs.shape[2:]
-    if len(shape) == 4:
-        last = type(layer) is nn.LayerNorm or (
-            shape[1] * width == shape[2] * height and shape[2] * width != shape[3] * height
-        )
-        if min(shape[1:3] if last else shape[2:]) > 1:
-            return (lambda maps: (maps.movedim(3, 1) if last else maps).float()), logits.shape[1]
-    if len(shape) == 3:
-        side = int(shape[1] ** 0.5)
-        if side > 1 and shape[1] - side**2 <= _MOST_EXTRA_TOKENS:
-            return (
-                lambda tokens: tokens[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side)).float()
-            ), logits.shape[1]
+    shape = tuple(output.shape)
+    if len(shape) == 4 and _channels_last(layer, shape, inputs) and min(shape[1:3]) > 1:
+        return (lambda maps: maps.movedim(3, 1).float()), logits.shape[1]
+    if len(shape) == 4 and not _channels_last(layer, shape, inputs) and min(shape[2:]) > 1:
+        return Tensor.float, logits.shape[1]
+    side = int(shape[1] ** 0.5) if len(shape) == 3 else 0
+    if side > 1 and shape[1] - side**2 <= _MOST_EXTRA_TOKENS:
+        return (lambda tokens: tokens[:, -(side**2) :].mT.unflatten(2, (side, side)).float()), logits.shape[1]
     raise ValueError(
         f"layer {type(layer).__name__} gives an output of shape {shape}, which has no spatial grid; choose a layer of "
         "feature maps (n, channels, height, width) or of tokens (n, tokens, channels) on a square grid"
     )
+
+
+def _channels_last(layer: nn.Module, shape: tuple[int, ...], inputs: Tensor) -> bool:
+    height, width = inputs.shape[2:]
+    normalises_channels = type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
+    return normalises_channels or (shape[1] * width == shape[2] * height and shape[2] * width != shape[3] * height)
 
 
 def _forward(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,15 @@ from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similari
 from mri_aug.fidelity import realism
 from mri_aug.fidelity.filters import FILTERS, apply_filter, near_copy_threshold
 from mri_aug.fidelity.realism import cross_fitted_probabilities, people_folds
+from mri_aug.fidelity.resampling import person_ids
 
 
 def unknown_people(image_set: ImageSet) -> ImageSet:
     return replace(image_set, subjects=torch.full_like(image_set.subjects, -1))
+
+
+def folds_of(image_set: ImageSet, seed: int) -> np.ndarray:
+    return people_folds(person_ids(image_set), image_set.labels.numpy(), seed=seed)
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -130,26 +135,26 @@ def test_the_judge_has_not_seen_the_person(toy_images, monkeypatch):
 
 
 def test_folds_are_stratified_and_keep_people_together(toy_images):
-    folds = people_folds(toy_images, seed=0)
+    folds = folds_of(toy_images, 0)
     people = {(int(person), int(fold)) for person, fold in zip(toy_images.subjects, folds, strict=True)}
     assert len(people) == 16
     counts = np.zeros((3, 4), dtype=int)
     np.add.at(counts, (folds, toy_images.labels.numpy()), 1)
     assert np.ptp(counts, axis=0).max() <= 6  # one person
-    np.testing.assert_array_equal(folds, people_folds(toy_images, seed=0))
-    assert (folds != people_folds(toy_images, seed=1)).any()
+    np.testing.assert_array_equal(folds, folds_of(toy_images, 0))
+    assert (folds != folds_of(toy_images, 1)).any()
 
 
 @pytest.mark.parametrize("n_people", [2, 3, 4, 5, 7])
 def test_no_fold_is_empty_however_few_the_people(toy_images, n_people):
     for seed in range(4):
         few = toy_images[toy_images.subjects < n_people]
-        assert set(people_folds(few, seed=seed)) == set(range(min(3, n_people)))
+        assert set(folds_of(few, seed)) == set(range(min(3, n_people)))
 
 
 def test_images_of_unknown_people_are_held_out_one_by_one(toy_images):
     nobody = unknown_people(toy_images)
-    assert np.bincount(people_folds(nobody, seed=0)).tolist() == [32, 32, 32]
+    assert np.bincount(folds_of(nobody, 0)).tolist() == [32, 32, 32]
     assert apply_filter("confidence", nobody.images, nobody, nobody, seed=0).mean() > 0.8
 
 
