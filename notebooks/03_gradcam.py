@@ -88,7 +88,7 @@ configs["resnet18"] = TrainConfig(epochs=max(1, epochs // 3))  # it learns in fe
 classifiers = train_arms(arms, training, seed=seed, configs=configs)
 
 # %% [markdown]
-# All networks are examined on the same slices: those that belong to the test parts of both protocols, equally many of each
+# All networks are examined on the same slices: those of the image protocol's test part that show people outside the subject protocol's training part, equally many of each
 # class as far as there are. No network has seen one of them. The network under the image protocol has seen *other slices of the same people*, neighbours that are
 # nearly the same picture ({numref}`Chapter %s <ch-dataset>`); the others have not.
 

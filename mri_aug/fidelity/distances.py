@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from mri_aug.fidelity.resampling import Estimate, People, interval
-
-_MIN_PEOPLE = 3  # of a class on each side, for an interval and for the average over classes
+from mri_aug.fidelity.resampling import MIN_PEOPLE, Estimate, People, interval
 
 
 def polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -45,7 +43,7 @@ def squared_mmd(
     ----------
     x, y : ndarray of float, shapes (n, d) and (m, d)
     x_people, y_people : People
-        With equally many resamples.
+        With equally many resamples, drawn within classes.
     n_classes : int
     same_people : bool
         Both sides show the same people, as variations and their sources do. Pairs of one person are then left out
@@ -95,7 +93,7 @@ def _class_mmd(x, y, x_people: People, y_people: People, label: int, same_people
                         (kernel * pairs, pairs))  # fmt: skip
         terms.append(np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0))
     found = terms[0] + terms[1] - 2 * terms[2]
-    return float(found[0]), found[1:], n_people, fewest >= _MIN_PEOPLE
+    return float(found[0]), found[1:], n_people, fewest >= MIN_PEOPLE
 
 
 N_NEIGHBOURS = 5  # as Naeem et al. (2020) propose

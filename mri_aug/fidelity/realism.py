@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.fidelity.resampling import Estimate, People, interval, person_ids
+from mri_aug.fidelity.resampling import MIN_PEOPLE, Estimate, People, interval, person_ids
 from mri_aug.models.networks import make_model
 from mri_aug.models.training import Classifier, TrainConfig, predict, train
 
@@ -167,7 +167,7 @@ def separability(
     confidence_level : float in (0, 1)
     """
     value, n_people = _area(scores[rows], synthetic[rows], np.ones((1, rows.sum())))[0], people.count(rows)
-    if n_people < 2:
+    if n_people < MIN_PEOPLE:
         return Estimate(float(value), n_people=n_people)
     resampled = _area(scores[rows], synthetic[rows], people.draws[:, people.person[rows]])
     return interval(value, resampled, confidence_level=confidence_level, n_people=n_people)

@@ -1,4 +1,4 @@
-"""Intervals over people: resample them within their class, with all their images; slices are never resampled."""
+"""Intervals over people: resample them with all their images; slices are never resampled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_aug.data.imageset import ImageSet
+
+MIN_PEOPLE = 3  # for an interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,7 @@ class People:
     person, labels : ndarray of int64, shape (n,)
         The person in each image, and its class.
     draws : ndarray of int64, shape (n_resamples, n_people)
-        Counts; within a class they sum to its number of people.
+        Counts, which sum to the number of people.
     """
 
     person: np.ndarray
@@ -58,8 +60,8 @@ def person_ids(image_set: ImageSet) -> np.ndarray:
     return np.where(subjects >= 0, subjects, -2 - sources)
 
 
-def resample_people(image_set: ImageSet, *, n_resamples: int, seed: int) -> People:
-    """Draw the people of each class with replacement, as many as there are.
+def resample_people(image_set: ImageSet, *, n_resamples: int, seed: int, within_class: bool = False) -> People:
+    """Draw people with replacement, as many as there are.
 
     Parameters
     ----------
@@ -67,12 +69,16 @@ def resample_people(image_set: ImageSet, *, n_resamples: int, seed: int) -> Peop
         Where a person is unknown, each real image counts as one.
     n_resamples : int
     seed : int
+    within_class : bool
+        Keep each class's number of people, for what is measured within classes. Elsewhere a class of one or two
+        people would then seem to be known exactly.
     """
     labels = image_set.labels.numpy()
     _, first, person = np.unique(person_ids(image_set), return_index=True, return_inverse=True)
     rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, len(first)), dtype=np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels[first] == label)
+    strata = labels[first] if within_class else np.zeros(len(first))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
         draws[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_resamples)
     return People(person, labels, draws)
 
@@ -88,7 +94,7 @@ def interval(value: float, resampled: np.ndarray, *, confidence_level: float, n_
 
 
 def mean_estimate(values: np.ndarray, people: People, *, rows: np.ndarray, confidence_level: float) -> Estimate:
-    """Return the mean over the chosen images, with its interval over people where there are two or more.
+    """Return the mean over the chosen images, with its interval over people where there are enough.
 
     Parameters
     ----------
@@ -100,7 +106,7 @@ def mean_estimate(values: np.ndarray, people: People, *, rows: np.ndarray, confi
     """
     rows = rows & np.isfinite(values)
     n_people = people.count(rows)
-    if n_people < 2:
+    if n_people < MIN_PEOPLE:
         return Estimate(float(values[rows].mean()) if n_people else float("nan"), n_people=n_people)
     totals, sizes = people.sums(np.where(rows, values, 0)), people.sums(rows.astype(float))
     drawn = people.draws @ sizes

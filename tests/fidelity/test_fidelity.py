@@ -273,7 +273,7 @@ def test_an_imagenet_network_is_read_from_a_file(tmp_path, toy_images):
 
 
 def test_people_are_resampled_within_their_class_with_all_their_images(toy_images):
-    people = resample_people(toy_images, n_resamples=40, seed=0)
+    people = resample_people(toy_images, n_resamples=40, seed=0, within_class=True)
     assert people.n_people == 16 and (people.draws[:, :4].sum() != 40 * 4 or people.draws.std() > 0)
     labels = toy_images.labels.numpy()[np.unique(people.person, return_index=True)[1]]
     for label in range(4):
@@ -284,6 +284,17 @@ def test_people_are_resampled_within_their_class_with_all_their_images(toy_image
     reference = [np.average(values[rows], weights=draw[people.person][rows]) for draw in people.draws]
     assert found.value == pytest.approx(values[rows].mean())
     np.testing.assert_allclose([found.low, found.high], np.quantile(reference, (0.05, 0.95)))
+
+
+def test_a_rare_class_is_not_known_exactly(toy_images):
+    """One person of sixteen has a near copy: the share could as well be none, or that of two."""
+    people = resample_people(toy_images, n_resamples=400, seed=0)
+    assert (people.draws.sum(1) == 16).all()
+    everyone, has_copy = np.ones(96, bool), (toy_images.subjects.numpy() == 3).astype(float)
+    found = mean_estimate(has_copy, people, rows=everyone, confidence_level=0.95)
+    assert found.low == 0 and found.high >= 2 / 16 and found.n_people == 16
+    few = mean_estimate(has_copy, people, rows=toy_images.subjects.numpy() < 2, confidence_level=0.95)
+    assert few.n_people == 2 and np.isnan([few.low, few.high]).all()
 
 
 def test_people_have_the_same_number_in_every_set(toy_images):
