@@ -61,8 +61,10 @@ from mri_aug.results.sentences import (
     yardstick_sentences,
 )
 from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
+
+# %% tags=["hide-input"]
 from mri_aug.study import conditions
-from mri_aug.study.parts import chapter_conditions, chapter_parts
+from mri_aug.study.parts import chapter_parts, listed_conditions
 from mri_aug.study.run import check_conditions, run_study
 from mri_aug.study.store import Store
 
@@ -91,7 +93,7 @@ parts = chapter_parts(
 # %%
 store, config = Store(provenance.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
 given = study_generators(generator, generator_options)  # what costs money comes from the bank, and from nowhere else
-check_conditions(chapter_conditions(parts), image_set, given)  # a misspelt name is told now, not after hours
+check_conditions(listed_conditions(parts), image_set, given)  # a misspelt name is told now, not after hours
 options = {"seed": seed, "store": store, "config": config, "generators": given}
 study = {
     part.name: run_study(part.conditions, image_set, n_simulations=part.n_simulations, **options) for part in parts
@@ -172,11 +174,11 @@ glue_values(
 # on all of them, and on 30 % filled up to full size with synthetic ones, at equal epochs and under the
 # image protocol. {numref}`fig-by-simulation` repeats it with {glue:text}`real_frac_percent:s` % of the images of this run.
 
-# %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), the medians as lines and their 95 % intervals as bands. Points of one simulation share their split, their sample and their initial weights.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs), and the medians as lines"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Test cross-entropy of every simulation (image protocol, equal epochs), joined across the training sets: points of one simulation share their split, their sample and their initial weights. Above them the medians with their intervals; crosses are the draft's medians of 100 simulations on its own images.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation (image protocol, equal epochs) and the medians with their intervals"}} tags=["hide-input"]
 summaries = {protocol: summarise(part, metric) for protocol, part in by_protocol.items()}
-_ = figures.plot_cross_entropy_by_simulation(
-    image_rows, summary=summaries["image"], conditions=[real, full, mixed], labels=words
-)
+table = summaries["image"].assign(value=summaries["image"]["median"], draft=summaries["image"]["condition"].map(draft))
+points, loss_label = image_rows.assign(value=image_rows[metric]), "Test cross-entropy"
+_ = figures.plot_forest(table, points=points, order=[real, full, mixed], labels=words, x_label=loss_label)
 
 # %% tags=["hide-input"]
 numbered_table(
@@ -233,7 +235,9 @@ policy_labels = [arm.label for arm in conditions.policy_arms(real_frac, policies
 at_epochs, at_steps = policy_labels[: len(policies)], policy_labels[len(policies) :]
 order = [real, *at_epochs, longer, *at_steps, duplicate, mixed]
 part = of["policies"][of["policies"]["protocol"] == side]
-_ = figures.plot_simulations(part, metric, summarise(part, metric), order=order, labels=words, draft=draft)
+table = summarise(part, metric).rename(columns={"median": "value"})
+table, points = table.assign(draft=table["condition"].map(draft)), part.assign(value=part[metric])
+_ = figures.plot_forest(table, points=points, order=order, labels=words, x_label=loss_label)
 
 # %% tags=["hide-input"]
 tried = of["policies"][of["policies"]["condition"].isin([*policy_labels, mixed])]
@@ -287,7 +291,9 @@ glue_values(
 controls = [arm.label for arm in conditions.control_arms(real_frac, generator=generator)]
 order = [real, full, *(label for label in controls if label != longer)]
 contrasts = paired_groups(of["controls"], metric, baseline=longer)
-_ = figures.plot_paired(contrasts[contrasts["protocol"] == side], order=order, labels=words)
+table = figures.differences(contrasts[contrasts["protocol"] == side]).drop(columns="group")
+label = f"Test cross-entropy against {words[longer]} (%)"
+_ = figures.plot_forest(table, order=order, labels=words, lines={"": 0}, better="left", x_label=label)
 
 # %% tags=["hide-input"]
 caption = f"Every control against {x} of the real images trained for as many steps: paired difference in test cross-entropy with its 95 % interval."
@@ -326,7 +332,7 @@ glue_values(
 selected = [arm.label for arm in conditions.selective_arms(real_frac, generator=generator)]
 part = of["classes"][of["classes"]["protocol"] == side]
 recall = recalls(part[part["condition"].isin([*selected, mixed])], image_set.class_names)
-_ = figures.plot_groups(recall, order=[*selected, mixed], labels=words, x_label="Recall on the test part")
+_ = figures.plot_forest(recall, order=[*selected, mixed], labels=words, x_label="Recall on the test part")
 
 # %% tags=["hide-input"]
 chosen = of["classes"][of["classes"]["condition"].isin([*selected, mixed])]
@@ -369,7 +375,9 @@ glue_values(
 # %% mystnb={"figure": {"caption": "Median test cross-entropy against the share of real images: alone, filled up to full size with variations, and filled up with copies. Bars are 95 % intervals (from three simulations on).", "name": "fig-sweep"}, "image": {"alt": "Test cross-entropy against the share of real images, alone and filled up"}} tags=["hide-input"]
 swept = of["sweep"]
 curves = sweep_curves(swept[swept["protocol"] == side], metric)
-_ = figures.plot_sweep(curves, y_label="Test cross-entropy")
+columns = ["real_frac", "value", "low", "high"]
+curves = {group: (part[columns] * (100, 1, 1, 1)).to_numpy().T for group, part in curves.groupby("group", sort=False)}
+_ = figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=loss_label).set(xlim=(0, 104))
 
 # %% tags=["hide-input"]
 by_share = [part for share, part in swept.groupby("real_frac") if share < 1]
@@ -452,7 +460,7 @@ numbered_table(table, caption, "tab-networks")
 baselines = {name: table["condition"].iloc[0] for name, table in tables.items()}
 of_networks = pd.concat([paired_groups(tables[name], metric, baseline=base) for name, base in baselines.items()])
 label = "Test cross-entropy against the network's real sample (%)"
-_ = figures.plot_groups(of_networks, labels=words, x_label=label, percent=True)
+_ = figures.plot_forest(figures.differences(of_networks), labels=words, lines={"": 0}, better="left", x_label=label)
 
 # %% tags=["hide-input"]
 caption = "The networks: paired difference in test cross-entropy from the same network's real sample alone, with its 95 % interval."
@@ -479,7 +487,11 @@ glue_values(
 # {glue:text}`sentence_subject:s`
 
 # %% mystnb={"figure": {"caption": "The thesis's arms and controls under the subject protocol, where no person is in two parts: test cross-entropy of every simulation, median and 95 % interval.", "name": "fig-subject"}, "image": {"alt": "The thesis's arms and controls under the subject protocol, where no person is in two parts"}} tags=["hide-input"]
-_ = figures.plot_simulations(subject_rows, metric, summaries["subject"], order=arms, labels=words)
+table, points = (
+    summaries["subject"].rename(columns={"median": "value"}),
+    subject_rows.assign(value=subject_rows[metric]),
+)
+_ = figures.plot_forest(table, points=points, order=arms, labels=words, x_label=loss_label)
 
 # %% tags=["hide-input"]
 over_people = subject_interval(subject_rows, ("cross_entropy", "accuracy", "subject_accuracy"))
@@ -568,6 +580,8 @@ said = {
     )
     for name, table in contrasts.items()
 }
+
+# %% tags=["remove-cell"]
 glue_values(
     deposit_words=f"The first was computed on {made['n_images']:,} images ({made['dataset']}) with {made['n_simulations']} simulations of each condition and "
     f"{made['epochs']} epochs, in {made['core_hours']:.1f} hours of one core ({made['machine']['processor']}, {made['machine']['cores']} cores, {made['date']}). {made.get('note', '')}",
@@ -588,7 +602,11 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset, both protocols: paired difference in test cross-entropy of every arm from the real sample alone, with 95 % intervals (upper panel: image protocol, over simulations; lower panel: subject protocol, over people and simulations).", "name": "fig-deposit"}, "image": {"alt": "Forest plots of the paired differences on the thesis's dataset under both protocols"}}
 figure, axes = plt.subplots(2, 1, figsize=(PAGE_WIDTH, 6))
 for name, ax in zip(("alone", "people"), axes, strict=True):
-    _ = figures.plot_paired(contrasts[name], order=kept_arms[1:], labels=kept_words, ax=ax)
+    table, label = figures.differences(contrasts[name]), f"Test cross-entropy against {named[name]} (%)"
+    figures.plot_forest(
+        table, order=kept_arms[1:], labels=kept_words, lines={"": 0}, better="left", x_label=label, ax=ax
+    )
+_ = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 # %% [markdown]
 # ### Every policy
@@ -612,8 +630,9 @@ numbered_table(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The thesis's dataset: what each policy does to the test cross-entropy of the same real sample without a policy, under both protocols. Paired difference, median and 95 % interval.", "name": "fig-deposit-policies"}, "image": {"alt": "Paired difference in test cross-entropy of every policy from no policy, under both protocols"}}
-label = "Test cross-entropy against no policy (%; less is better)"
-_ = figures.plot_groups(differences, order=ranked, x_label=label, percent=True) if there else None
+label, zero = "Test cross-entropy against no policy (%)", {"": 0}
+table = figures.differences(differences) if there else None
+_ = figures.plot_forest(table, order=ranked, lines=zero, better="left", x_label=label) if there else None
 
 # %% tags=["remove-cell"]
 accuracies = paired_groups(plain, "test_accuracy", baseline="none", by="policy") if there else pd.DataFrame()

@@ -214,6 +214,7 @@ GENERATORS: Mapping[str, str] = MappingProxyType(
         "morph": "mri_aug.generators.morph:MorphGenerator",
         "openai-edits": "mri_aug.generators.openai.generators:OpenAIEditsGenerator",
         "openai-variations": "mri_aug.generators.openai.generators:OpenAIVariationsGenerator",
+        "simulated": "mri_aug.generators.simulated:SimulatedGenerator",
     }
 )
 

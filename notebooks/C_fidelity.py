@@ -17,8 +17,8 @@
 # (app-fidelity)=
 # # How good are the synthetic images?
 #
-# Could a variation be a slice of a person who was really scanned? Do the variations of one source differ from each other? And are they
-# new, or copies of the training images?
+# Do synthetic images look like slices of real people? Do several images made from one source differ from each other? And are they new, or
+# copies of training images?
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
@@ -33,6 +33,7 @@ seed: int = 0
 # %% tags=["hide-input"]
 import time
 from dataclasses import replace
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,11 +59,11 @@ names = [name.strip() for name in generators.split(",")]
 # %% [markdown]
 # ## What is compared with what
 #
-# A stratified sample of the people, with all their slices, is what each generator is fitted on, and it makes one variation of every slice of the sample.
-# Everyone outside the sample is the standard of comparison. Two groups of real people differ, too, and that is no fault of a generator. The sample is
-# therefore compared with the people outside it twice: as it is, real people against real people, and as each generator's variations. Both
-# comparisons are of the same people, so what sets them apart is the generator. The generator *duplicate*, which returns its sources, marks one
-# end: it is perfectly real and has nothing new.
+# Each generator is fitted on a stratified sample of the people, with all their slices, and makes one synthetic image from every slice of
+# the sample. Everyone outside the sample is the standard of comparison. Two groups of real people differ too, and that is no fault of a
+# generator. The sample is therefore compared with the people outside it twice: as it is, real people against real people, and as each
+# generator's images. Both comparisons are of the same people, so their difference is due to the generator. The generator *duplicate*, which
+# returns its sources, is the other extreme: it is perfectly real and has nothing new.
 
 # %% tags=["hide-input"]
 known = bool((image_set.subjects >= 0).all())  # where people are unknown, images are drawn and count as people
@@ -92,33 +93,35 @@ glue_values(
 # Here the sample has {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people, and outside it are
 # {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`.
 #
-# ## Seen side by side
+# ## Side by side
 #
-# {numref}`fig-side-by-side` shows a source of each class, its variation by every generator, and what was changed. Where a generator moves anatomy, differences are pairs of
-# thin lines of opposite colours along edges; where it invents texture, they are speckled all over.
+# {numref}`fig-side-by-side` shows a source of each class, the image that every generator made from it, and their difference. Where a
+# generator moves anatomy, differences are pairs of
+# thin lines of opposite colours along edges; where it generates texture, they are spread over the whole image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, a variation of it by each generator, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, a variation of it by each generator, and the difference between the two"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made from it, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, the image that each generator made from it, and the difference between the two"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
-_ = figures.plot_variations(
-    training.images[rows, 0].numpy(),
-    {name: candidate.variations[rows, 0].numpy() for name, candidate in candidates.items()},
-    row_labels=training.class_names,
-)
+sources = training.images[rows, 0].numpy()
+sheet = [figures.SheetRow("real source", sources, titles=training.class_names)]
+for name, candidate in candidates.items():
+    made = candidate.variations[rows, 0].numpy()
+    sheet += [figures.SheetRow(name, made), figures.SheetRow("difference", made.astype(int) - sources)]
+_ = figures.plot_sheet(sheet)
 
 # %% [markdown]
-# ## New images, or copies?
+# ## New images or copies
 #
-# Neighbouring slices of one head are as similar as two images can be of which neither derives from the other. {numref}`fig-likeness`
-# compares them with each variation and its source. The line marks the correlation that 95 % of the neighbours in the sample do not exceed; above
-# it a variation counts as a near copy, and the filter of the same name would drop it.
+# Neighbouring slices of one head are the most similar pairs of real images. {numref}`fig-likeness` compares them with each synthetic image
+# and its source. The line marks the correlation that 95 % of the neighbours in the sample do not exceed; above it a synthetic
+# image counts as a near copy, and the filter of the same name would drop it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of variations with their sources, of neighbouring slices of one person, and of slices of people outside the sample with the nearest training image. Each curve gives the percentage of images that are at most so similar.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of variations to their sources, beside that of neighbouring slices and of other people"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of synthetic images with their sources, of neighbouring slices of one person, and of slices of people outside the sample with the nearest training image. Each curve shows the percentage of images up to a correlation.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of synthetic images to their sources, beside that of neighbouring slices and of other people"}}
 real = real_similarity(others, training)
 curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
 likeness = {name: memorisation(candidate.variations, training) for name, candidate in candidates.items()}
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
-_ = figures.plot_similarities(curves, threshold=real.threshold)
+_ = figures.plot_correlations(curves, threshold=real.threshold, cumulative=True, note="near copies →")
 
 # %% [markdown]
 # ## The measures
@@ -130,22 +133,24 @@ _ = figures.plot_similarities(curves, threshold=real.threshold)
 # \mathrm{MMD}^2 = \mathop{\mathrm{mean}}_{i \neq j} k(x_i, x_j) + \mathop{\mathrm{mean}}_{i \neq j} k(y_i, y_j) - 2 \mathop{\mathrm{mean}}_{i, j} k(x_i, y_j) .
 # $$ (eq-mmd)
 #
-# Here $i$ and $j$ are people, and $k$ of two people is the mean over their pairs of slices: slices of one person are so similar that any two groups
-# of people would otherwise look different. With this kernel and features of the Inception network the measure is known as kernel inception
-# distance {cite:p}`binkowski2018demystifying`; our features come from another network. It is preferred to the better known Fréchet distance because that is biased in small
-# samples. The classes are compared separately and averaged by their people, where there are three on each side: then the
-# expectation between two random groups of people is zero, also if the groups were stratified by class. The distance of variations to *their own sources*, where
-# the same people are on both sides, is more precise, because differences between people cancel out.
+# Here $i$ and $j$ are people, and $k$ of two people is the mean over their pairs of slices: slices of one person are so similar that any two
+# groups of people would otherwise look different. With this kernel and features of the Inception network the measure is known as kernel
+# inception distance {cite:p}`binkowski2018demystifying`; our features come from another network. It is preferred to the better known Fréchet
+# distance because that is biased in small samples. The classes are compared separately and averaged in proportion to their people, where
+# there are three on each side: the expectation for two random groups of people is then zero, also for groups stratified by class. The
+# distance of synthetic images to *their own sources*, where the same people are on both sides, is more precise, because differences between
+# people cancel out.
 #
-# *Precision* is the share of variations near some real image, *recall* the share of real images near some
-# variation {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are more robust versions, which count how many real images a
-# variation is near to, and how many real images have a variation near them {cite:p}`naeem2020reliable`. An image's neighbourhood ends at its fifth nearest
-# neighbour, here among other people's images. *Diversity* is measured by the mean multi-scale structural similarity {cite:p}`wang2003multiscale` of
-# several variations of one source, or for real people of neighbouring slices: 1 means that all are the same. *Label consistency* is the share of variations to which a classifier trained on the people outside
-# the sample gives their label; for real people, of the sources themselves. Last, a network is trained to separate real from synthetic images and judged on other
-# people by the area under its curve: at 0.5 it has found nothing. Intervals resample people (95 %), not slices.
+# *Precision* is the share of synthetic images within reach of some real image, *recall* the share of real images within reach of some
+# synthetic image {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are more robust versions, which count how many real images
+# reach a synthetic image, and how many real images reach any {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
+# neighbour, here among other people's images. *Diversity* is measured by the mean multi-scale structural similarity
+# {cite:p}`wang2003multiscale` of several synthetic images of one source, or for real people of neighbouring slices: 1 means that all are the
+# same, and lower values mean more diversity. *Label consistency* is the share of synthetic images to which a classifier trained on the people
+# outside the sample gives their label; for real people, of the sources themselves. Last, a network is trained to classify images as real or
+# synthetic and evaluated on other people by the area under its curve: 0.5 is chance. Intervals resample people (95 %), not slices.
 #
-# The features come from the thesis's CNN, trained on simulated people, so that it knows none of the people who are compared.
+# The features come from the thesis's CNN, trained on simulated people, so that it was trained on none of the people compared.
 
 # %% tags=["hide-input"]
 config = TrainConfig(epochs=epochs)
@@ -171,12 +176,15 @@ numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity")
 # {numref}`tab-fidelity` gives all of them, and {numref}`fig-fidelity` six by class. A class of few people has wide intervals; with fewer than two people
 # on a side it has no distance, and with fewer than three no interval.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class. Black: real people; colours: generators. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class, of real people and of each generator. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
 figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
 for ax, measure in zip(
     axes.flat, ("mmd_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
 ):
-    figures.plot_fidelity(table, measure, title=fidelity.MEASURES[measure], ax=ax)
+    rows = table[table["measure"] == measure].rename(columns={"class": "condition", "generator": "group"})
+    figures.plot_forest(rows, x_label="", ax=ax).set_title(
+        fill(fidelity.MEASURES[measure], 24), fontsize=9, fontweight="normal"
+    )
 handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
@@ -204,7 +212,7 @@ fewest = min(copies, key=copies.get)
 auc = overall[overall["measure"] == "auc"].set_index("generator").loc[names]
 glue_values(
     fidelity_answer=(
-        f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its variations)"
+        f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its images)"
         + (f", {max(copies, key=copies.get)} the most ({max(copies.values()):.1f} %)" if len(names) > 1 else "")
         + ". "
         + " ".join(
@@ -216,12 +224,12 @@ glue_values(
 )
 
 # %% [markdown]
-# No measure here shows whether a structure that was moved or drawn is one that disease would change, or whether a physician would believe it.
-# No physician has looked at these images.
+# No measure here shows whether a structure that was moved or generated is one that disease would change, or whether a physician would find
+# it plausible. No physician has examined these images.
 #
 # ## Generation cards
 #
-# One card per generator says where its images come from and what they are not for.
+# One card per generator states where its images come from and what they must not be used for.
 
 # %% tags=["hide-input"]
 for name in names:
@@ -231,8 +239,8 @@ for name in names:
 # %% [markdown]
 # ## What follows
 #
-# {glue:text}`fidelity_answer:s` To look real is not to be useful: a duplicate passes every test of realism and adds nothing. The test of use is the comparison with
-# duplicates in {numref}`Chapter %s <ch-results>`.
+# {glue:text}`fidelity_answer:s` Realism and usefulness are different: a perfect copy passes every test of realism and adds nothing.
+# Usefulness is tested by the comparison with duplicates in {numref}`Chapter %s <ch-results>`.
 
 # %% tags=["hide-input"]
 assert not set(training.source_ids.tolist()) & set(others.source_ids.tolist())
