@@ -39,7 +39,7 @@ from mri_aug.data.phantom.atlas import N_SLICES, PIXEL_MM, SLICE_MM
 from mri_aug.data.phantom.people import CLASS_SHARES, SEVERITY_MEANS, SEVERITY_SD, TEST_SHARE, make_subject
 from mri_aug.data.sampling import stratified_sample
 from mri_aug.data.splits import split
-from mri_aug.fidelity.cards import generator_kinds
+from mri_aug.fidelity.table import generator_kinds
 from mri_aug.generators.base import fit_generator, make_generator
 
 use_book_style(image_format="png")
