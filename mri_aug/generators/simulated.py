@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
@@ -76,6 +75,7 @@ class SimulatedGenerator:
 
     @property
     def fingerprint(self) -> str:
+        """Digits that change with the options, the crowd, and the sample fitted on."""
         options = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
         return make_fingerprint(self.name, _VERSION, CROWD_VERSION, options, self._fitted and self._fitted.fingerprint)
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.data.phantom.anatomy import Slab
-from mri_aug.data.phantom.atlas import smooth_field
+from mri_aug.data.phantom.anatomy import Slab, smooth_field
 
 _JPEG_QUALITY = 90  # read off the quantisation tables of the thesis's images
 _LEVELS, _LEVEL_SDS = (28, 112, 219), np.array((3, 6, 5))  # fluid, grey and white matter, between people
