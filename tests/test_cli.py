@@ -8,7 +8,7 @@ from mri_aug import cli, provenance
 from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.data import loading as dataset
 from mri_aug.results.deposit import load_deposit
-from mri_aug.study.parts import chapter_conditions, chapter_parts
+from mri_aug.study.parts import listed_conditions, chapter_parts
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     assert cli.main(command) == 0
     rows, manifest = load_deposit("toy", folder=small / "results")
     parts = chapter_parts(0.5, **part_sizes(profile_parameters("smoke")))
-    assert len(rows) == len(chapter_conditions(parts)) and rows["key"].is_unique
+    assert len(rows) == len(listed_conditions(parts)) and rows["key"].is_unique
     assert manifest["parts"] == [part.name for part in parts]
     assert manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
     assert {"machine", "versions", "core_hours", "images"} <= set(manifest)

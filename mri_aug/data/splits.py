@@ -5,6 +5,7 @@ Returns index arrays only: copies no image, guesses no person (:mod:`mri_aug.dat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,9 @@ def split(
     protocol: str = "image",
     *,
     seed: int | np.random.Generator,
-    fold: int = 0,
-    test_share: float = 0.2,
-    validation_share: float = 0.05,
+    fold: int | Sequence[int] = 0,
+    test_share: float | None = None,
+    validation_share: float | None = None,
 ) -> Split:
     """Divide a dataset into train, validation and test, stratified by class.
 
@@ -47,12 +48,12 @@ def split(
         draws validation images from the others.
     seed : int or Generator
         For ``subject``, the folds of one seed test every person once between them (but see Notes).
-    fold : int in 0..4
-        Which fifth of the people tests, under ``subject``.
-    test_share : float in (0, 1)
-        Share of the images that test, under ``image``; 0.2 is the published split's.
-    validation_share : float in [0, 1)
-        Share of the other images that validate, under ``image`` and ``published``.
+    fold : int in 0..4, or several
+        Which fifth (or fifths) of the people tests, under ``subject``.
+    test_share : float in (0, 1), optional
+        Share of the images that test, under ``image``: by default 0.2, the published split's.
+    validation_share : float in [0, 1), optional
+        Share of the other images that validate, under ``image`` and ``published``: by default 0.05.
 
     Returns
     -------
@@ -72,16 +73,21 @@ def split(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    if protocol == "subject" and (test_share, validation_share) != (None, None):
+        raise ValueError("under 'subject' the shares follow from the folds; choose by fold which people test")
+    test_share = 0.2 if test_share is None else test_share
+    validation_share = 0.05 if validation_share is None else validation_share
     if not 0 < test_share < 1 or not 0 <= validation_share < 1:
         raise ValueError(
             "test_share must be in (0, 1) and validation_share in [0, 1), "
             f"got test_share={test_share!r} and validation_share={validation_share!r}"
         )
-    if fold not in range(N_FOLDS):
-        raise ValueError(f"fold must lie in 0..{N_FOLDS - 1}, got {fold!r}")
+    testing = np.unique(fold)
+    if not set(testing.tolist()) < set(range(N_FOLDS)) or not len(testing):
+        raise ValueError(f"fold must lie in 0..{N_FOLDS - 1} and leave one to train, got {fold!r}")
     rng = repeatable_rng(seed)
     if protocol == "subject":
-        return _by_person(image_set, fold, rng)
+        return _by_person(image_set, testing, rng)
     labels, everything = image_set.labels.numpy(), np.arange(len(image_set))
     if protocol == "image":
         rest, test = _draw(everything, labels, test_share, "test", rng)
@@ -142,7 +148,7 @@ def _draw(indices, labels, share, part, rng) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(rest), np.sort(drawn)
 
 
-def _by_person(image_set: ImageSet, fold: int, rng: np.random.Generator) -> Split:
+def _by_person(image_set: ImageSet, testing: np.ndarray, rng: np.random.Generator) -> Split:
     person, person_labels = people(image_set)
     order = rng.permutation(len(person_labels))
     role = np.zeros(len(person_labels), dtype=np.int64)  # 0 trains, 1 validates, 2 tests
@@ -151,9 +157,10 @@ def _by_person(image_set: ImageSet, fold: int, rng: np.random.Generator) -> Spli
         members = order[person_labels[order] == label]
         folds = (dealt + np.arange(len(members))) % N_FOLDS
         dealt += len(members)
-        tests = folds == fold if len(members) > 1 else np.zeros(1, dtype=bool)
+        tests = np.isin(folds, testing)
+        tests[0] &= len(members) > 1 and not tests.all()  # a class has somebody in training, whoever tests
         # which training people validate moves with the fold
-        training = np.roll(members[~tests], fold)
+        training = np.roll(members[~tests], testing[0])
         role[members[tests]] = 2
         role[training[: min(round(VALIDATION_PEOPLE * len(training)), len(training) - 1)]] = 1
     if not (role == 1).any():  # too few people for a sixth: the largest class gives one, if it can

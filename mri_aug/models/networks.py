@@ -1,8 +1,8 @@
 """The classifiers, by name: the thesis's CNN, ResNet-18 and two vision transformers, for one grey channel.
 
-Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Where
-their weights come from is in :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.training` does) or
-normalises. torchvision is imported where it is needed: it takes seconds, and the CNN does without.
+Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Saved
+weights are read by :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.models.training` does) or
+normalises. torchvision is imported late: it takes seconds, and the CNN does not need it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,14 @@ PATCH_SIZE = 16  # pixels, of both transformers
 class CNN(nn.Module):
     """The thesis's network (chapter 5.4): two convolutions, each with ReLU and pooling, and two hidden layers.
 
-    Adam moves every weight by about the learning rate, so that a unit with many inputs moves most. The rates are
-    therefore scaled by layer, in the spirit of Yang et al. (2022, arXiv 2203.03466): lower for the 32,768 inputs of the
-    first hidden layer, higher for the convolutions. Expect a test cross-entropy of 0.03 to 0.07 on the thesis's images,
-    by split (image protocol, all 5,120 training images, 14 epochs).
+    Adam moves every weight by about the learning rate, so a unit with many inputs moves most. The rates are therefore
+    scaled by layer, in the spirit of Yang et al. (2022, arXiv 2203.03466): lower for the 32,768 inputs of the first
+    hidden layer (8,192 at 64 pixels, under the same factors), higher for the convolutions. Expect a test cross-entropy
+    of 0.03 to 0.07 on the thesis's images, by split (image protocol, all 5,120 training images, 14 epochs).
     """
 
-    learning_rate_factors = {"features": 2.0, "hidden.1.weight": 0.3}  # by prefix of a parameter's name; else 1
+    # by prefix of a parameter's name; 1 for the others
+    learning_rate_factors: ClassVar[dict[str, float]] = {"features": 2.0, "hidden.1.weight": 0.3}
     part_size = 16  # images that pass the convolutions together in training on a processor
 
     def __init__(self, *, n_classes: int, image_size: int = IMAGE_SIZE):
@@ -48,17 +50,17 @@ class CNN(nn.Module):
             nn.Flatten(), nn.Linear(32 * (image_size // 4) ** 2, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()
         )
         self.head = nn.Linear(64, n_classes)
-        # He et al. (2015), eq. 10. PyTorch's own default is smaller by a factor of sqrt(6) and needs more epochs to the
-        # same training loss.
+        # He et al. (2015), eq. 10. PyTorch's own default is smaller by a factor of sqrt(6) and needs more epochs.
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of normalised images (n, 1, size, size)."""
         # Parts of a batch stay in a processor's cache from layer to layer, forward and backward, and take a tenth less
-        # memory (appendix C measures it). A GPU gains nothing by it, and in evaluation a hook, as Grad-CAM's, is to see
-        # all images at once.
+        # memory (measured in benchmarks). A GPU gains nothing by it, and in evaluation a hook, such as Grad-CAM's, must
+        # see all images at once.
         in_parts = self.training and images.device.type == "cpu"
         parts = images.split(self.part_size) if in_parts else [images]
         return self.head(self.hidden(torch.cat([self.features(part) for part in parts])))
@@ -71,9 +73,8 @@ def make_model(
     weights: str | Path = "none",
     seed: int,
     image_size: int = IMAGE_SIZE,
-    progress: bool = False,
 ) -> nn.Module:
-    """Build a classifier whose every initial weight is determined by the arguments.
+    """Build a classifier whose initial weights are all determined by the arguments.
 
     Parameters
     ----------
@@ -90,8 +91,6 @@ def make_model(
         Of the weights that are not loaded. The global random state is neither used nor changed.
     image_size : int, default 128
         Height and width in pixels; a multiple of 16 for the transformers and of 4 for ``cnn``.
-    progress : bool, default False
-        Show a bar while downloading.
 
     Returns
     -------
@@ -118,7 +117,7 @@ def make_model(
     if str(weights) != "none":
         from mri_aug.models.weights import load_weights
 
-        load_weights(model, architecture, weights, image_size=image_size, progress=progress)
+        load_weights(model, architecture, weights, image_size=image_size)
     return model
 
 
@@ -143,7 +142,7 @@ def highest_learning_rate(architecture: str, weights: str | Path = "none", *, fi
 def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, object]]:
     """Return the parameters of a model as groups for an optimiser, each with its own peak rate.
 
-    A model says by ``learning_rate_factors`` which of its parameters learn faster or slower than the others.
+    A model's ``learning_rate_factors`` state which of its parameters learn faster or slower than the others.
     """
     factors = getattr(model, "learning_rate_factors", {})
     groups: dict[float, list[nn.Parameter]] = {}
@@ -156,8 +155,8 @@ def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, o
 def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Split a model into features and classifier, so that ``head(backbone(images))`` is ``model(images)``.
 
-    Both share their weights with the model, which is left as it is. Compute features once in evaluation mode and
-    train the head alone on them: a simulation then takes seconds, whatever the backbone.
+    Both share their weights with the model, which is left as it is. With features computed once in evaluation mode, the
+    head trains in seconds whatever the backbone.
 
     Parameters
     ----------
@@ -173,7 +172,7 @@ def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """
     name = _head_name(model)
     backbone = copy.copy(model)
-    # A shallow copy shares the table of layers with the original: it needs its own before one is replaced.
+    # A shallow copy shares the table of layers with the original, and needs its own before one is replaced.
     backbone._modules = dict(model._modules)
     setattr(backbone, name, nn.Identity().train(model.training))
     return backbone, getattr(model, name)

@@ -84,7 +84,8 @@ class Condition:
             for name in ("weights", "fine_tune", "policy", "balance"):
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                     raise ValueError(
-                        f"the reference {self.architecture!r} is no network: leave {name} out, got {getattr(self, name)!r}"
+                        f"the reference {self.architecture!r} is no network: leave {name} out, "
+                        f"got {getattr(self, name)!r}"
                     )
         if self.fine_tune == "head" and self.policy != "none":
             raise ValueError(

@@ -7,29 +7,34 @@ A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. St
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import joblib
 import pandas as pd
 from tqdm.auto import tqdm
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
-from mri_aug.data.splits import split
+from mri_aug.data.phantom.people import load_phantoms
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.networks import ARCHITECTURES
 from mri_aug.models.training import TrainConfig
 from mri_aug.policies.registry import POLICIES
 from mri_aug.study.conditions import REFERENCES, Condition
-from mri_aug.study.simulation import simulate
+from mri_aug.study.parts import Part, listed_conditions
+from mri_aug.study.simulation import divide, simulate
 from mri_aug.study.store import Keys, Store
 
+SECONDS_PER_IMAGE = 1 / 233  # of one core, trained on at 128 x 128 by the thesis's CNN; 2 cores without bfloat16
+PHANTOM_SEED = 11  # of the simulated people that a part studies: not those of the generator `simulated`
 _BAR = "{l_bar}{bar}| {elapsed} < {remaining}"
 _NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
 
 
-def run_study(
+def run_study(  # noqa: PLR0913  a study has as many independent choices
     conditions: Sequence[Condition],
     image_set: ImageSet,
     *,
@@ -81,9 +86,8 @@ def run_study(
     ConnectionError
         If the scheduler cannot be reached.
     """
-    # Resolved here, so that every machine of a cluster trains as the key says.
-    study = _Study(image_set, seed, (config or TrainConfig()).resolved(), dict(generators or {}))
-    tasks = _tasks(conditions, study, n_simulations)
+    study = _prepare(conditions, image_set, seed, config, generators)
+    tasks = study.tasks(n_simulations)
     finished = store.rows(tasks)
     missing = {key: task for key, task in tasks.items() if key not in finished}
     if missing:
@@ -92,25 +96,144 @@ def run_study(
     return store.table(tasks)
 
 
+def run_parts(
+    parts: Sequence[Part], image_set: ImageSet, *, seed: int, store: Store, **options: object
+) -> pd.DataFrame:
+    """Run the parts of a study in their order and return the rows of all of them, each once.
+
+    Every part is checked before the first is run. Neighbours of one size and training run as one, so that no core
+    waits at the end of each for the last simulation of the other.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    image_set : ImageSet
+        In a part on phantoms, those take its place.
+    seed, store
+        As for :func:`run_study`.
+    **options
+        ``config``, of which a part may change values, ``generators``, ``n_jobs``, ``scheduler`` and ``progress`` of
+        :func:`run_study`.
+
+    Returns
+    -------
+    DataFrame
+        As from :func:`run_study`, with the name of the first ``part`` that holds each row.
+    """
+    config, generators = options.pop("config", None) or TrainConfig(), options.pop("generators", None)
+    for part in parts:
+        check_conditions(part.conditions, image_set, generators or {})
+    tables = []
+    for group in _groups(parts):
+        table = run_study(
+            listed_conditions(group), _images(group[0], image_set), n_simulations=group[0].n_simulations, seed=seed,
+            store=store, config=replace(config, **group[0].training), generators=generators, **options,
+        )  # fmt: skip
+        tables.append(_named(table, group))
+    return pd.concat(tables).drop_duplicates("key", ignore_index=True)
+
+
+def finished_rows(
+    parts: Sequence[Part],
+    image_set: ImageSet,
+    *,
+    seed: int,
+    store: Store,
+    config: TrainConfig | None = None,
+    generators: Mapping[str, ImageGenerator] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the store holds of the parts of a study, and what is left.
+
+    Parameters
+    ----------
+    parts, image_set, seed, store, config, generators
+        As for :func:`run_parts`.
+
+    Returns
+    -------
+    rows : DataFrame
+        As from :func:`run_parts`, but only the finished simulations; may be empty.
+    outlook : DataFrame
+        One row per part: ``part``, ``n_simulations`` that every condition has, ``finished`` and ``wanted``
+        simulations, ``hours`` that the finished took, and ``hours_left`` to expect, both of one core.
+    """
+    tables, outlook = [], []
+    for group in _groups(parts):
+        chosen = replace(config or TrainConfig(), **group[0].training)
+        for part in group:
+            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
+            tasks = study.tasks(part.n_simulations)
+            found = store.rows(tasks)
+            tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
+            outlook.append(_progress_of(part, study, tasks, found))
+    table = pd.concat(tables, ignore_index=True)
+    rows = table.drop_duplicates("key", ignore_index=True) if len(table) else table
+    return rows, pd.DataFrame(outlook)
+
+
+def _groups(parts: Sequence[Part]) -> list[list[Part]]:
+    alike = groupby(parts, key=lambda part: (part.n_simulations, dict(part.training), part.n_phantoms))
+    return [list(group) for _, group in alike]
+
+
+def _images(part: Part, image_set: ImageSet) -> ImageSet:
+    return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
+
+
+def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
+    """Add the name of the first part that holds each row's condition."""
+    names = {(one.label, one.protocol): part.name for part in reversed(parts) for one in part.conditions}
+    if table.empty:
+        return table
+    return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
+
+
+def _progress_of(part: Part, study: _Study, tasks: Mapping, found: Mapping) -> dict[str, object]:
+    seconds, costs = (
+        sum(row["seconds"] for row in found.values()),
+        {key: _cost(t[0], study) for key, t in tasks.items()},
+    )
+    done = sum(costs[key] for key in found)
+    left = sum(costs.values()) - done
+    by_condition = Counter(tasks[key][0] for key in found)
+    return {
+        "part": part.name,
+        "n_simulations": min(by_condition[condition] for condition in part.conditions),
+        "finished": len(found),
+        "wanted": len(tasks),
+        "hours": seconds / 3600,
+        "hours_left": left * (seconds / done if done else SECONDS_PER_IMAGE) / 3600,
+    }
+
+
+def _prepare(conditions, image_set, seed, config, generators) -> _Study:
+    # Resolved here, so that every machine of a cluster trains as the key says.
+    shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
+    check_conditions(conditions, image_set, shared["generators"])
+    return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=Keys(conditions, image_set, **shared))
+
+
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """What all simulations of a study share."""
+    """The conditions of a study, and what all its simulations share."""
 
+    conditions: tuple[Condition, ...]
     image_set: ImageSet
     seed: int
     config: TrainConfig
     generators: dict[str, ImageGenerator]
+    keys: Keys
 
+    def tasks(self, n_simulations: int) -> dict[str, tuple[Condition, int]]:
+        """Return each simulation by its key."""
+        if n_simulations < 1:
+            raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
+        return {self.keys.of(one, r): (one, r) for one in self.conditions for r in range(n_simulations)}
 
-def _tasks(conditions: Sequence[Condition], study: _Study, n_simulations: int) -> dict[str, tuple[Condition, int]]:
-    """Return each simulation of the study by its key, once all of them have been checked."""
-    if n_simulations < 1:
-        raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
-    check_conditions(conditions, study.image_set, study.generators)
-    keys = Keys(conditions, study.image_set, seed=study.seed, config=study.config, generators=study.generators)
-    return {
-        keys.of(condition, r): (condition, r) for condition in dict.fromkeys(conditions) for r in range(n_simulations)
-    }
+    def versions(self, generator: str) -> dict[str, str]:
+        """Return what made a row, as columns: a deposit does not mix versions unasked."""
+        code = {"code": self.keys.code, "generator_code": self.keys.generator(generator)}
+        return {"images": self.image_set.fingerprint, **code}
 
 
 def _compute(
@@ -125,7 +248,7 @@ def _compute(
     costs = {key: _cost(condition, study) for key, (condition, _) in tasks.items()}
     with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
         for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
-            store.append(key, row)
+            store.append(key, row | study.versions(row["generator"]))
             bar.update(costs[key])
 
 
@@ -168,7 +291,9 @@ def check_conditions(
                 "mri_aug.generators.bank.bank"
             )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
-        split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
+        divide(
+            image_set, protocol, seed=0, simulation=0
+        )  # raises where people or a test part are unknown, whatever the seed
 
 
 def _cost(condition: Condition, study: _Study) -> float:

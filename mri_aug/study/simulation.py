@@ -269,7 +269,7 @@ def simulate(
 
 def _circumstances(config: TrainConfig) -> dict[str, object]:
     return {
-        "learning_rate": config.learning_rate,
+        **{name: getattr(config, name) for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay")},
         "precision": config.resolved_precision(),
         "device": config.resolved_device().type,
         "machine": machine()["processor"],

@@ -93,6 +93,14 @@ def test_folds_test_everybody_once_and_keep_every_class_in_training(by_class):
     assert len(set(validated)) == N_FOLDS
 
 
+def test_several_folds_test_together():
+    image_set = make_set(THESIS_PEOPLE, slices=2)
+    both = split(image_set, "subject", seed=1, fold=(0, 3))
+    singles = [split(image_set, "subject", seed=1, fold=fold).test for fold in (0, 3)]
+    assert np.array_equal(both.test, np.sort(np.concatenate(singles)))
+    assert set(image_set.labels[both.train].tolist()) == {0, 1, 2, 3}
+
+
 def test_published_part_is_the_test_part():
     image_set = make_set()
     parts = split(image_set, "published", seed=0, test_share=0.5)
@@ -142,7 +150,11 @@ def test_too_small_to_split():
         split(make_set((1, 1, 1, 1)), "subject", seed=0)
     for fold in range(N_FOLDS):
         assert sum(roles(make_set((2, 2, 2, 2)), split(make_set((2, 2, 2, 2)), "subject", seed=0, fold=fold))[1]) == 1
-    with pytest.raises(ValueError, match=r"fold must lie in 0\.\.4, got 5"):
+    with pytest.raises(ValueError, match=r"fold must lie in 0\.\.4 .*, got 5"):
         split(make_set(), "subject", seed=0, fold=5)
+    with pytest.raises(ValueError, match="leave one to train"):
+        split(make_set(), "subject", seed=0, fold=range(5))
+    with pytest.raises(ValueError, match="choose by fold which people test"):
+        split(make_set(), "subject", seed=0, test_share=0.4)
     with pytest.raises(ValueError, match="cannot draw a stratified test part"):
         split(make_set((1, 1, 1, 1), slices=1), "image", seed=0)
