@@ -21,7 +21,7 @@ from mri_aug.generators.base import check_images, image_digests, make_fingerprin
 _VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
 _INSIDE = 20  # grey value above which a pixel is taken for brain
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-_N_COMPARED = 512  # images of a sample whose statistics are taken
+_N_COMPARED = 256  # images of a sample whose statistics are taken
 _RADII = (32, 56)  # cycles per image between which sharpness is compared: above anatomy, below the JPEG's corner
 
 
@@ -48,7 +48,7 @@ class SimulatedGenerator:
         Of the crowd.
     """
 
-    strength: float = 0.5
+    strength: float = 0.25
     n_people: int = 400
     overlap: float = 0.4
     people_seed: int = 0
