@@ -89,8 +89,15 @@ class SimulatedGenerator:
             The largest label gives the number of classes; subjects have no effect.
         seed : int
             Of the simulated images that the sample is compared with.
+
+        Raises
+        ------
+        ValueError
+            If the images are blank.
         """
         check_images(images, labels, subjects)
+        if not (images > _INSIDE).any():
+            raise ValueError(f"simulated takes grey values from brain images, and these have no pixel above {_INSIDE}")
         n_classes = int(labels.max()) + 1
         rows = np.unique(np.linspace(0, len(images) - 1, _N_COMPARED).astype(int))
         simulated = self._crowd().draw(labels[rows].numpy(), n_classes=n_classes, seed=seed, overlap=self.overlap)
