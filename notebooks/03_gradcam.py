@@ -49,9 +49,8 @@ from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.gradcam.comparison import measure_networks, train_arms
 from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
 from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline
-from mri_aug.gradcam.maps import gradcam_by_hand, heatmaps
-from mri_aug.gradcam.methods import METHODS
-from mri_aug.gradcam.sanity import map_likeness, own_and_other, randomised, weighted_layers
+from mri_aug.gradcam.maps import METHODS, gradcam_by_hand, heatmaps
+from mri_aug.gradcam.sanity import own_and_other, randomised, rank_correlation, weighted_layers
 from mri_aug.models.networks import target_layer
 from mri_aug.models.training import TrainConfig, predict
 from mri_aug.results.maps import finding, listed, measure_table, over_people, paired
@@ -311,11 +310,11 @@ whole = {key: heatmaps(network, test.images, method=key, target=predicted, **sca
 person = {"subject": subjects, "label": truth}
 tables = []
 for last, layer in enumerate(reversed(weighted_layers(network)), start=1):
-    forgetful = randomised(network, seed=seed, last=last)
+    random = randomised(network, seed=seed, last=last)
     for key, name in shown.items():
-        cams = heatmaps(forgetful, test.images, method=key, target=predicted, **scaling)
-        likeness = map_likeness(whole[key], cams, within=brain).assign(**person)
-        tables.append(over_people(likeness, "rank", seed=seed).assign(method=name, layer=layer))
+        cams = heatmaps(random, test.images, method=key, target=predicted, **scaling)
+        ranks = pd.DataFrame({"rank": rank_correlation(whole[key], cams, within=brain), **person})
+        tables.append(over_people(ranks, "rank", seed=seed).assign(method=name, layer=layer))
 cascade = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How alike the CNN's maps stay while its layers are randomised one after the other, from the output on: rank correlation within the brain with the trained network's map of the same class; means over test people with 95 % intervals. Maps that become zero everywhere are left out.", "name": "fig-gradcam-cascade"}, "image": {"alt": "Rank correlation of maps with those of the trained network while layers are randomised"}}

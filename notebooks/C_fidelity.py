@@ -24,8 +24,8 @@
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 generators: str = "morph,duplicate"  # names of generators, with commas between
-real_frac: float = 0.3  # share of the training images that generators are fitted on, in (0, 1]
-feature_weights: str = "none"  # "none": a network of our own; "imagenet", or the path of such weights
+real_frac: float = 0.4  # share of the people that generators are fitted on, in (0, 1)
+feature_weights: str = "none"  # "none": a network trained on simulated people; "imagenet", or the path of such weights
 max_usd: float = 0.0  # dollars that variations of a paid service may cost in all; they are kept in a bank
 epochs: int = 3  # passes over the images by the networks that measure
 seed: int = 0
@@ -37,7 +37,6 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from IPython.display import display
 
 from mri_aug import fidelity, provenance
@@ -45,8 +44,9 @@ from mri_aug.book import figures
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.sampling import stratified_sample
-from mri_aug.data.splits import split
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
+from mri_aug.fidelity.similarity import memorisation, real_similarity
+from mri_aug.fidelity.table import ALL_CLASSES, REAL
 from mri_aug.generators.bank.bank import Bank, BankedGenerator
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.models.training import TrainConfig
@@ -59,20 +59,17 @@ names = [name.strip() for name in generators.split(",")]
 # %% [markdown]
 # ## What is compared with what
 #
-# People are divided once, by the subject protocol. Each generator is fitted on a stratified sample of the training people's images, as in
-# {numref}`Chapter %s <ch-results>`, and makes one synthetic image from every image in it. About two fifths of the people are held out here,
-# twice as many as there, since they are halved: one half is the *reference* of all generators, and the other half, *real people* in tables
-# and figures, is compared with it like a generator. Two groups of real people differ too, so each measure is read beside that of the real
-# people. For the distances between groups a generator is represented by images of as many people, in the same classes. The generator
-# *duplicate*, which returns its sources, is the other extreme: it is perfectly real and has nothing new.
+# Each generator is fitted on a stratified sample of the people, with all their slices, and makes one synthetic image from every slice of
+# the sample. Everyone outside the sample is the standard of comparison. Two groups of real people differ too, and that is no fault of a
+# generator. The sample is therefore compared with the people outside it twice: as it is, real people against real people, and as each
+# generator's images. Both comparisons are of the same people, so their difference is due to the generator. The generator *duplicate*, which
+# returns its sources, is the other extreme: it is perfectly real and has nothing new.
 
 # %% tags=["hide-input"]
-divided = split(image_set, "subject", seed=seed, fold=(0, 1))
-held_out = image_set[np.sort(np.concatenate([divided.validation, divided.test]))]
-training, held_out = [
-    part[stratified_sample(part.labels.numpy(), real_frac, seed=seed)] for part in (image_set[divided.train], held_out)
-]
-parts = fidelity.divide(training, held_out, seed=seed)
+known = bool((image_set.subjects >= 0).all())  # where people are unknown, images are drawn and count as people
+groups = image_set.subjects.numpy() if known else None
+chosen = stratified_sample(image_set.labels.numpy(), real_frac, seed=seed, subjects=groups)
+training, others = image_set[chosen], image_set[np.setdiff1d(np.arange(len(image_set)), chosen)]
 bank = Bank(provenance.artifacts("bank"), max_usd=max_usd)
 fitted, candidates, seconds, usd = {}, {}, {}, {}
 for name in names:
@@ -81,24 +78,20 @@ for name in names:
     if not generator.reproducible:
         generator = BankedGenerator.of(generator, bank, image_set)
     fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
-    candidates[name] = fidelity.make_candidate(fitted[name], parts, seed=seed)
+    candidates[name] = fidelity.make_candidate(fitted[name], training, seed=seed)
     seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
 
 # %% tags=["remove-cell"]
 glue_values(
     fidelity_training=len(training),
     fidelity_people=len(training.subjects.unique()),
-    fidelity_matched=len(parts.training[parts.matched].subjects.unique()),
-    fidelity_yardstick=len(parts.yardstick),
-    fidelity_yardstick_people=len(parts.yardstick.subjects.unique()),
-    fidelity_reference=len(parts.reference),
-    fidelity_reference_people=len(parts.reference.subjects.unique()),
+    fidelity_others=len(others),
+    fidelity_other_people=len(others.subjects.unique()),
 )
 
 # %% [markdown]
-# Here the generators are fitted on {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people. The real people
-# compared are {glue:text}`fidelity_yardstick:d` slices of {glue:text}`fidelity_yardstick_people:d` people and the reference
-# {glue:text}`fidelity_reference:d` slices of {glue:text}`fidelity_reference_people:d`.
+# Here the sample has {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people, and outside it are
+# {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`.
 #
 # ## Side by side
 #
@@ -120,68 +113,73 @@ _ = figures.plot_sheet(sheet)
 # ## New images or copies
 #
 # Neighbouring slices of one head are the most similar pairs of real images. {numref}`fig-likeness` compares them with each synthetic image
-# and its source. The line marks the correlation that 95 % of the neighbours in the training sample do not exceed; above it a synthetic
-# image counts as a near copy, and the filter of the same name would drop it. The neighbours form two groups where some of the sampled
-# slices are adjacent and others are not.
+# and its source. The line marks the correlation that 95 % of the neighbours in the sample do not exceed; above it a synthetic
+# image counts as a near copy, and the filter of the same name would drop it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of synthetic images with their sources, of neighbouring slices of one person, and of slices of held-out people with the nearest training image. Each curve shows the percentage of images up to a correlation.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of synthetic images to their sources, beside that of neighbouring slices and of other people"}}
-real = fidelity.memorisation_yardstick(held_out, training)
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of synthetic images with their sources, of neighbouring slices of one person, and of slices of people outside the sample with the nearest training image. Each curve shows the percentage of images up to a correlation.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of synthetic images to their sources, beside that of neighbouring slices and of other people"}}
+real = real_similarity(others, training)
 curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
-likeness = {name: fidelity.memorisation(candidate.variations, training) for name, candidate in candidates.items()}
+likeness = {name: memorisation(candidate.variations, training) for name, candidate in candidates.items()}
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
 _ = figures.plot_correlations(curves, threshold=real.threshold, cumulative=True, note="near copies →")
 
 # %% [markdown]
 # ## The measures
 #
-# With $x$ and $y$ the features that a network gives two sets of images, and $k(x, y) = (x^\top y / d + 1)^3$ for $d$ features, the *kernel inception
-# distance* {cite:p}`binkowski2018demystifying` is the squared maximum mean discrepancy {cite:p}`gretton2012kernel`
+# With $x$ and $y$ the features that a network gives two sets of images of one class, and $k(x, y) = (x^\top y / d + 1)^3$ for $d$ features, the
+# *squared maximum mean discrepancy* {cite:p}`gretton2012kernel` is
 #
 # $$
-# \mathrm{KID} = \mathop{\mathrm{mean}}_{i \not\sim j} k(x_i, x_j) + \mathop{\mathrm{mean}}_{i \not\sim j} k(y_i, y_j) - 2 \mathop{\mathrm{mean}}_{i, j} k(x_i, y_j) .
-# $$ (eq-kid)
+# \mathrm{MMD}^2 = \mathop{\mathrm{mean}}_{i \neq j} k(x_i, x_j) + \mathop{\mathrm{mean}}_{i \neq j} k(y_i, y_j) - 2 \mathop{\mathrm{mean}}_{i, j} k(x_i, y_j) .
+# $$ (eq-mmd)
 #
-# It is preferred to the better known Fréchet distance because that is biased in small samples. The usual estimate leaves out
-# the pairs of an image with itself. Ours leaves out all pairs of one *person* ($i \sim j$), whose slices
-# are so alike that any two groups of people would otherwise look different; its expectation between two groups of the
-# same population is zero. People differ so much that this distance is uncertain; the distance of synthetic images to *their own sources*,
-# where the same people are on both sides, shows the effect of the generator far better.
+# Here $i$ and $j$ are people, and $k$ of two people is the mean over their pairs of slices: slices of one person are so similar that any two
+# groups of people would otherwise look different. With this kernel and features of the Inception network the measure is known as kernel
+# inception distance {cite:p}`binkowski2018demystifying`; our features come from another network. It is preferred to the better known Fréchet
+# distance because that is biased in small samples. The classes are compared separately and averaged in proportion to their people, where
+# there are three on each side: the expectation for two random groups of people is then zero, also for groups stratified by class. The
+# distance of synthetic images to *their own sources*, where the same people are on both sides, is more precise, because differences between
+# people cancel out.
 #
 # *Precision* is the share of synthetic images within reach of some real image, *recall* the share of real images within reach of some
 # synthetic image {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are more robust versions, which count how many real images
 # reach a synthetic image, and how many real images reach any {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
-# neighbour, here among other people's images. *Diversity* is read off the mean multi-scale structural similarity {cite:p}`wang2003multiscale` of
-# several synthetic images of one source, or for real people of neighbouring slices: 1 means that all are the same, and lower values mean
-# more diversity. *Label consistency* is the share of synthetic images to which a classifier that was trained on other people gives their
-# label; for real people, of the sources themselves. Last, a network is trained to classify images as real or synthetic and evaluated on
-# held-out people by the area under its curve: 0.5 is chance. Intervals resample people (95 %), not slices.
+# neighbour, here among other people's images. *Diversity* is measured by the mean multi-scale structural similarity
+# {cite:p}`wang2003multiscale` of several synthetic images of one source, or for real people of neighbouring slices: 1 means that all are the
+# same, and lower values mean more diversity. *Label consistency* is the share of synthetic images to which a classifier trained on the people
+# outside the sample gives their label; for real people, of the sources themselves. Last, a network is trained to classify images as real or
+# synthetic and evaluated on other people by the area under its curve: 0.5 is chance. Intervals resample people (95 %), not slices.
+#
+# The features come from the thesis's CNN, trained on simulated people, so that it was trained on none of the people compared.
 
 # %% tags=["hide-input"]
 config = TrainConfig(epochs=epochs)
 if feature_weights == "none":
-    network = fidelity.domain_network(parts.others, seed=seed, config=config)
+    simulated = load_images("phantom", n_subjects=22, seed=seed + 1)
+    network = fidelity.domain_network(simulated, seed=seed, name="slices of simulated people", config=config)
 else:
     network = fidelity.imagenet_network(feature_weights)
 detector = replace(DETECTOR_CONFIG, epochs=epochs)
-table = fidelity.fidelity_table(candidates, parts, network=network, seed=seed, config=detector)
+table = fidelity.fidelity_table(candidates, training, others, network=network, seed=seed, config=detector)
 
 # %% tags=["hide-input"]
-overall = table[table["class"] == fidelity.ALL_CLASSES]
+overall = table[table["class"] == ALL_CLASSES]
 texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertuples()]
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
-shown = shown.loc[list(fidelity.MEASURES), [fidelity.YARDSTICK, *names]].rename(index=fidelity.MEASURES)
+shown = shown.loc[list(fidelity.MEASURES), [REAL, *names]].rename(index=fidelity.MEASURES)
 shown.columns = ["real people", *names]
-caption = f"Fidelity with 95 % intervals over people. Features: {network.name}. Real people: the other half of those held out; for correlation with the source and MS-SSIM, neighbouring slices; for label consistency, the sources."
+people = f"{len(training.subjects.unique())} people of the sample, {len(others.subjects.unique())} outside it"
+caption = f"Fidelity with 95 % intervals over people ({people}). Features: {network.name}. Real people: the sources themselves; for correlation with the source and MS-SSIM, neighbouring slices; for the nearest training image, the people outside the sample."
 numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity")
 
 # %% [markdown]
-# {numref}`tab-fidelity` gives all of them, and {numref}`fig-fidelity` six by class. A class of few people has wide intervals, and where there are not two people
-# on each side no distance is defined.
+# {numref}`tab-fidelity` gives all of them, and {numref}`fig-fidelity` six by class. A class of few people has wide intervals; with fewer than two people
+# on a side it has no distance, and with fewer than three no interval.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class, of real people and of each generator. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
 figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
 for ax, measure in zip(
-    axes.flat, ("kid_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
+    axes.flat, ("mmd_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
 ):
     rows = table[table["measure"] == measure].rename(columns={"class": "condition", "generator": "group"})
     figures.plot_forest(rows, x_label="", ax=ax).set_title(
@@ -191,23 +189,22 @@ handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
 # %% tags=["hide-input"]
-values = table[(table["class"] != fidelity.ALL_CLASSES) & (table["generator"] != fidelity.YARDSTICK)]
+values = table[(table["class"] != ALL_CLASSES) & (table["generator"] != REAL)]
 by_class = values.pivot(index=["generator", "class"], columns="measure", values="value")
-by_class = by_class[["kid_sources", "precision", "recall", "coverage", "near_copies"]]
+by_class = by_class[["mmd_sources", "precision", "recall", "coverage", "near_copies"]]
 by_class = by_class.reindex([(name, c) for name in names for c in training.class_names]).reset_index()
-by_class = by_class.rename(columns=fidelity.MEASURES | {"kid_sources": "KID to sources"})
+by_class = by_class.rename(columns=fidelity.MEASURES | {"mmd_sources": "MMD to sources"})
 numbered_table(by_class, "Some measures by class, without their intervals.", "tab-fidelity-class")
 
 # %% [markdown]
 # ## Strengths and failures
 #
-# {numref}`tab-verdicts` is written by the program from the measures. A generator is called worse than real people where
-# its interval and theirs do not overlap; where they do, the images may still differ, and a larger sample might show it.
+# {numref}`tab-verdicts` lists by which measures a generator is worse than real people: its interval and theirs do not overlap. Distance to the
+# sources and area under the curve are compared with their known values 0 and 0.5. Where intervals overlap the images may still differ, and a larger sample might show it.
 
 # %% tags=["hide-input"]
-columns = {"generator": names, "what speaks for it": [fidelity.strengths(table, name) for name in names]}
-verdicts = pd.DataFrame(columns | {"what speaks against it": [fidelity.failures(table, name) for name in names]})
-numbered_table(verdicts, "Each generator against real people, its value and theirs in brackets.", "tab-verdicts")
+verdicts = fidelity.compared_with_real(table).rename(index=fidelity.MEASURES).reset_index(names="measure")
+numbered_table(verdicts, "Where each generator is worse than real people.", "tab-verdicts")
 
 # %% tags=["remove-cell"]
 copies = {name: 100 * float(found.near_copies.mean()) for name, found in likeness.items()}
@@ -215,11 +212,11 @@ fewest = min(copies, key=copies.get)
 auc = overall[overall["measure"] == "auc"].set_index("generator").loc[names]
 glue_values(
     fidelity_answer=(
-        f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its variations)"
+        f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its images)"
         + (f", {max(copies, key=copies.get)} the most ({max(copies.values()):.1f} %)" if len(names) > 1 else "")
         + ". "
         + " ".join(
-            f"The area under the curve of a network that hunts for {name} is {row['value']:.2f}"
+            f"A classifier of real against {name} images reaches an area under the curve of {row['value']:.2f}"
             f" {interval_text(row['low'], row['high'], '.2f')}."
             for name, row in auc.iterrows()
         )
@@ -236,7 +233,7 @@ glue_values(
 
 # %% tags=["hide-input"]
 for name in names:
-    card = fidelity.generation_card(fitted[name], candidates[name], parts, seconds=seconds[name], usd=usd[name])
+    card = fidelity.generation_card(fitted[name], candidates[name], training, seconds=seconds[name], usd=usd[name])
     display(numbered_table(card, f"Generation card of {name}.", f"tab-card-{name}"))
 
 # %% [markdown]
@@ -246,5 +243,6 @@ for name in names:
 # Usefulness is tested by the comparison with duplicates in {numref}`Chapter %s <ch-results>`.
 
 # %% tags=["hide-input"]
-assert not set(training.subjects.tolist()) & set(held_out.subjects.tolist())
+assert not set(training.source_ids.tolist()) & set(others.source_ids.tolist())
+assert not known or not set(training.subjects.tolist()) & set(others.subjects.tolist())
 assert len(table) == (1 + len(names)) * (1 + training.n_classes) * len(fidelity.MEASURES)
