@@ -180,9 +180,18 @@ def _slice_features(image: np.ndarray) -> np.ndarray:
 
 def _brain(image: np.ndarray) -> np.ndarray:
     """Return where the brain is, as booleans of the image's shape."""
-    tissue = ndimage.binary_fill_holes(ndimage.binary_opening(image > BRAIN_LEVEL))
+    opened = _with_neighbours(_with_neighbours(image > BRAIN_LEVEL, np.logical_and), np.logical_or)
+    outside, _ = ndimage.label(np.pad(~opened, 1, constant_values=True))  # half the cost of binary_fill_holes
+    tissue = (outside != outside[0, 0])[1:-1, 1:-1]
     parts, n_parts = ndimage.label(tissue)
     return tissue if n_parts < 2 else parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+
+
+def _with_neighbours(mask: np.ndarray, combine: np.ufunc) -> np.ndarray:
+    """Combine each pixel with its four neighbours, false beyond the edge: an erosion by "and", a dilation by "or"."""
+    framed = np.pad(mask, 1)
+    across = combine(combine(framed[1:-1, :-2], framed[1:-1, 2:]), mask)
+    return combine(combine(framed[:-2, 1:-1], framed[2:, 1:-1]), across)
 
 
 def _number(groups: np.ndarray, n_images: int, labels: np.ndarray | None = None) -> tuple[np.ndarray, int]:

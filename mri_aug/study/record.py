@@ -92,7 +92,8 @@ def _with(
 
 
 def _references() -> list[Condition]:
-    core = {name: value for name, value in _CORE.items() if name != "policy"}
+    # at full size: the openings that find the brain are in pixels, and a weaker reference would flatter the networks
+    core = {name: value for name, value in _CORE.items() if name != "policy"} | {"image_size": 128}
     listed = []
     for name in REFERENCES:
         everybody = Condition(architecture=name, **core)
