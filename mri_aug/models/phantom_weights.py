@@ -6,7 +6,6 @@ assumption that was not fitted.
 
 from __future__ import annotations
 
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -62,9 +61,8 @@ def phantom_weights(architecture: str, *, image_size: int) -> dict[str, Tensor]:
         state = _read(path) if path.exists() else None
         if state is None:
             state = _train(architecture, image_size)
-            temporary = path.with_suffix(f".{os.getpid()}.part")
-            torch.save(state, temporary)
-            os.replace(temporary, path)
+            with provenance.atomic_write(path) as temporary:
+                torch.save(state, temporary)
     return state
 
 

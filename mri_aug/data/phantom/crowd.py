@@ -7,7 +7,6 @@ neighbouring grades overlap was compared on real people, on validation people of
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +181,7 @@ def _simulate(path: Path, severity: np.ndarray, seed: int, *, n_jobs: int, progr
     atlas, n_people = load_atlas(), len(severity)
     seeds = [np.random.SeedSequence([seed, person]) for person in range(n_people)]
     jobs = (joblib.delayed(_person_tissue)(atlas, float(s), k) for s, k in zip(severity, seeds, strict=True))
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with provenance.atomic_write(path) as temporary:
         kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n_people, *_PERSON))
         with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
             found = joblib.Parallel(return_as="generator")(jobs)
@@ -191,9 +189,6 @@ def _simulate(path: Path, severity: np.ndarray, seed: int, *, n_jobs: int, progr
             for person, tissue in enumerate(bar):
                 kept[person] = tissue
         kept.flush()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _person_tissue(atlas: Atlas, severity: float, seed: np.random.SeedSequence) -> np.ndarray:
