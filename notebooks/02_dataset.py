@@ -35,7 +35,7 @@ from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.imageset import CLASS_NAMES
 from mri_aug.data.loading import HUB_REVISION, load_images
 from mri_aug.data.people import audit_split, recover_subjects
-from mri_aug.data.phantom.atlas import N_SLICES, PIXEL_MM, SLICE_MM
+from mri_aug.data.phantom.anatomy import N_SLICES, PIXEL_MM, SLICE_MM
 from mri_aug.data.phantom.people import CLASS_SHARES, SEVERITY_MEANS, SEVERITY_SD, TEST_SHARE, make_subject
 from mri_aug.data.sampling import stratified_sample
 from mri_aug.data.splits import split

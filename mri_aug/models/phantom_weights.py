@@ -27,7 +27,7 @@ from mri_aug.models.training import TrainConfig, train
 WEIGHTS_VERSION = 1  # part of the cache's name: raise it whenever the same arguments give other weights
 
 N_PEOPLE, N_IMAGES, N_STEPS = 400, 12_800, 1_200  # each of the four grades has as many people and images
-STRENGTH = 0.5  # of the scanner's randomisation
+STRENGTH = 0.25  # of the scanner's randomisation
 _SEED = 0
 
 

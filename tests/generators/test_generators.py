@@ -28,8 +28,9 @@ def batch():
     return images, torch.tensor([0, 0, 1, 1, 2, 3]), torch.arange(6)
 
 
-# a service needs a key and a hub model its weights: they have tests of their own; so has training a diffusion model
-EMBEDDED = sorted(set(GENERATORS) - {"openai-edits", "openai-variations", "hub", "diffusion"})
+# a service needs a key, a hub model its weights and simulated people their crowd: they have tests of their own; so has
+# training a diffusion model
+EMBEDDED = sorted(set(GENERATORS) - {"openai-edits", "openai-variations", "hub", "diffusion", "simulated"})
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

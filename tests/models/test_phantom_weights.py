@@ -57,6 +57,20 @@ def test_weights_fit_a_network_of_four_classes_and_differ_from_its_first_ones(tr
     model.load_state_dict(state)
 
 
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_model_starts_from_them_by_name_and_keeps_its_head_for_other_classes(monkeypatch, trainings, n_classes):
+    state = phantom_weights("cnn", image_size=64, n_steps=2)
+    monkeypatch.setattr(module, "phantom_weights", lambda architecture, *, image_size: dict(state))
+    fresh, started = (
+        make_model("cnn", n_classes=n_classes, seed=3, image_size=64, weights=name).state_dict()
+        for name in ("none", "phantom")
+    )
+    head = [name for name in started if name.startswith("head")]
+    assert all(torch.equal(started[name], state[name]) for name in started if name not in head)
+    source = state if n_classes == 4 else fresh
+    assert all(torch.equal(started[name], source[name]) for name in head)
+
+
 def test_a_damaged_file_is_made_again(trainings, tmp_path):
     first = phantom_weights("cnn", image_size=64, n_steps=2)
     (file,) = (tmp_path / "cache").glob("*.pt")

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 
 from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes
 from mri_aug.results.rows import check_known, require_columns
-from mri_aug.results.sentences import verdict
 from mri_aug.results.tables import share_text
 
 MIN_VERDICT = 10  # simulations; below, an interval is a range and decides nothing
@@ -42,17 +41,17 @@ def differences(comparison: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Differences in percent of the baseline where less is better, else in the metric's units; with their verdicts
+        Differences in percent where they are log ratios, else in the metric's units; with their verdicts
         and ``better in``, the share of simulations in which the condition is the better one.
     """
     rows = comparison.to_dict("records")
-    unit = "percent_" if rows and rows[0]["lower_is_better"] else ""
+    unit = "percent_" if rows and rows[0]["unit"] == "log ratio" else ""
     kept = comparison[["condition", "n", *(["group"] if "group" in comparison else [])]]
     return kept.assign(
         value=comparison["percent" if unit else "difference"],
         low=comparison[f"{unit}low"],
         high=comparison[f"{unit}high"],
-        verdict=[verdict(row) for row in rows],
+        verdict=[row["outcome"].split(",")[0] for row in rows],  # a difference counts before its size
         **{"better in": [share_text(row) for row in rows]},
     )
 
