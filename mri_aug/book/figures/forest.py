@@ -5,6 +5,7 @@ It draws what it is given; statistics are made in :mod:`mri_aug.results`.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -86,7 +87,7 @@ def plot_forest(
     labels : mapping of str to str, optional
         Other words for conditions.
     lines : mapping of str to float, optional
-        Reference lines: what each is called, and where it stands. An empty name is not written.
+        Reference lines: what each is called in the legend, and its place. A line without a name is solid.
     better : {"left", "right"}, optional
         Which side is the better one; written above the Axes.
     points : DataFrame, optional
@@ -126,11 +127,10 @@ def plot_forest(
 
 
 def _draw_lines(ax: Axes, lines: Mapping[str, float]) -> None:
+    dashes = itertools.cycle(("--", ":", "-."))
     for name, x in lines.items():
-        ax.axvline(x, color=INK, linewidth=0.9, linestyle="--" if name else "-", zorder=1)
-        if name:
-            ax.annotate(name, (x, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-                        rotation=90, va="bottom", fontsize=7.5, color=FAINT_INK)  # fmt: skip
+        style = {"linestyle": next(dashes), "label": name} if name else {}
+        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
