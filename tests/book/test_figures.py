@@ -128,12 +128,12 @@ def test_few_simulations_are_a_range_without_a_verdict():
     assert not any(filled for _, filled, _ in markers(grouped))
 
 
-def test_verdicts_have_colours_and_markers_of_their_own():
-    names = ("better", "worse", "equivalent", "undecided")
-    table = groups(["one"]).iloc[[0, 1, 2, 0]].assign(condition=names, verdict=names, n=20).drop(columns="group")
+def test_outcomes_have_colours_and_markers_of_their_own():
+    names = ("better", "better, equivalent", "worse", "worse, equivalent", "equivalent", "undecided")
+    table = groups(["one"]).iloc[[0, 1, 2, 0, 1, 2]].assign(condition=names, outcome=names, n=20).drop(columns="group")
     ax = figures.plot_forest(table, x_label="")
-    assert len({marker for *_, marker in markers(ax)}) == 4 and labels(ax) == list(names)
-    assert [filled for _, filled, _ in markers(ax)] == [True, True, True, False]
+    assert len({marker for *_, marker in markers(ax)}) == len(names) and labels(ax) == list(names)
+    assert [filled for _, filled, _ in markers(ax)] == [True] * 5 + [False]
 
 
 def test_groups_show_values_and_intervals_and_missing_values_are_left_out():
