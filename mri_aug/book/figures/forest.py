@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes
-from mri_aug.results.rows import check_known, require_columns
+from mri_aug.results.comparison import check_known, require_columns
 from mri_aug.results.tables import share_text
 
 MIN_VERDICT = 10  # simulations; below, an interval is a range and decides nothing
