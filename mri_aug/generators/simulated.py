@@ -2,7 +2,7 @@
 
 Domain randomisation, after SynthSeg (Billot et al. 2023, Med. Image Anal. 86:102789), for grading. Nothing is learnt of
 anatomy or of disease: framing and brightness of the phantoms were matched to the thesis's dataset by eye, and the link
-of grade to atrophy is an assumption that was fitted to nobody.
+of grade to atrophy is an assumption that was not fitted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _RADII = (32, 56)  # cycles per image between which sharpness is compared: above
 class SimulatedGenerator:
     """Draw people of the labels' grades from a crowd of simulated anatomies.
 
-    Ordered classes share the range of severity evenly: of n classes, class k holds the people whose rank in severity,
-    blurred by ``overlap``, lies in the k-th n-th. Fitting adapts the scanner to the sample's grey values (quantiles
+    Ordered classes share the range of severity evenly: with n classes, class k has the k-th n-th of the people in the
+    order of their severity, blurred by ``overlap``. Fitting adapts the scanner to the sample's grey values (quantiles
     inside the brain) and sharpness (power spectrum), and takes nothing else from it. Images must be T1-weighted like
     the thesis's: fluid dark, white matter bright.
 
