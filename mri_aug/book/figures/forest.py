@@ -15,8 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes
+from mri_aug.results.comparison import check_known, require_columns
 from mri_aug.results.inference import MIN_SIMULATIONS
-from mri_aug.results.rows import check_known, require_columns
 from mri_aug.results.tables import share_text
 
 _LABEL_WIDTH = 30  # characters of a condition's name on one line
