@@ -47,9 +47,8 @@ from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.gradcam.comparison import measure_networks, train_arms
-from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
-from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline
 from mri_aug.gradcam.maps import METHODS, gradcam_by_hand, heatmaps
+from mri_aug.gradcam.measures import brain_masks, energy_share, on_common_outline, perturbation_curves, random_maps
 from mri_aug.gradcam.sanity import own_and_other, randomised, rank_correlation, weighted_layers
 from mri_aug.models.networks import target_layer
 from mri_aug.models.training import TrainConfig, predict

@@ -37,14 +37,8 @@ def cross_fitted_probabilities(
 
     A source outside the sample is judged by the classifier of the first fold, since none was trained on it.
 
-    Parameters
-    ----------
-    images : Tensor of uint8, shape (n, 1, height, width)
-        Variations, or the sources themselves.
-    sources, real : ImageSet
-        The n real images that they derive from, and those that the classifiers train on.
-    seed : int
-        Of the folds, the initial weights and the order of training images.
+    Images are uint8 (n, 1, height, width), variations or the n sources themselves; the classifiers train on ``real``.
+    The seed is that of the folds, the initial weights and the order of training images.
 
     Returns
     -------

@@ -115,17 +115,15 @@ def fidelity_table(
     ----------
     candidates : mapping of str to Candidate
         By the generator's name.
-    training : ImageSet
-        What the generators were fitted on, and the sources of their variations.
-    others : ImageSet
-        Everyone else: real people who are not in ``training``, in the same class shares.
+    training, others : ImageSet
+        What the generators were fitted on, the sources of their variations; and real people who are not in it, in the
+        same class shares.
     network : FeatureNetwork
         For the distances; trained on neither set.
-    seed : int
-        Of the classifiers and of the resamples.
+    seed, n_resamples : int
+        The seed is that of the classifiers and of the resamples.
     config : TrainConfig, optional
         Of the network that separates real from synthetic (:func:`mri_aug.fidelity.realism.detector_scores`).
-    n_resamples : int
 
     Returns
     -------
