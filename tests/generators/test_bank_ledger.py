@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from paid_service import COST, PaidGenerator, make_images
 
-from mri_aug.generators.bank.bank import Bank, MissingVariationsError
-from mri_aug.generators.bank.ledger import BankFiles, Bill, BudgetError, Ledger
+from mri_aug.generators.bank.bank import Bank, BudgetError, MissingVariationsError
 from mri_aug.generators.base import RefusedVariationsError
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -32,8 +32,9 @@ from openai_server import (
     make_sources,
 )  # fmt: skip
 
-from mri_aug.generators.base import RefusedVariationsError, make_generator
-from mri_aug.generators.openai.faults import ImageServiceError, Prices, describe_models, is_hopeless, without_secrets
+from mri_aug.generators.base import RefusedVariationsError, Request, make_generator
+from mri_aug.generators.openai.faults import ImageServiceError, describe_models, is_hopeless, without_secrets
+from mri_aug.generators.openai.generators import Prices
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 
@@ -50,11 +51,15 @@ def quick(**options):
     return make_generator("openai-variations", **{"size": 256, "concurrency": 2, "prices": prices} | options)
 
 
+def requests(n: int) -> list[Request]:
+    return [Request(position, image, position % 4) for position, image in enumerate(make_sources(n))]
+
+
 def ask(generator, n: int = 1):
     """Return the answers that arrived, by position, and the error that ended them, if one did."""
     answers = {}
     try:
-        for answer in generator.stream(make_sources(n), torch.arange(n) % 4, seed=0):
+        for answer in generator.stream(requests(n), seed=0):
             answers[answer.position] = answer
     except ImageServiceError as caught:
         return answers, caught

@@ -18,8 +18,8 @@ import torch
 from openai_server import BAD_KEY, ECHOING, KEY, USAGE, USD, make_sources, source_key
 
 from mri_aug.generators import base as generators
-from mri_aug.generators.base import StreamingGenerator, make_generator
-from mri_aug.generators.openai.faults import FREE, Prices
+from mri_aug.generators.base import Request, StreamingGenerator, make_generator
+from mri_aug.generators.openai.generators import FREE, Prices
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 NAMES = ("openai-edits", "openai-variations")
@@ -32,6 +32,10 @@ def small(name: str, **options):
 
 def batch(n: int):
     return make_sources(n), torch.arange(n) % 4
+
+
+def requests(n: int) -> list[Request]:
+    return [Request(position, image, position % 4) for position, image in enumerate(make_sources(n))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +68,7 @@ def test_what_is_sent_is_what_the_service_documents(name, start):
 def test_record_tells_where_a_variation_is_from(start):
     server = start()
     generator = small("openai-edits", quality="low")
-    (answer,) = generator.stream(*batch(1), seed=0)
+    (answer,) = generator.stream(requests(1), seed=0)
     record = dict(answer.record)
     assert json.loads(json.dumps(record)) == record
     expected = {
@@ -80,17 +84,17 @@ def test_record_tells_where_a_variation_is_from(start):
 
 def test_a_server_that_states_no_usage_costs_nothing(start):
     start(usage=None)
-    (answer,) = small("openai-variations").stream(*batch(1), seed=0)
+    (answer,) = small("openai-variations").stream(requests(1), seed=0)
     assert answer.record["usage"] is None and answer.record["usd"] == answer.record["usd_at_most"] == 0
 
 
 def test_a_class_may_have_its_own_prompt(start):
     server = start()
     generator = small("openai-edits", prompt=["a", "b", "c", "d"], concurrency=1)
-    prompts = [answer.record["prompt"] for answer in generator.stream(*batch(2), seed=0)]
+    prompts = [answer.record["prompt"] for answer in generator.stream(requests(2), seed=0)]
     assert prompts == [fields["prompt"] for fields in server.fields] == ["a", "b"]
     with pytest.raises(ValueError, match=r"2 prompts.*labels \[0, 1, 2, 3\]"):
-        small("openai-edits", prompt=("a", "b")).stream(*batch(4), seed=0)
+        small("openai-edits", prompt=("a", "b")).stream(requests(4), seed=0)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -109,7 +113,7 @@ def test_answers_arrive_as_they_are_made_and_keep_their_place(start):
 
     start(first_waits)
     positions = []
-    for answer in small("openai-variations", concurrency=2).stream(*batch(4), seed=0):
+    for answer in small("openai-variations", concurrency=2).stream(requests(4), seed=0):
         positions.append(answer.position)
         assert source_key(answer.pixels[0].numpy()) == 20 + answer.position
         if len(positions) == 3:
@@ -119,7 +123,7 @@ def test_answers_arrive_as_they_are_made_and_keep_their_place(start):
 
 def test_nothing_more_is_sent_while_an_answer_is_being_kept(start):
     server = start()
-    answers = small("openai-variations", concurrency=2).stream(*batch(8), seed=0)
+    answers = small("openai-variations", concurrency=2).stream(requests(8), seed=0)
     next(answers)
     deadline = time.monotonic() + 0.3
     while time.monotonic() < deadline:
@@ -130,7 +134,7 @@ def test_nothing_more_is_sent_while_an_answer_is_being_kept(start):
 
 def test_closing_stops_what_is_not_sent(start):
     server = start()
-    answers = small("openai-variations", concurrency=2).stream(*batch(40), seed=0)
+    answers = small("openai-variations", concurrency=2).stream(requests(40), seed=0)
     for _ in range(3):
         next(answers)
     answers.close()
@@ -235,7 +239,7 @@ def test_the_key_is_told_to_nobody(fault, start, monkeypatch, caplog, capfd):
         told += [str(error), repr(error), repr(error.failures), *traceback.format_exception(error)]
         assert error.__cause__ is None and error.__context__ is None
     else:
-        told += [repr(answer) for answer in generator.stream(*batch(1), seed=0)]
+        told += [repr(answer) for answer in generator.stream(requests(1), seed=0)]
     for text in told:
         assert KEY not in text and "hush" not in text and "0123456789" not in text
     logged = [record.getMessage() for record in caplog.records]
