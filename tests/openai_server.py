@@ -201,7 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.requested[source] += 1
             server.fields.append(fields)
             server.pictures.append(picture)
-        fault = _complaint(self.path, fields, picture) or server.plan(number, source)
+        fault = server.plan(number, source)
+        if fault != WEB_PAGE:  # which something before the service sends
+            fault = _complaint(self.path, fields, picture) or fault
         if fault and fault[0] == "error":
             status, body, headers = fault[1:]
             if isinstance(body, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,8 @@ from torch import Tensor
 from mri_aug.generators.base import Answer, Request, image_digests
 
 COST = 0.04
+PROCESSES = multiprocessing.get_context("forkserver")  # by a server that has imported what they need
+PROCESSES.set_forkserver_preload(["mri_aug.generators.bank.bank", "mri_aug.generators.openai.service"])
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,8 @@ def collect(generator: StreamingGenerator, images: Tensor, labels: Tensor, *, se
         Whatever the stream raises.
     """
     check_images(images, labels)
+    if not len(images):
+        return images.clone()
     requests = (Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True))
     variations, refused = torch.zeros_like(images), {}
     with closing(generator.stream(requests, seed=seed)) as answers:

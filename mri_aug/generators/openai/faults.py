@@ -183,7 +183,11 @@ def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
     if is_retired(fault):
         return f"{server} does not offer model {model!r}; it may have been retired ({words})"
     if status in (404, 405):
-        return f"{server} does not have this endpoint ({words}); {page_hint(server)}"
+        closed = (
+            "OpenAI closed /images/variations on 2026-05-12: use openai-edits there, or set OPENAI_BASE_URL to a "
+            "server that offers it"
+        )
+        return f"{server} does not have this endpoint ({words}); {missing_version(server) or closed}"
     return _explain_rejection(fault, server, model)
 
 
@@ -202,14 +206,10 @@ def _explain_rejection(fault: Fault, server: str, model: str) -> str:
     return f"{server} rejects the request ({f'status {status}: ' if status else ''}{words})"
 
 
-def page_hint(server: str) -> str:
-    """Return what to do where an address has no image endpoint."""
-    if not re.search(r"/v\d+(/|$)", urlsplit(server).path):
-        return "the address in OPENAI_BASE_URL should probably end in /v1"
-    return (
-        "OpenAI closed /images/variations on 2026-05-12: use openai-edits there, or set OPENAI_BASE_URL to a server "
-        "that offers it"
-    )
+def missing_version(server: str) -> str:
+    """Return what to do where an address does not end in a version, as all addresses of this API do; else nothing."""
+    known = re.search(r"/v\d+(/|$)", urlsplit(server).path)
+    return "" if known else "the address in OPENAI_BASE_URL should probably end in /v1"
 
 
 def describe_models(models: Iterable[object], *, today: str | None = None) -> str:

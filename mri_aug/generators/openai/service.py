@@ -33,7 +33,7 @@ from mri_aug.generators.openai.faults import (
     explain,
     is_hopeless,
     is_retired,
-    page_hint,
+    missing_version,
     public_address,
     refusal,
     said,
@@ -230,7 +230,8 @@ def _content(client: openai.OpenAI, generator: StreamingGenerator, text: str, ac
     except ValueError:
         if text.lstrip().startswith("<"):
             server = public_address(client.base_url)
-            raise _FailedError(f"{server} answered with a web page ({said(text)}); {page_hint(server)}") from None
+            way_on = missing_version(server) or "a proxy or a login page may be in between"
+            raise _FailedError(f"{server} answered with a web page ({said(text)}); {way_on}") from None
         account.n_unanswered += 1  # whatever this was, its cost is not known
         raise _DamagedError("the answer is not the JSON that an image endpoint gives") from None
     body = body if isinstance(body, Mapping) else {"detail": body}
