@@ -358,8 +358,8 @@ def _in_words(kind: object) -> str:
         return f"[{', '.join('...' if one is Ellipsis else _in_words(one) for one in inner)}]"
     if is_dataclass(kind):
         return f"a mapping with any of {', '.join(field.name for field in fields(kind) if field.init)}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
-    return words.get(kind, "a mapping" if origin is Mapping else getattr(kind, "__name__", str(kind)))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    return words.get(kind, "null" if kind is NoneType else "a mapping" if origin is Mapping else str(kind))
 
 
 def generator_kind(name: str) -> type:

@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel, VQModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion_superresolution import LDMSuperResolutionPipeline
 from PIL import Image
 
-from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator
+from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, Request, StreamingGenerator
 from mri_aug.generators.hub import HubGenerator
 
 # diffusers hides the only image-to-image pipeline that needs no text encoder where transformers is not installed
@@ -55,6 +55,10 @@ def batch():
 @pytest.fixture(scope="module")
 def hub(folder):
     return HubGenerator(model=folder, size=32, num_inference_steps=2)
+
+
+def requests(images, labels):
+    return [Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True)]
 
 
 class Painter:
@@ -104,7 +108,7 @@ def test_what_goes_in_and_what_comes_out(folder, batch):
     images, labels = batch
     painter = Painter()
     generator = _with(painter, folder, size=256, strength=0.4, prompt=("a healthy brain", "a brain with atrophy"))
-    answers = list(generator.stream(images, labels, seed=3))
+    answers = list(generator.stream(requests(images, labels), seed=3))
     assert [call["prompt"] for call in painter.calls] == ["a healthy brain"] + 2 * ["a brain with atrophy"]
     assert {call["image"].size for call in painter.calls} == {(256, 256)}
     assert {call["image"].mode for call in painter.calls} == {"RGB"}
@@ -129,10 +133,12 @@ def test_grey_levels_survive_the_way_through_colour(folder):
 
 def test_what_the_safety_checker_rejects_is_refused(folder, batch):
     images, labels = batch
-    with pytest.raises(RefusedVariationsError, match="rejects the variations of 1 of 3") as caught:
+    with pytest.raises(
+        RefusedVariationsError, match=r"hub refuses to vary 1 of 3 images .1 of class 1.*safety checker"
+    ) as caught:
         _with(Painter(unsafe=(1,)), folder, prompt="a brain").vary(images, labels, seed=0)
     assert caught.value.positions == (1,)
-    answers = list(_with(Painter(unsafe=(1,)), folder, prompt="a brain").stream(images, labels, seed=0))
+    answers = list(_with(Painter(unsafe=(1,)), folder, prompt="a brain").stream(requests(images, labels), seed=0))
     assert [answer.pixels is None for answer in answers] == [False, True, False]
     assert "safety checker" in answers[1].record["refused"]
 
@@ -180,8 +186,8 @@ def test_options_that_a_pipeline_does_not_take_are_named(folder, batch):
     images, labels = batch
     with pytest.raises(ValueError, match="LDMSuperResolutionPipeline takes no prompt, strength"):
         HubGenerator(model=folder, strength=0.5, prompt="a brain").vary(images, labels, seed=0)
-    with pytest.raises(ValueError, match="2 prompts, one per class, got labels"):
-        HubGenerator(model=folder, prompt=("a", "b")).vary(images, labels + 1, seed=0)
+    with pytest.raises(ValueError, match="2 prompts, one per class from 0, got an image of class 2"):
+        _with(Painter(), folder, prompt=("a", "b")).vary(images, labels + 1, seed=0)
 
 
 def test_a_pipeline_without_image_is_no_generator(tmp_path, batch):

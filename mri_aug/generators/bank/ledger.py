@@ -158,9 +158,13 @@ class Ledger:
         """Enter a call before it is made; until :meth:`settle` it counts as lost, whatever happens."""
         sql = "insert into calls (key, usd_at_most, images, unanswered) values (?, ?, 0, 1)"
         self._sent[key] = self.connection.execute(sql, (key, usd_at_most)).lastrowid
+        self.connection.commit()
 
     def settle(self, record: Mapping[str, object], *, n_images: int) -> None:
-        """Enter what an answer cost by its record, and whether it is an image (1) or not (0)."""
+        """Enter what an answer cost by its record, and whether it is an image (1) or not (0).
+
+        Committed with the next call, or at the end: until then the kept record speaks for it.
+        """
         _settle(self.connection, record, n_images, self._sent.pop(str(record["key"]), None))
 
     def account(self) -> Account:
@@ -182,7 +186,10 @@ def open_ledger(files: BankFiles) -> Iterator[Ledger]:
     files.folder.mkdir(parents=True, exist_ok=True)
     with files.lock(), _faults_named(files), closing(_connect(_path(files))) as connection:
         _complete(connection, files)
-        yield Ledger(connection)
+        try:
+            yield Ledger(connection)
+        finally:
+            connection.commit()
 
 
 def read_account(files: BankFiles) -> Account:
@@ -204,7 +211,7 @@ def _path(files: BankFiles) -> Path:
 
 
 def _connect(name: str | Path) -> sqlite3.Connection:
-    return sqlite3.connect(name, uri=True, timeout=60, isolation_level=None)  # each statement commits itself
+    return sqlite3.connect(name, uri=True, timeout=60)
 
 
 @contextmanager
@@ -221,12 +228,11 @@ def _complete(connection: sqlite3.Connection, files: BankFiles) -> None:
     connection.executescript(_SCHEMA)
     query = "select key, max(id), usd is not null from calls group by key"
     latest = {key: (row, answered) for key, row, answered in connection.execute(query)}
-    connection.execute("begin")
     for key in [*files.kept_keys(), *files.kept_keys(refused=True)]:
         row, answered = latest.get(key, (None, False))
         if not answered and (found := files.answer(key, warn=False)):
             _settle(connection, found[1], int(found[0] is not None), row)
-    connection.execute("commit")
+    connection.commit()
 
 
 def _settle(connection: sqlite3.Connection, record: Mapping[str, object], n_images: int, row: int | None) -> None:
