@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,18 @@ def _parser() -> argparse.ArgumentParser:
         help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
     )  # fmt: skip
     study.add_argument("--epochs", type=int, metavar="N", help="passes over the images, in place of the profile's")
-    study.add_argument("--export", metavar="NAME", help="write the table to results/NAME.csv, with its manifest")
+    study.add_argument("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
+    which = study.add_mutually_exclusive_group()
+    which.add_argument(
+        "--record", action="store_true", help="the parts of the record in place of chapter 7's; --simulations caps each"
+    )
+    which.add_argument(
+        "--settings", action="store_true", help="the settings of training on people, judged by validation people"
+    )
+    study.add_argument("--from", dest="source", metavar="DEPOSIT", help="go on from these rows, such as results/record")
+    study.add_argument("--outlook", action="store_true", help="run nothing: what is finished, and the hours left")
+    study.add_argument("--export", metavar="NAME", help="add the finished rows to results/NAME, with their manifest")
+    study.add_argument("--mix", action="store_true", help="export although other code or images made the rows there")
     study.set_defaults(command=_study)
     add_vary_options(vary)
     vary.set_defaults(command=_vary)
@@ -69,79 +80,96 @@ def _parser() -> argparse.ArgumentParser:
 def _study(options: argparse.Namespace) -> None:
     from mri_aug.generators.bank.bank import study_generators
 
-    sizes, parts = _sizes_and_parts(
-        options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
-    )
+    sizes, parts = _listed_parts(options)
     if options.epochs is not None:
         sizes["epochs"] = options.epochs
     generators = study_generators(options.generator, dict(options.option), folder=options.bank)
-    rows, image_set = _run(options, sizes, parts, seed=options.seed, generators=generators)
-    if options.export:
-        from mri_aug.results.deposit import export
+    _run(options, sizes, parts, seed=options.seed, generators=generators)
 
-        manifest = _manifest(options, sizes, parts, rows=rows, image_set=image_set)
-        print(f"wrote {export(rows, options.export, manifest=manifest)}")
+
+def _listed_parts(options: argparse.Namespace) -> tuple[dict, list]:
+    """Return the sizes and the parts that a study's options ask for: of chapter 7, of the record, or the settings."""
+    from mri_aug.study.parts import choose_parts
+    from mri_aug.study.record import record_parts, settings_parts
+
+    if not (options.record or options.settings):
+        return _sizes_and_parts(
+            options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
+        )
+    sizes = profile_parameters(options.profile, options.dataset)
+    if options.profile == "demo":  # everybody, unless a profile is asked for
+        sizes["n_subjects"] = 200 if options.dataset == "phantom" else 0
+    if options.settings:
+        return sizes, settings_parts(options.simulations or 5)
+    parts = choose_parts(record_parts(), options.parts)
+    cap = options.simulations or max(part.n_simulations for part in parts)
+    return sizes, [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
 
 
 def _run(options, sizes, parts, *, seed=0, generators=None):
-    """Run the parts and return their rows and the images that they were run on."""
+    """Run the parts, say what is finished, export it if asked, and return the images."""
     # Imported late, as in every command: torch takes seconds, and --help should not.
-    import pandas as pd
-
     from mri_aug.data.loading import load_images
     from mri_aug.models.training import TrainConfig
-    from mri_aug.study.parts import chapter_conditions
-    from mri_aug.study.run import check_conditions, run_study
+    from mri_aug.results.deposit import load_deposit
+    from mri_aug.study.run import finished_rows, run_parts
     from mri_aug.study.store import Store
 
     start = time.perf_counter()
     image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
     print(image_set, flush=True)
-    check_conditions(chapter_conditions(parts), image_set, generators or {})  # of all parts, before the first is run
-    tables = []
-    # Parts of equally many simulations run as one, so that no core waits at the end of each for the other's last.
-    for n, group in groupby(parts, key=lambda part: part.n_simulations):
-        listed = list(group)
-        conditions = chapter_conditions(listed)
-        print(f"{', '.join(part.name for part in listed)}: {len(conditions)} conditions x {n} simulations", flush=True)
-        table = run_study(
-            conditions,
-            image_set,
-            n_simulations=n,
-            seed=seed,
-            store=Store(provenance.artifacts("store.sqlite")),
-            config=TrainConfig(epochs=sizes["epochs"]),
-            generators=generators,
-            n_jobs=options.jobs,
-            scheduler=options.scheduler,
+    store = Store(provenance.artifacts("store.sqlite"))
+    if source := getattr(options, "source", None):
+        print(f"{store.add(load_deposit(source)[0])} rows of {source} are new to the store", flush=True)
+    config = TrainConfig(epochs=sizes["epochs"], device=getattr(options, "device", "auto"))
+    shared = {"seed": seed, "store": store, "config": config, "generators": generators}
+    _, outlook = finished_rows(parts, image_set, **shared)
+    print(_outlook_text(outlook), flush=True)
+    if not getattr(options, "outlook", False):
+        run_parts(
+            parts, image_set, **shared, n_jobs=options.jobs, scheduler=options.scheduler,
             progress=sys.stderr.isatty(),
-        )
-        tables.append(table)
-    rows = pd.concat(tables).drop_duplicates("key", ignore_index=True)
-    minutes = (time.perf_counter() - start) / 60
-    print(f"{len(rows)} simulations are in the store; this took {minutes:.1f} minutes")
-    return rows, image_set
+        )  # fmt: skip
+    rows, outlook = finished_rows(parts, image_set, **shared)
+    print(f"{len(rows)} simulations are in the store; this took {(time.perf_counter() - start) / 60:.1f} minutes")
+    if getattr(options, "export", None):
+        _export(options, sizes, rows, outlook, image_set)
+    return image_set
 
 
-def _manifest(options, sizes, parts, *, rows, image_set):
-    """Return what a reader of exported rows must know of the study and the machine behind them."""
+def _outlook_text(outlook) -> str:
+    lines = [
+        f"{row.part:20} {row.finished:5} of {row.wanted:5} simulations; {row.hours_left:7.1f} core hours left"
+        for row in outlook.itertuples()
+    ]
+    return "\n".join([*lines, f"{'in all':20} {outlook['hours_left'].sum():50.1f} core hours left"])
+
+
+def _export(options, sizes, rows, outlook, image_set) -> None:
+    """Add the finished rows to a deposit, and say in its manifest what made them."""
     from mri_aug.provenance import machine, versions
+    from mri_aug.results.deposit import export
 
-    return {
+    if getattr(options, "settings", False):  # settings are chosen by validation people: nobody else's scores are kept
+        rows = rows[[name for name in rows if not name.startswith("test_") and name != "by_subject"]]
+    manifest = {
         "date": time.strftime("%Y-%m-%d"),
         "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
         "images": image_set.fingerprint,
         "n_images": len(image_set),
-        "profile": options.profile,
-        **sizes,
-        "parts": [part.name for part in parts],
-        "real_frac": options.real_frac,
-        "generator": options.generator,
         "seed": options.seed,
+        **({} if options.record or options.settings else {"profile": options.profile, **sizes}),
+        "parts": [
+            {**record, "hours": round(record["hours"], 2), "hours_left": round(record["hours_left"], 2)}
+            for record in outlook.to_dict("records")
+        ],
         "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
+        "code": sorted(set(rows["code"])),
+        "machines": sorted(set(rows["machine"])),
         "machine": machine(),
         "versions": versions(),
     }
+    print(f"wrote {export(rows, options.export, manifest=manifest, mix=options.mix)}")
 
 
 def _sizes_and_parts(options, real_frac=0.3, n_simulations=None, names=(), pretrained=(), generator="morph"):
@@ -171,7 +199,7 @@ def _book(options: argparse.Namespace) -> None:
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
     output = options.output or provenance.artifacts("books", f"{name}-{options.profile}")
-    _, image_set = _run(options, *_sizes_and_parts(options))
+    image_set = _run(options, *_sizes_and_parts(options))
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
     inputs = f"{image_set.fingerprint} {folder_digest(provenance.results())}"
     sources = [provenance.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]

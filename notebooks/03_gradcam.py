@@ -68,8 +68,10 @@ from mri_aug.study.conditions import Condition
 
 # %%
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
-shares = {"seed": seed, "test_share": 0.3, "validation_share": 0}
-parts = {protocol: split(image_set, protocol, **shares) for protocol in ("subject", "image")}
+parts = {
+    "subject": split(image_set, "subject", seed=seed, fold=(0, 1)),
+    "image": split(image_set, "image", seed=seed, test_share=0.4, validation_share=0),
+}
 training = {protocol: image_set[part.train] for protocol, part in parts.items()}
 full = Condition(protocol="subject")
 part = replace(full, real_frac=real_frac)

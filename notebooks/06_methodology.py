@@ -39,8 +39,8 @@ from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
 from mri_aug.models.networks import CNN, highest_learning_rate
 from mri_aug.models.training import TrainConfig
-from mri_aug.policies.draws import POLICY_DRAWS
-from mri_aug.policies.registry import POLICIES, POLICY_NOTES, make_policy
+from mri_aug.policies.notes import POLICY_DRAWS, POLICY_NOTES
+from mri_aug.policies.registry import POLICIES, make_policy
 from mri_aug.study.conditions import thesis_arms
 from mri_aug.study.simulation import Seeds, assemble
 

@@ -62,7 +62,7 @@ from mri_aug.results.sentences import (
 )
 from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
 from mri_aug.study import conditions
-from mri_aug.study.parts import chapter_conditions, chapter_parts
+from mri_aug.study.parts import listed_conditions, chapter_parts
 from mri_aug.study.run import check_conditions, run_study
 from mri_aug.study.store import Store
 
@@ -91,7 +91,7 @@ parts = chapter_parts(
 # %%
 store, config = Store(provenance.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
 given = study_generators(generator, generator_options)  # what costs money comes from the bank, and from nowhere else
-check_conditions(chapter_conditions(parts), image_set, given)  # a misspelt name is told now, not after hours
+check_conditions(listed_conditions(parts), image_set, given)  # a misspelt name is told now, not after hours
 options = {"seed": seed, "store": store, "config": config, "generators": given}
 study = {
     part.name: run_study(part.conditions, image_set, n_simulations=part.n_simulations, **options) for part in parts

@@ -66,7 +66,7 @@ names = [name.strip() for name in generators.split(",")]
 # is perfectly real and has nothing new.
 
 # %% tags=["hide-input"]
-divided = split(image_set, "subject", seed=seed, test_share=0.4)
+divided = split(image_set, "subject", seed=seed, fold=(0, 1))
 held_out = image_set[np.sort(np.concatenate([divided.validation, divided.test]))]
 training, held_out = [
     part[stratified_sample(part.labels.numpy(), real_frac, seed=seed)] for part in (image_set[divided.train], held_out)

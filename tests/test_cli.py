@@ -8,7 +8,7 @@ from mri_aug import cli, provenance
 from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.data import loading as dataset
 from mri_aug.results.deposit import load_deposit
-from mri_aug.study.parts import chapter_conditions, chapter_parts
+from mri_aug.study.parts import chapter_parts, listed_conditions
 
 
 @pytest.fixture
@@ -25,13 +25,35 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     assert cli.main(command) == 0
     rows, manifest = load_deposit("toy", folder=small / "results")
     parts = chapter_parts(0.5, **part_sizes(profile_parameters("smoke")))
-    assert len(rows) == len(chapter_conditions(parts)) and rows["key"].is_unique
-    assert manifest["parts"] == [part.name for part in parts]
-    assert manifest["real_frac"] == 0.5 and manifest["dataset"] == "phantom"
-    assert {"machine", "versions", "core_hours", "images"} <= set(manifest)
+    assert len(rows) == len(listed_conditions(parts)) and rows["key"].is_unique
+    assert [(part["part"], part["n_simulations"]) for part in manifest["parts"]] == [(part.name, 1) for part in parts]
+    assert manifest["profile"] == "smoke" and manifest["dataset"] == "phantom"
+    assert {"machine", "versions", "core_hours", "images", "code"} <= set(manifest)
     assert "96 images of 16 people" in capsys.readouterr().out
     assert cli.main(["study", *sizes, "--parts", "sweep"]) == 0
     assert f"{len(parts[-3].conditions)} simulations are in the store" in capsys.readouterr().out
+
+
+def test_another_machine_goes_on_from_a_deposit(small, capsys):
+    command = ["study", "--record", "--parts", "references", "--jobs", "1", "--export", "toy"]
+    assert cli.main([*command, "--simulations", "1"]) == 0
+    first, manifest = load_deposit("toy", folder=small / "results")
+    assert manifest["parts"][0]["n_simulations"] == 1
+    (small / "artifacts" / "store.sqlite").unlink()
+    capsys.readouterr()
+    assert cli.main([*command, "--simulations", "2", "--from", str(small / "results" / "toy")]) == 0
+    out = capsys.readouterr().out
+    assert f"{len(first)} rows of" in out and f"references {len(first):15} of {2 * len(first):5}" in out
+    both, manifest = load_deposit("toy", folder=small / "results")
+    assert len(both) == 2 * len(first) and manifest["parts"][0]["n_simulations"] == 2
+    kept = both[both["key"].isin(first["key"])].reset_index(drop=True)
+    assert kept.equals(first), "no finished row was computed again"
+
+
+def test_the_outlook_runs_nothing(small, capsys):
+    assert cli.main(["study", "--record", "--outlook"]) == 0
+    out = capsys.readouterr().out
+    assert "power-800" in out and "core hours left" in out and "0 simulations are in the store" in out
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 _NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch on a processor: name it yourself, on a GPU
 _ALL_POLICIES = (
-    "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "traditional",
-    "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
+    "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "standard",
+    "traditional", "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
 )  # fmt: skip
 _SMALL = {
     "policies": ("traditional", "elastic", "autoaugment"),

@@ -18,8 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-IMAGE_SIZE = 128  # pixels, height and width of every image in this project
+IMAGE_SIZE = 128  # pixels, height and width of the images that are loaded, simulated and generated
+SMALL_SIZE = 64  # of those that a study may train on instead, a quarter of the cost
+IMAGE_SIZES = (SMALL_SIZE, IMAGE_SIZE)
 _PICTURE = (1, IMAGE_SIZE, IMAGE_SIZE)
 # type of each tensor, and its shape beyond the first dimension
 _FORMS = {
@@ -39,12 +42,13 @@ class ImageSet:
     Parameters
     ----------
     images : Tensor of uint8, shape (n, 1, 128, 128)
+        Or 64 x 64, of :meth:`resized`.
     labels : Tensor of int64, shape (n,)
         Ordinal: 0 is the least severe class of ``class_names``.
     subjects : Tensor of int64, shape (n,)
         The person each image shows; -1 where unknown.
     source_ids : Tensor of int64, shape (n,)
-        The real image each image derives from; its own number for a real one.
+        The real image each image derives from; its own number for a real one, -1 for none.
     class_names : tuple of str
         From the least to the most severe.
     published_test : Tensor of bool, shape (n,), optional
@@ -105,9 +109,48 @@ class ImageSet:
                 raise IndexError(f"index an ImageSet with a 1-D array or a slice, got shape {tuple(index.shape)}")
         return replace(self, **{name: tensor[index] for name, tensor in self._tensors()})
 
+    def __getstate__(self) -> dict[str, object]:
+        """Hand tensors over as arrays, the same ones each time: joblib then maps them into its processes, uncopied."""
+        others = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**others, **self._arrays}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        tensors = {name: torch.from_numpy(v) for name, v in state.items() if isinstance(v, np.ndarray)}
+        self.__dict__.update({**state, **tensors})
+
+    def __sizeof__(self) -> int:
+        """Count the tensors: Dask then sends an image set to a worker once, and not with every task."""
+        return object.__sizeof__(self) + sum(tensor.nbytes for _, tensor in self._tensors())
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self._tensors()}
+
     @property
     def n_classes(self) -> int:
+        """The number of classes, those without an image included."""
         return len(self.class_names)
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.images.shape[-1]
+
+    def resized(self, size: int) -> ImageSet:
+        """Return the same images at 64 x 64, each pixel the mean of four, or this set where it has that size.
+
+        Raises
+        ------
+        ValueError
+            If the size is neither 64 nor 128, or larger than that of the images.
+        """
+        if size not in IMAGE_SIZES or size > self.size:
+            raise ValueError(f"image_size must be one of {IMAGE_SIZES} and at most {self.size}, got {size!r}")
+        if size == self.size:
+            return self
+        parts = [functional.avg_pool2d(part.float(), 2).round_().byte() for part in self.images.split(256)]
+        images = torch.cat(parts) if parts else self.images[:, :, :size, :size]
+        return replace(self, images=images, atrophy=None)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -136,7 +179,8 @@ def _check_form(name: str, value: object) -> None:
     wanted = f"{name} must be {str(dtype).removeprefix('torch.')} of shape {shape}"
     if not isinstance(value, Tensor):
         raise ValueError(f"{wanted}, as a tensor, got {type(value).__name__}")
-    if value.dtype != dtype or value.ndim != 1 + len(rest) or tuple(value.shape[1:]) != rest:
+    small = name == "images" and tuple(value.shape[1:]) == (1, SMALL_SIZE, SMALL_SIZE)
+    if value.dtype != dtype or value.ndim != 1 + len(rest) or not (small or tuple(value.shape[1:]) == rest):
         raise ValueError(f"{wanted}, got {value.dtype} of shape {tuple(value.shape)}")
 
 

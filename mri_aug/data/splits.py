@@ -1,10 +1,11 @@
 """How a dataset is divided into train, validation and test: by image, by person, or as published.
 
-Returns index arrays only: copies no image, guesses no person (see :mod:`mri_aug.subjects`) and does not judge a split.
+Returns index arrays only: copies no image, guesses no person (:mod:`mri_aug.data.people`) and does not judge a split.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from mri_aug.data.imageset import ImageSet
 from mri_aug.data.sampling import repeatable_rng
 
 PROTOCOLS = ("image", "subject", "published")
+N_FOLDS = 5  # of people: a fifth tests
+VALIDATION_PEOPLE = 1 / 6  # of the training people
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +33,9 @@ def split(
     protocol: str = "image",
     *,
     seed: int | np.random.Generator,
-    test_share: float = 0.2,
-    validation_share: float = 0.05,
+    fold: int | Sequence[int] = 0,
+    test_share: float | None = None,
+    validation_share: float | None = None,
 ) -> Split:
     """Divide a dataset into train, validation and test, stratified by class.
 
@@ -40,14 +44,16 @@ def split(
     image_set : ImageSet of n images
     protocol : {"image", "subject", "published"}
         ``image`` draws images, as the thesis does; the slices of one person then fall on both sides. ``subject``
-        draws people, so that nobody is in two parts. ``published`` takes the dataset's own test images, whatever
-        ``test_share`` says, and draws validation images from the others.
+        takes one fold of people, so that nobody is in two parts. ``published`` takes the dataset's own test images and
+        draws validation images from the others.
     seed : int or Generator
-        The test part does not depend on ``validation_share``.
-    test_share : float in (0, 1)
-        Share of the images (people) that test; 0.2 is the published split's.
-    validation_share : float in [0, 1)
-        Share of what is left after the test part. Small, since nothing is chosen by it: it is there to be reported.
+        For ``subject``, the folds of one seed test every person once between them (but see Notes).
+    fold : int in 0..4, or several
+        Which fifth (or fifths) of the people tests, under ``subject``.
+    test_share : float in (0, 1), optional
+        Share of the images that test, under ``image``: by default 0.2, the published split's.
+    validation_share : float in [0, 1), optional
+        Share of the other images that validate, under ``image`` and ``published``: by default 0.05.
 
     Returns
     -------
@@ -56,25 +62,32 @@ def split(
     Raises
     ------
     ValueError
-        If the protocol is unknown, a share is out of range, a class is too small for the split, people are unknown or
-        have two labels (``subject``), or the dataset has no test part of its own (``published``).
+        If the protocol or fold is unknown, a share is out of range, a class is too small for the split, people are
+        unknown or have two labels (``subject``), or the dataset has no test part of its own (``published``).
 
     Notes
     -----
-    People are apportioned to classes by largest remainder. Under ``subject`` every class of two or more people has one
-    at least in train and one in test, if need be beyond ``test_share``; a class of one person only trains. With the
-    thesis's 100, 70, 28 and 2 people, 20, 14, 5 and 1 test and 4, 3, 1 and 0 validate.
+    Under ``subject`` a sixth of each class's training people validate, rounded, and one at least always trains. The
+    people of a class are dealt to the folds in turn, so that a class of two is in two folds; a class of one person
+    only trains. With the thesis's 100, 70, 28 and 2 people a fold tests 40 and validates 27.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    if protocol == "subject" and (test_share, validation_share) != (None, None):
+        raise ValueError("under 'subject' the shares follow from the folds; choose by fold which people test")
+    test_share = 0.2 if test_share is None else test_share
+    validation_share = 0.05 if validation_share is None else validation_share
     if not 0 < test_share < 1 or not 0 <= validation_share < 1:
         raise ValueError(
             "test_share must be in (0, 1) and validation_share in [0, 1), "
             f"got test_share={test_share!r} and validation_share={validation_share!r}"
         )
+    testing = np.unique(fold)
+    if not set(testing.tolist()) < set(range(N_FOLDS)) or not len(testing):
+        raise ValueError(f"fold must lie in 0..{N_FOLDS - 1} and leave one to train, got {fold!r}")
     rng = repeatable_rng(seed)
     if protocol == "subject":
-        return _by_person(image_set, test_share, validation_share, rng)
+        return _by_person(image_set, testing, rng)
     labels, everything = image_set.labels.numpy(), np.arange(len(image_set))
     if protocol == "image":
         rest, test = _draw(everything, labels, test_share, "test", rng)
@@ -90,7 +103,7 @@ def split(
 
 
 def people(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Number the people of a dataset from 0 and return the class of each.
+    """Return the number of the person in each image, counted from 0, and the class of each person.
 
     Returns
     -------
@@ -135,36 +148,31 @@ def _draw(indices, labels, share, part, rng) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(rest), np.sort(drawn)
 
 
-def _by_person(image_set: ImageSet, test_share: float, validation_share: float, rng) -> Split:
+def _by_person(image_set: ImageSet, testing: np.ndarray, rng: np.random.Generator) -> Split:
     person, person_labels = people(image_set)
     order = rng.permutation(len(person_labels))
-    queues = [order[person_labels[order] == label] for label in np.unique(person_labels)]
-    sizes = np.array([len(queue) for queue in queues])
-    n_test = _apportion(sizes, test_share, least=np.minimum(sizes - 1, 1))
-    if not n_test.sum():
-        raise ValueError(f"no class has two people, so nobody can test: {sizes.tolist()} people by class")
-    n_validation = _apportion(sizes - n_test, validation_share, least=np.zeros_like(sizes))
-    if validation_share and not n_validation.sum():
-        raise ValueError(
-            f"too few people for a validation part: {sizes.tolist()} by class, of whom {n_test.tolist()} test; "
-            "use more people or validation_share=0"
-        )
     role = np.zeros(len(person_labels), dtype=np.int64)  # 0 trains, 1 validates, 2 tests
-    for queue, tests, validates in zip(queues, n_test, n_validation, strict=True):
-        role[queue[:tests]] = 2
-        role[queue[tests : tests + validates]] = 1
+    dealt = 0  # people of earlier classes: the next class goes on where the last one stopped, so that folds stay even
+    for label in np.unique(person_labels):
+        members = order[person_labels[order] == label]
+        folds = (dealt + np.arange(len(members))) % N_FOLDS
+        dealt += len(members)
+        tests = np.isin(folds, testing)
+        tests[0] &= len(members) > 1 and not tests.all()  # a class has somebody in training, whoever tests
+        # which training people validate moves with the fold
+        training = np.roll(members[~tests], testing[0])
+        role[members[tests]] = 2
+        role[training[: min(round(VALIDATION_PEOPLE * len(training)), len(training) - 1)]] = 1
+    if not (role == 1).any():  # too few people for a sixth: the largest class gives one, if it can
+        training = [order[(person_labels[order] == label) & (role[order] == 0)] for label in np.unique(person_labels)]
+        largest = max(training, key=len)
+        role[largest[: min(1, len(largest) - 1)]] = 1
+    sizes = [int((role == part).sum()) for part in range(3)]
+    if not all(sizes):
+        raise ValueError(
+            f"{len(person_labels)} people ({np.bincount(person_labels).tolist()} by class) are too few for a fold of "
+            f"{N_FOLDS}: {sizes[0]} would train, {sizes[1]} validate and {sizes[2]} test; use protocol 'image' or more "
+            "people"
+        )
     train, validation, test = (np.flatnonzero(role[person] == part) for part in range(3))
     return Split(train, validation, test, "subject")
-
-
-def _apportion(sizes: np.ndarray, share: float, *, least: np.ndarray) -> np.ndarray:
-    """Return how many people of each class are drawn: largest remainders, ``least`` at least, all but one at most."""
-    quotas = share * sizes
-    total = max(1, round(float(quotas.sum()))) if share else 0
-    most = np.maximum(sizes - 1, 0)
-    counts = np.clip(np.floor(quotas).astype(np.int64), least, most)
-    while counts.sum() < total and (counts < most).any():
-        counts[np.argmax(np.where(counts < most, quotas - counts, -np.inf))] += 1
-    while counts.sum() > total and (counts > least).any():
-        counts[np.argmin(np.where(counts > least, quotas - counts, np.inf))] -= 1
-    return counts

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.data.imageset import IMAGE_SIZE
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 
 
 @runtime_checkable
@@ -58,6 +58,22 @@ class LearningGenerator(ImageGenerator, Protocol):
 
     def fit(self, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int) -> ImageGenerator:
         """Return a new, fitted generator; this one stays as it is."""
+
+
+@runtime_checkable
+class PeopleGenerator(ImageGenerator, Protocol):
+    """A generator whose images show new people and derive from no real image; ``vary`` uses the labels alone.
+
+    Attributes
+    ----------
+    makes_people : bool
+        True.
+    """
+
+    makes_people: bool
+
+    def draw(self, labels: Tensor, *, seed: int) -> ImageSet:
+        """Return one image per label, with ``source_ids`` of -1 and people numbered from 0."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +297,7 @@ GENERATORS: Mapping[str, str] = MappingProxyType(
         "morph": "mri_aug.generators.morph:MorphGenerator",
         "openai-edits": "mri_aug.generators.openai.generators:OpenAIEditsGenerator",
         "openai-variations": "mri_aug.generators.openai.generators:OpenAIVariationsGenerator",
+        "simulated": "mri_aug.generators.simulated:SimulatedGenerator",
     }
 )
 

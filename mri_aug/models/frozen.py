@@ -1,7 +1,7 @@
-"""What a frozen backbone makes of images: computed once, kept in memory, read ever after.
+"""Features of images under a frozen backbone, computed once per process and kept in memory.
 
-A study in which the head alone learns meets the same real images in every simulation, and passes each through the
-backbone a single time per process. Nothing here trains, and nothing is kept on disk.
+A study that trains only the head sees the same real images in every simulation; each passes the backbone once. Nothing
+here trains, and nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-# A frozen network sees images as it was taught to: ImageNet's mean and deviation, averaged over the three colours
-# (torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225). Constants also make an image's features its own, where
-# statistics of the training images would change them with every sample.
+# A frozen network gets images as in its own training: ImageNet's mean and deviation, averaged over the three colours
+# (torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225). With statistics of the training images instead, an
+# image's features would change with every sample.
 FROZEN_MEAN, FROZEN_STD = 0.449, 0.226
-MAX_BYTES = 256 * 2**20  # bound of one process's features: 131,000 images for resnet18, 87,000 for vit_b_16
+MAX_BYTES = 256 * 2**20  # limit of one process's features: 131,000 images for resnet18, 87,000 for vit_b_16
 
 
 class FeatureCache:
-    """Feature vectors by key, the longest unused dropped first once they fill ``max_bytes``."""
+    """Feature vectors by key; beyond ``max_bytes`` the least recently used are dropped."""
 
     def __init__(self, max_bytes: int):
         self.max_bytes, self.n_bytes = max_bytes, 0
         self._vectors: OrderedDict[tuple[bytes, bytes], Tensor] = OrderedDict()
 
     def get(self, key: tuple[bytes, bytes]) -> Tensor | None:
-        """Return the vector of ``key``, which counts as used now, or None."""
+        """Return the vector of ``key``, now the most recently used, or None."""
         if key in self._vectors:
             self._vectors.move_to_end(key)
         return self._vectors.get(key)
 
     def put(self, key: tuple[bytes, bytes], vector: Tensor) -> None:
-        """Keep ``vector`` under a key that is not there yet, and drop what no longer fits."""
+        """Keep ``vector`` under a new key, and drop what no longer fits."""
         self._vectors[key] = vector
         self.n_bytes += vector.nbytes
         while self.n_bytes > self.max_bytes:
@@ -51,38 +51,34 @@ def process_cache() -> FeatureCache:
     return FeatureCache(MAX_BYTES)
 
 
-def frozen_features(
-    backbone: nn.Module, images: Tensor, *, precision: str = "float32", store: FeatureCache | None = None
-) -> Tensor:
-    """Return each image's features, from the cache where this backbone has seen it.
+def frozen_features(backbone: nn.Module, images: Tensor, *, precision: str = "float32") -> Tensor:
+    """Return each image's features, from the process's cache where this backbone has seen it.
 
-    Images pass one at a time: the arithmetic of a batch depends on its size, and an image's features may not depend
+    Images pass one at a time: the arithmetic of a batch depends on its size, and an image's features must not depend
     on which others were in the cache. On one core about 15 ms an image for ``resnet18``.
 
     Parameters
     ----------
     backbone : nn.Module
-        From :func:`mri_aug.models.networks.backbone_and_head`, in evaluation mode. It is known by all its weights and buffers.
-    images : Tensor of uint8, shape (n, 1, 128, 128)
+        From :func:`mri_aug.models.networks.backbone_and_head`, in evaluation mode; identified by its weights and
+        buffers.
+    images : Tensor of uint8, shape (n, 1, size, size)
     precision : {"float32", "bfloat16"}
-        What the backbone multiplies in.
-    store : FeatureCache, optional
-        By default that of the process.
+        Of the backbone's matrix products.
 
     Returns
     -------
     Tensor of float32, shape (n, d)
-        On the processor, whatever the backbone is on.
+        On the processor, whatever the backbone's device.
 
     Raises
     ------
     ValueError
-        If the backbone is in training mode, in which features depend on chance or on the rest of a batch.
+        If the backbone is in training mode, where features depend on chance or on the rest of a batch.
     """
     if any(module.training for module in backbone.modules()):
-        raise ValueError("the backbone is in training mode, where features are not its images' own; call .eval() first")
-    store = process_cache() if store is None else store
-    network = _digest(backbone, precision)
+        raise ValueError("the backbone is in training mode, where features depend on the batch; call .eval() first")
+    store, network = process_cache(), _digest(backbone, precision)
     vectors = []
     for image in images.cpu():
         key = network, hashlib.sha256(image.contiguous().numpy().tobytes()).digest()

@@ -6,8 +6,10 @@ parts. Batches, normalisation, class weights and the allocator's setting live he
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import ctypes.util
+import math
 import platform
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +20,6 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from mri_aug.data.imageset import ImageSet
 from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD, frozen_features
@@ -44,6 +45,7 @@ def keep_freed_memory() -> bool:
 
 
 BALANCES = ("none", "oversample", "weights")  # what is done about classes of different sizes
+LOOKING_SHARE = 0.05  # of a training's cost, for looks at the validation part
 
 
 def index_batches(
@@ -192,15 +194,22 @@ class TrainConfig(Compute):
     """
 
     epochs: int = 14  # passes over the training images, unless the number of steps is given
+    steps: int = 0  # optimisation steps of a full training set, in place of its epochs; 0: as many as the epochs
     batch_size: int = 64  # images per optimisation step
     learning_rate: float = 3e-3  # peak of the one-cycle schedule (Smith and Topin, 2019), times a layer's factor
+    weight_decay: float = 0.0  # decoupled, per unit of learning rate (AdamW, Loshchilov and Hutter 2019)
+    n_looks: int = 12  # at the validation part, evenly over the steps, where there is one
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("epochs", "batch_size", "learning_rate"):
+        for name in ("epochs", "batch_size", "learning_rate", "n_looks"):
             value = getattr(self, name)
             if isinstance(value, str) or not value > 0:
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
+        for name in ("steps", "weight_decay"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not value >= 0:
+                raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
 
     def n_steps(self, n_images: int) -> int:
         """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""
@@ -222,6 +231,10 @@ class Classifier:
         Training cross-entropy of each step's batch.
     frozen : bool
         True where the head alone was trained, so that features of images may come from memory.
+    step : int
+        The optimisation step after which these are the weights.
+    validated : Classifier, optional
+        The same training at the look with the least validation loss; none without a validation part.
     """
 
     model: nn.Module
@@ -230,6 +243,8 @@ class Classifier:
     config: TrainConfig
     losses: np.ndarray
     frozen: bool = False
+    step: int = 0
+    validated: Classifier | None = None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return uint8 images (n, 1, 128, 128) as the float tensor that the model takes."""
@@ -246,9 +261,9 @@ def train(
     n_steps: int | None = None,
     policy: str = "none",
     balance: str = "none",
-    progress: bool = False,
+    validation: ImageSet | None = None,
 ) -> Classifier:
-    """Train ``model`` on every image of ``image_set`` with Adam under a one-cycle learning rate.
+    """Train ``model`` on every image of ``image_set`` with AdamW under a one-cycle learning rate.
 
     Batches are drawn without replacement until the images are used up, then from a new shuffle,
     so that each image is seen equally often, to within one. The cost on two cores is about
@@ -269,8 +284,10 @@ def train(
         A name of :data:`mri_aug.policies.registry.POLICIES`.
     balance : str
         ``"oversample"`` draws each class equally often, ``"weights"`` weighs the loss by :func:`class_weights`.
-    progress : bool
-        Show a bar.
+    validation : ImageSet, optional
+        Looked at ``config.n_looks`` times, through every k-th of its images so that the looks cost about 5 % of the
+        training at most; the weights of the look with the least loss come back as ``validated``. The training itself
+        does not depend on it.
 
     Raises
     ------
@@ -289,8 +306,12 @@ def train(
         return batch.sub(mean).div_(std).contiguous(memory_format=torch.channels_last), targets
 
     model.to(device, memory_format=torch.channels_last).train()
-    losses = _optimise(model, draw, image_set, order_rng, config, n_steps, balance, progress)
-    return Classifier(model.eval(), mean, std, config, losses)
+    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
+    classifier = Classifier(model, mean, std, config, np.empty(0), step=n_steps)
+    best = _best_look(classifier, validation)
+    losses = _optimise(model, draw, image_set, classifier, order_rng, balance, best)
+    model.eval()
+    return replace(classifier, losses=losses, validated=best and best.classifier(losses))
 
 
 def train_head(
@@ -301,6 +322,7 @@ def train_head(
     config: TrainConfig | None = None,
     n_steps: int | None = None,
     balance: str = "none",
+    validation: ImageSet | None = None,
 ) -> Classifier:
     """Train a model's head alone, on features that its frozen backbone computes once (feature extraction).
 
@@ -312,29 +334,65 @@ def train_head(
     backbone, head = backbone_and_head(freeze_backbone(model.to(device).eval()))
     features, labels = _features(backbone, image_set.images, config), image_set.labels.to(device)
     order_rng, _ = random_streams(seed, device)
-    losses = _optimise(
-        head, lambda index: (features[index], labels[index]), image_set, order_rng, config, n_steps, balance, False
-    )
-    return Classifier(model, FROZEN_MEAN, FROZEN_STD, config, losses, frozen=True)
+    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
+    classifier = Classifier(model, FROZEN_MEAN, FROZEN_STD, config, np.empty(0), frozen=True, step=n_steps)
+    best = _best_look(classifier, validation)
+
+    def draw(index: Tensor) -> tuple[Tensor, Tensor]:
+        return features[index], labels[index]
+
+    losses = _optimise(head, draw, image_set, classifier, order_rng, balance, best)
+    return replace(classifier, losses=losses, validated=best and best.classifier(losses))
+
+
+class _BestLook:
+    """The weights of a training at the look with the least validation loss."""
+
+    def __init__(self, classifier: Classifier, validation: ImageSet):
+        config, n_steps = classifier.config, classifier.step
+        n_looks = min(config.n_looks, n_steps)
+        self.steps = set(np.linspace(n_steps / n_looks, n_steps, n_looks).round().astype(int).tolist())
+        # An image costs about three times as much to train on as to look at.
+        affordable = LOOKING_SHARE * n_steps * config.batch_size * 3 / n_looks
+        thinned = validation[:: max(1, math.ceil(len(validation) / max(affordable, 1)))]
+        self.images, self.labels = thinned.images, thinned.labels.numpy()
+        self._classifier, self._loss, self._step, self._model = classifier, math.inf, 0, None
+
+    def look(self, step: int) -> None:
+        model = self._classifier.model
+        model.eval()
+        probabilities = predict(self._classifier, self.images)
+        model.train(not self._classifier.frozen)
+        right = probabilities[np.arange(len(self.labels)), self.labels]
+        loss = -float(np.log(np.clip(right, np.finfo(float).tiny, None)).mean())
+        if loss < self._loss or self._model is None:
+            self._loss, self._step, self._model = loss, step, copy.deepcopy(model).eval()
+
+    def classifier(self, losses: np.ndarray) -> Classifier:
+        return replace(self._classifier, model=self._model, losses=losses, step=self._step)
+
+
+def _best_look(classifier: Classifier, validation: ImageSet | None) -> _BestLook | None:
+    return None if validation is None or not len(validation) else _BestLook(classifier, validation)
 
 
 def _optimise(
-    learner: nn.Module, draw: Callable[[Tensor], tuple[Tensor, Tensor]], image_set: ImageSet, rng: torch.Generator,
-    config: TrainConfig, n_steps: int | None, balance: str, progress: bool,
+    learner: nn.Module, draw: Callable[[Tensor], tuple[Tensor, Tensor]], image_set: ImageSet, classifier: Classifier,
+    rng: torch.Generator, balance: str, best: _BestLook | None,
 ) -> np.ndarray:  # fmt: skip
     """Change the learner's weights in place, on what is drawn for each batch, and return each step's loss."""
+    config, n_steps = classifier.config, classifier.step
     if len(image_set) < 2:
         raise ValueError(f"training needs at least 2 images, got {len(image_set)}")
-    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
     labels = image_set.labels.to(rng.device)
     weights = class_weights(labels, image_set.n_classes) if balance == "weights" else None
     groups = parameter_groups(learner, config.learning_rate)
-    optimiser = torch.optim.Adam(groups, fused=True)
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     peaks = [group["lr"] for group in groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=max(n_steps, 2))
     losses = torch.empty(n_steps, device=rng.device)
     batches = index_batches(labels, config.batch_size, n_steps=n_steps, rng=rng, balance=balance)
-    for step, index in enumerate(tqdm(batches, total=n_steps, disable=not progress, unit="step")):
+    for step, index in enumerate(batches):
         inputs, targets = draw(index)
         with config.autocast():
             logits = learner(inputs)
@@ -344,6 +402,8 @@ def _optimise(
         optimiser.step()
         schedule.step()
         losses[step] = loss.detach()
+        if best and step + 1 in best.steps:
+            best.look(step + 1)
     if not bool(torch.isfinite(losses).all()):
         raise ValueError(f"training diverged: the loss is not finite; lower learning_rate ({config.learning_rate})")
     return losses.cpu().numpy()

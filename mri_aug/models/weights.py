@@ -1,7 +1,7 @@
 """Initial weights from a file or from torchvision, fitted to grey images of our size.
 
-A file is read as plain tensors (``weights_only``), so that it cannot run code. But for a head of ImageNet's classes,
-nothing is loaded in part: what does not fit is an error, and never left at random.
+A file is read as plain tensors (``weights_only``), so it cannot run code. Apart from a head of ImageNet's classes,
+nothing is loaded in part: what does not fit is an error.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ _LAST = {"cnn": "head", "resnet18": "fc"}  # the rest: heads.head
 _POSITIONS = "encoder.pos_embedding"
 
 
-def load_weights(
-    model: nn.Module, architecture: str, weights: str | Path, *, image_size: int, progress: bool = False
-) -> None:
+def load_weights(model: nn.Module, architecture: str, weights: str | Path, *, image_size: int) -> None:
     """Copy weights into a model, in place.
 
     A first layer for three channels is summed over them, which gives for a grey image what the original gives for
-    the grey image repeated. Position embeddings of another image size are interpolated (bicubic, torchvision's
+    that image repeated. Position embeddings of another image size are interpolated (bicubic, torchvision's
     ``interpolate_embeddings``). A head of ImageNet's 1000 classes is skipped, unless the model has as many.
 
     Parameters
@@ -40,8 +38,6 @@ def load_weights(
         ``"imagenet"`` or the path of a state dict.
     image_size : int
         The model's, in pixels.
-    progress : bool, default False
-        Show a bar while downloading.
 
     Raises
     ------
@@ -52,16 +48,16 @@ def load_weights(
     ConnectionError
         If the ImageNet weights cannot be fetched.
     """
-    state = _fetch(architecture, progress=progress) if str(weights) == "imagenet" else _read(Path(weights))
+    state = _fetch(architecture) if str(weights) == "imagenet" else _read(Path(weights))
     _load_fitted(model, architecture, _fit(state, model, architecture, image_size), source=weights)
 
 
-def _fetch(architecture: str, *, progress: bool) -> dict[str, Tensor]:
+def _fetch(architecture: str) -> dict[str, Tensor]:
     if architecture not in _IMAGENET:
         raise ValueError(f"there are no ImageNet weights for {architecture!r}, only for: {', '.join(_IMAGENET)}")
     entry = _IMAGENET[architecture]
     try:
-        return dict(entry.get_state_dict(progress=progress, check_hash=True))
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:  # no network, no room, or a download whose hash is wrong
         raise ConnectionError(
             f"ImageNet weights for {architecture} could not be fetched from {entry.url} ({error}); download that file "

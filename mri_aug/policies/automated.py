@@ -1,9 +1,10 @@
 """AutoAugment, RandAugment, TrivialAugment and AugMix on grey batches, with operations drawn for each image.
 
-Torchvision's classes draw once per call and so would give a whole batch one operation. Here each step applies every
-operation once, to those images of the batch that drew it. The operations and their ranges are torchvision's, but
+Torchvision's classes draw once per call, which would give a whole batch one operation. Here each step applies every
+operation once, to the images of the batch that drew it. The operations and their ranges are torchvision's, except
 colour saturation, which does nothing to a grey image: AutoAugment keeps it as an empty step of its learnt table, the
-others draw from what is left. Interpolation is bilinear, the fill black. Nothing here is tuned for MRI, on purpose.
+others draw from the remaining ones. Interpolation is bilinear, the fill black. Nothing here is tuned for MRI, on
+purpose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ GREY_TABLE = ("AutoContrast", "Equalize", "Posterize", "Solarize")
 ENHANCE = ("Brightness", "Contrast", "Sharpness")
 OPERATIONS = ("Identity", *GEOMETRIC, *GREY_TABLE, *ENHANCE, "Invert")
 RANDOM_CHOICE = OPERATIONS[:-1]  # RandAugment and TrivialAugment do not invert
-AUGMIX_CHOICE = GEOMETRIC + GREY_TABLE  # AugMix leaves out what its robustness benchmark tests
+AUGMIX_CHOICE = GEOMETRIC + GREY_TABLE  # AugMix omits the operations that its robustness benchmark tests
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ WIDE = Ranges(degrees=135.0, shear=0.99, translate=32 / 128, enhance=0.99, fewes
 AUGMIX = Ranges(translate=1 / 3, most_bits=4, fewest_bits=1)
 
 
-def autoaugment(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Apply one of the 25 pairs of operations that were learnt on ImageNet (Cubuk et al. 2019) to each image."""
+def autoaugment(images: Tensor, generator: Generator) -> Tensor:
+    """Apply to each image one of the 25 pairs of operations learnt on ImageNet (Cubuk et al. 2019)."""
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # imported late: a second and a half
 
     table = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
@@ -55,38 +56,38 @@ def autoaugment(images: Tensor, strength: float, generator: Generator) -> Tensor
     for step in range(2):
         happens = _uniform(len(images), generator) < chances.to(device)[drawn, step]
         operation = torch.where(happens, operations.to(device)[drawn, step], 0)
-        apply_operations_(result, operation, strength * levels.to(device)[drawn, step], generator=generator)
+        apply_operations_(result, operation, levels.to(device)[drawn, step], generator=generator)
     return result
 
 
-def randaugment(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Apply two random operations of magnitude 9/30 (Cubuk et al. 2020; torchvision's defaults) to each image."""
+def randaugment(images: Tensor, generator: Generator) -> Tensor:
+    """Apply to each image two random operations of magnitude 9/30 (Cubuk et al. 2020; torchvision's defaults)."""
     result = images.clone()
-    magnitude = torch.full((len(images),), strength * 9 / 30, device=images.device)
+    magnitude = torch.full((len(images),), 9 / 30, device=images.device)
     for _ in range(2):
         operation = _draw_operation(RANDOM_CHOICE, len(images), generator)
         apply_operations_(result, operation, magnitude, generator=generator)
     return result
 
 
-def trivialaugment(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Apply one random operation of any magnitude in the wide ranges (Müller and Hutter 2021) to each image."""
+def trivialaugment(images: Tensor, generator: Generator) -> Tensor:
+    """Apply to each image one random operation of any magnitude in the wide ranges (Müller and Hutter 2021)."""
     operation = _draw_operation(RANDOM_CHOICE, len(images), generator)
-    magnitude = strength * _uniform(len(images), generator)
+    magnitude = _uniform(len(images), generator)
     return apply_operations_(images.clone(), operation, magnitude, ranges=WIDE, generator=generator)
 
 
-def augmix(images: Tensor, strength: float, generator: Generator) -> Tensor:
+def augmix(images: Tensor, generator: Generator) -> Tensor:
     """Mix three random chains of one to three operations with the image (Hendrycks et al. 2020), severity 3 of 10.
 
-    The paper's consistency loss is no part of a policy and left out. Cost: two operations per chain and image.
+    The paper's consistency loss is not part of a policy and is left out. Cost: two operations per chain and image.
     """
     n, width = len(images), 3
     chains = images.repeat(width, 1, 1, 1)
     depth = torch.randint(1, 4, (width * n,), generator=generator, device=images.device)
     for step in range(3):
         operation = torch.where(step < depth, _draw_operation(AUGMIX_CHOICE, width * n, generator), 0)
-        magnitude = strength * (0.01 + 0.29 * _uniform(width * n, generator))
+        magnitude = 0.01 + 0.29 * _uniform(width * n, generator)
         apply_operations_(chains, operation, magnitude, ranges=AUGMIX, generator=generator)
     # Three standard exponentials divided by their sum are one draw of the flat Dirichlet distribution.
     share = -torch.log1p(-_uniform(width * n, generator)).view(width, n)
@@ -107,7 +108,7 @@ def apply_operations_(
     operation : Tensor of int64, shape (n,)
         Index into ``OPERATIONS``.
     magnitude : Tensor of float32, shape (n,)
-        At least 0; what exceeds 1 counts as 1.
+        From 0 to 1.
     ranges : Ranges
         What magnitude 1 means.
 
@@ -116,7 +117,6 @@ def apply_operations_(
     Tensor
         The same ``images``.
     """
-    magnitude = magnitude.clamp(max=1)
     sign = 2 * torch.randint(2, operation.shape, generator=generator, device=operation.device) - 1
     first, last = OPERATIONS.index(GEOMETRIC[0]), OPERATIONS.index(GEOMETRIC[-1])
     rows = ((first <= operation) & (operation <= last)).nonzero().flatten()

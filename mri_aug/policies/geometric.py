@@ -1,7 +1,7 @@
 """Where each pixel comes from: affine and elastic warps and rectangles, one per image of a batch.
 
-This module draws no random numbers (:mod:`mri_aug.policies` does) and changes no grey value but by interpolation.
-What comes into view from outside the image is black, as the background of a skull-stripped slice is.
+This module draws no random numbers (:mod:`mri_aug.policies.registry` does) and changes grey values by interpolation
+only. What comes into view from outside the image is black, like the background of a skull-stripped slice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LATTICE_PIXELS = 16  # pixels between the control points of an elastic warp
+LATTICE_CELLS = 8  # between the control points of an elastic warp, along a side of the image
+LATTICE_POINTS = LATTICE_CELLS + 3  # along a side: a cubic spline needs one beyond each edge
 
 
 def affine_matrices(
@@ -18,7 +19,6 @@ def affine_matrices(
     *,
     degrees: Tensor | float = 0.0,
     zoom: Tensor | float = 1.0,
-    aspect: Tensor | float = 1.0,
     shear_x: Tensor | float = 0.0,
     shear_y: Tensor | float = 0.0,
     shift_x: Tensor | float = 0.0,
@@ -37,8 +37,6 @@ def affine_matrices(
         Rotation of what is seen, anticlockwise.
     zoom : Tensor or float
         Magnification, above 0; 2 shows a quarter of the image.
-    aspect : Tensor or float
-        Width over height of the part of the input that is shown, above 0.
     shear_x, shear_y : Tensor or float
         Horizontal and vertical shear, as tangents.
     shift_x, shift_y : Tensor or float
@@ -48,16 +46,16 @@ def affine_matrices(
     -------
     Tensor of float32, shape (n, 2, 3)
     """
-    given = (degrees, zoom, aspect, shear_x, shear_y, shift_x, shift_y)
+    given = (degrees, zoom, shear_x, shear_y, shift_x, shift_y)
     device = next((value.device for value in given if isinstance(value, Tensor)), None)
-    degrees, zoom, aspect, shear_x, shear_y, shift_x, shift_y = (
+    degrees, zoom, shear_x, shear_y, shift_x, shift_y = (
         torch.as_tensor(value, dtype=torch.float32, device=device).expand(n) for value in given
     )
     radians = degrees.deg2rad()
     cos, sin = radians.cos(), radians.sin()
-    width, height = aspect.sqrt() / zoom, 1 / (aspect.sqrt() * zoom)
-    x_row = (cos * width - sin * height * shear_y, cos * width * shear_x - sin * height, shift_x)
-    y_row = (sin * width + cos * height * shear_y, sin * width * shear_x + cos * height, shift_y)
+    size = 1 / zoom
+    x_row = (cos * size - sin * size * shear_y, cos * size * shear_x - sin * size, shift_x)
+    y_row = (sin * size + cos * size * shear_y, sin * size * shear_x + cos * size, shift_y)
     return torch.stack((torch.stack(x_row, -1), torch.stack(y_row, -1)), 1)
 
 
@@ -89,21 +87,16 @@ def warp(images: Tensor, matrices: Tensor, *, displacement: Tensor | None = None
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def lattice_points(image_size: int) -> int:
-    """Return how many control points a side an elastic warp of a square image needs."""
-    return image_size // LATTICE_PIXELS + 3  # a cubic spline reaches one point beyond the edge on either side
-
-
 def elastic_displacement(control: Tensor, *, image_size: int) -> Tensor:
     """Spread the displacements of a lattice's control points smoothly over the image.
 
     The field is a uniform cubic B-spline, as in free-form deformation (Rueckert et al. 1999). It cannot fold where
-    no control point moves further than 0.48 of the lattice's spacing (Choi and Lee 2000), here 7.7 pixels.
+    no control point moves further than 0.48 of the lattice's spacing (Choi and Lee 2000): 7.7 of 128 pixels.
 
     Parameters
     ----------
-    control : Tensor of float32, shape (n, 2, points, points)
-        Displacement (x, then y) of each control point; ``points`` from :func:`lattice_points`.
+    control : Tensor of float32, shape (n, 2, LATTICE_POINTS, LATTICE_POINTS)
+        Displacement (x, then y) of each control point.
     image_size : int
         Height and width of the field in pixels.
 
@@ -112,8 +105,8 @@ def elastic_displacement(control: Tensor, *, image_size: int) -> Tensor:
     Tensor of float32, shape (n, 2, image_size, image_size)
         In the units of ``control``.
     """
-    position = (torch.arange(image_size, device=control.device) + 0.5) / LATTICE_PIXELS + 1
-    distance = (position[:, None] - torch.arange(control.shape[-1], device=control.device)).abs()
+    position = (torch.arange(image_size, device=control.device) + 0.5) * LATTICE_CELLS / image_size + 1
+    distance = (position[:, None] - torch.arange(LATTICE_POINTS, device=control.device)).abs()
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp(min=0) ** 3 / 6
     basis = torch.where(distance < 1, near, far)
@@ -121,7 +114,7 @@ def elastic_displacement(control: Tensor, *, image_size: int) -> Tensor:
 
 
 def rectangles(size: tuple[int, int], *, area: Tensor, aspect: Tensor, corner: Tensor) -> Tensor:
-    """Mark one rectangle per image, wholly inside it.
+    """Mark one rectangle per image, entirely inside it.
 
     Parameters
     ----------
@@ -132,7 +125,7 @@ def rectangles(size: tuple[int, int], *, area: Tensor, aspect: Tensor, corner: T
     aspect : Tensor of float32, shape (n,)
         Width over height, from ``area`` to ``1 / area``.
     corner : Tensor of float32, shape (2, n), from 0 to below 1
-        Where the rectangle starts, down and across, as a share of the room that it has.
+        Where the rectangle starts, down and across, as a share of the room that there is.
 
     Returns
     -------

@@ -12,18 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BIAS_ORDER = 3  # degree of the bias field's polynomial, as in TorchIO's RandomBiasField
+# its terms x^i y^j as (i, j), without the constant one
+BIAS_TERMS = tuple((i, j) for i in range(BIAS_ORDER + 1) for j in range(BIAS_ORDER + 1 - i) if i + j > 0)
 
 
-def blur(images: Tensor, sigma: Tensor, *, radius: int = 4) -> Tensor:
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blur with a Gaussian of its own width per image.
 
     Parameters
     ----------
     sigma : Tensor of float32, shape (n,)
-        Standard deviations in pixels; 0 leaves an image as it is.
-    radius : int, default 4
-        Reach of the kernel in pixels.
+        Standard deviations in pixels, up to 2; 0 leaves an image as it is.
     """
+    radius = 4  # pixels: more than two and a half of the largest standard deviation that is drawn
     offset = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.exp(-0.5 * (offset / sigma[:, None].clamp(min=1e-3)) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)
@@ -82,26 +83,21 @@ def rician_noise(images: Tensor, sigma: Tensor, *, generator: torch.Generator) -
     return torch.hypot(real, imaginary).clamp_(0, 1)
 
 
-def n_bias_coefficients() -> int:
-    """Return how many coefficients :func:`bias_field` takes per image."""
-    return len(_bias_terms())
-
-
 def bias_field(images: Tensor, coefficients: Tensor) -> Tensor:
     """Multiply by a smooth field, as an uneven receive coil does: the exponential of a polynomial in x and y.
 
-    The model is that of Van Leemput et al. 1999. Each image keeps its brightest value, as a scanner's export would
-    see to, so that no tissue is clipped; the constant term is left out since it would change nothing.
+    The model is that of Van Leemput et al. 1999. Each image keeps its brightest value, as after a
+    scanner's export, so that no tissue is clipped; the constant term is left out since it would change nothing.
 
     Parameters
     ----------
-    coefficients : Tensor of float32, shape (n, n_bias_coefficients())
-        Of x^i y^j for 1 <= i + j <= 3, with x and y from -1 to 1 over the image.
+    coefficients : Tensor of float32, shape (n, len(BIAS_TERMS))
+        Of each term, with x and y from -1 to 1 over the image.
     """
     height, width = images.shape[-2:]
     size = BIAS_ORDER + 1
     matrix = torch.zeros(len(images), size, size, device=images.device)
-    for column, (i, j) in enumerate(_bias_terms()):
+    for column, (i, j) in enumerate(BIAS_TERMS):
         matrix[:, j, i] = coefficients[:, column]
     powers = torch.arange(size, device=images.device)
     x = torch.linspace(-1, 1, width, device=images.device)[:, None] ** powers
@@ -110,10 +106,6 @@ def bias_field(images: Tensor, coefficients: Tensor) -> Tensor:
     shaded = images * field[:, None]
     brightest = shaded.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
     return shaded.mul_(images.amax((1, 2, 3), keepdim=True) / brightest).clamp_(0, 1)
-
-
-def _bias_terms() -> list[tuple[int, int]]:
-    return [(i, j) for i in range(BIAS_ORDER + 1) for j in range(BIAS_ORDER + 1 - i) if i + j > 0]
 
 
 def _per_image(values: Tensor) -> Tensor:

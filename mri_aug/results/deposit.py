@@ -1,73 +1,103 @@
-"""Deposit a study's table as CSV beside a JSON manifest, and read it back exactly.
+"""Committed tables of studies: a folder of ``rows.parquet`` beside ``manifest.json``, which says what made them.
 
-The manifest says what made the table; this module checks that the two belong together. It computes no
-statistic and never appends: a deposit is written whole or not at all.
+Rows are only ever added, each under its key. Nothing here computes a statistic.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mri_aug import provenance
 
-_OWN_KEYS = ("n_rows", "columns", "sha256")
+_OWN_KEYS = ("n_rows", "sha256")
+_TABLE, _MANIFEST = "rows.parquet", "manifest.json"
+FINGERPRINTS = ("images", "code", "generator_code")  # columns in which the rows of a condition should not differ
 
 
-def export(rows: pd.DataFrame, name: str, *, manifest: dict, folder: Path | None = None) -> Path:
-    """Write ``<name>.csv`` and ``<name>.json`` below the results folder.
+def export(
+    rows: pd.DataFrame,
+    name: str | Path,
+    *,
+    manifest: Mapping[str, object],
+    folder: Path | None = None,
+    mix: bool = False,
+) -> Path:
+    """Write rows as a deposit, or add those that it lacks.
 
     Parameters
     ----------
     rows : DataFrame
-        Columns of integers, floats, booleans or strings; strings must not be missing.
-    name : str
-        Letters, digits, ``-`` and ``_``; replaces an earlier deposit of that name.
-    manifest : dict
-        What made the table (what, when, n, versions, hours), as JSON can hold it. The number of rows, the
-        columns with their types and a checksum are added.
+        With a column ``key``, unique; numbers, booleans and strings.
+    name : str or Path
+        Letters, digits, ``-`` and ``_``: a folder below ``folder``; or the path of a deposit.
+    manifest : mapping
+        What made the rows (what, when, n, versions, hours), as JSON can hold it; replaces an earlier manifest. The
+        number of rows and a checksum are added.
     folder : Path, optional
         :func:`mri_aug.provenance.results` by default.
+    mix : bool
+        Add rows although another version of the images or of the code made those that are there.
 
     Returns
     -------
     Path
-        The CSV file.
+        The deposit's folder.
 
     Raises
     ------
     ValueError
-        If the table is empty, a column cannot be kept without loss, the name is not allowed or the manifest
-        uses a key of ours.
+        If there are no rows, a key occurs twice, a column holds anything else, the name is not allowed, the manifest
+        uses a key of ours, or images or code differ from those of the rows that are there.
     """
-    csv, sidecar = _files(name, folder)
+    place = deposit_folder(name, folder)
     if rows.empty:
-        raise ValueError(f"there are no rows to deposit as {name!r}: run the study first")
+        raise ValueError(f"there are no rows to deposit as {place.name!r}: run the study first")
     if clash := set(_OWN_KEYS) & set(manifest):
-        raise ValueError(f"the manifest of {name!r} must not set {sorted(clash)}: they are computed from the table")
-    columns = {str(column): _kind(rows, column) for column in rows.columns}
-    text = rows.to_csv(index=False, lineterminator="\n")
-    own = {"n_rows": len(rows), "columns": columns, "sha256": _checksum(text)}
-    document = json.dumps(manifest | own, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    _replace(csv, text)
-    _replace(sidecar, document)
-    return csv
+        raise ValueError(
+            f"the manifest of {place.name!r} must not set {sorted(clash)}: they are computed from the rows"
+        )
+    if "key" not in rows or rows["key"].duplicated().any():
+        raise ValueError("every row of a deposit needs a key of its own in the column 'key'")
+    for column in rows:
+        if not _is_plain(rows[column]):
+            raise ValueError(
+                f"column {column!r} ({rows[column].dtype}) holds something other than numbers, booleans or strings: "
+                "write it as one of them before exporting"
+            )
+    if (place / _TABLE).is_file():
+        kept = pd.read_parquet(place / _TABLE)  # whole, even where a kill came before its manifest was written
+        if not mix:
+            _refuse_mixture(kept, rows, place)
+        rows = pd.concat([kept, rows[~rows["key"].isin(kept["key"])]], ignore_index=True)
+    rows = rows.sort_values("key", ignore_index=True)
+    place.mkdir(parents=True, exist_ok=True)
+    with provenance.atomic_write(place / _TABLE) as temporary:
+        rows.to_parquet(temporary, index=False, compression="zstd")
+    own = {"n_rows": len(rows), "sha256": _checksum(place / _TABLE)}
+    text = json.dumps({**manifest, **own}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    with provenance.atomic_write(place / _MANIFEST) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return place
 
 
-def load_deposit(name: str, *, folder: Path | None = None) -> tuple[pd.DataFrame, dict]:
-    """Read a deposit back, with the column types that it was written with.
+def load_deposit(name: str | Path, *, folder: Path | None = None) -> tuple[pd.DataFrame, dict]:
+    """Read a deposit back, with the values and types that it was written with.
+
+    Parameters
+    ----------
+    name, folder
+        As for :func:`export`.
 
     Returns
     -------
     rows : DataFrame
+        Sorted by ``key``.
     manifest : dict
 
     Raises
@@ -75,72 +105,67 @@ def load_deposit(name: str, *, folder: Path | None = None) -> tuple[pd.DataFrame
     FileNotFoundError
         If there is no such deposit; the message lists those that are there.
     ValueError
-        If table and manifest do not belong together.
+        If rows and manifest do not belong together.
     """
-    csv, sidecar = _files(name, folder)
-    if not (csv.is_file() and sidecar.is_file()):
-        there = ", ".join(deposit_names(folder=csv.parent)) or "none"
-        raise FileNotFoundError(f"no deposit {name!r} in {csv.parent}; there are: {there}")
-    manifest = json.loads(sidecar.read_text(encoding="utf-8"))
-    if missing := [key for key in _OWN_KEYS if key not in manifest]:
-        raise ValueError(f"{sidecar} lacks {missing}: it is not the manifest of a deposit; export the study again")
-    if _checksum(csv.read_text(encoding="utf-8")) != manifest["sha256"]:
-        raise ValueError(f"{csv} is not the table that {sidecar.name} describes: export the study again")
-    text = pd.read_csv(csv, dtype=str, keep_default_na=False)
-    rows = pd.DataFrame({column: _parsed(text[column], kind) for column, kind in manifest["columns"].items()})
-    return rows, manifest
+    place = deposit_folder(name, folder)
+    table, sidecar = place / _TABLE, place / _MANIFEST
+    if not (table.is_file() and sidecar.is_file()):
+        there = ", ".join(deposit_names(folder=place.parent)) or "none"
+        raise FileNotFoundError(f"no deposit {place.name!r} in {place.parent}; there are: {there}")
+    try:
+        manifest = json.loads(sidecar.read_text(encoding="utf-8"))
+        expected = manifest["sha256"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise ValueError(f"{sidecar} is not the manifest of a deposit; export the study again") from None
+    if _checksum(table) != expected:
+        raise ValueError(f"{table} is not the table that {sidecar.name} describes: export the study again")
+    return pd.read_parquet(table), manifest
 
 
 def deposit_names(*, folder: Path | None = None) -> list[str]:
-    """Return the names of the deposits that are there, sorted: each a table beside its manifest."""
+    """Return the names of the deposits that are there, sorted."""
     folder = provenance.results() if folder is None else Path(folder)
-    return sorted(path.stem for path in folder.glob("*.csv") if path.with_suffix(".json").is_file())
+    return sorted(path.parent.name for path in folder.glob(f"*/{_MANIFEST}") if (path.parent / _TABLE).is_file())
 
 
-def _parsed(column: pd.Series, kind: str) -> pd.Series:
-    """Return a column of text as the type it had; an empty string is a string, an empty number is missing."""
-    if kind == "str":
-        return column
-    if kind == "bool":
-        return column == "True"
-    # NumPy reads a decimal as the nearest number, so that floats come back to the last bit
-    return pd.Series(np.array(column.replace("", "nan").tolist()).astype(kind), name=column.name)
+def deposit_folder(name: str | Path, folder: Path | None = None) -> Path:
+    """Return the folder of a deposit: below the results by its name, or the path itself.
 
-
-def _kind(rows: pd.DataFrame, column: str) -> str:
-    values = rows[column]
-    if values.dtype.kind in "iufb" and not pd.api.types.is_extension_array_dtype(values.dtype):
-        return str(values.dtype)
-    if not values.map(lambda value: isinstance(value, str)).all():
-        raise ValueError(
-            f"column {column!r} ({values.dtype}) holds something other than numbers, booleans or strings: "
-            "write it as one of them before exporting"
-        )
-    return "str"
-
-
-def _files(name: str, folder: Path | None) -> tuple[Path, Path]:
+    Raises
+    ------
+    ValueError
+        If a name holds anything but letters, digits, ``-`` and ``_``.
+    """
+    if isinstance(name, Path) or "/" in name:
+        return Path(name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(f"a deposit's name holds letters, digits, - and _ only, got {name!r}")
-    folder = provenance.results() if folder is None else Path(folder)
-    return folder / f"{name}.csv", folder / f"{name}.json"
+    return (provenance.results() if folder is None else Path(folder)) / name
 
 
-def _checksum(text: str) -> str:
-    """Return a digest of text with its line ends unified, so that a checkout on another system still agrees."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path) -> None:
+    for column in FINGERPRINTS:
+        if column not in kept or column not in rows:
+            continue
+        by = ["generator", column] if column == "generator_code" else [column]
+        known, given = (frame[by].drop_duplicates() for frame in (kept, rows))
+        if column == "generator_code":
+            known, given = (frame[frame["generator"].isin(shared)] for frame, shared in (
+                (known, set(given["generator"])), (given, set(known["generator"]))
+            ))  # fmt: skip
+        if len(known) and len(given) and set(map(tuple, known.to_numpy())) != set(map(tuple, given.to_numpy())):
+            raise ValueError(
+                f"{place} holds rows of another version ({column} {', '.join(sorted(set(known[column])))}) than these "
+                f"({', '.join(sorted(set(given[column])))}): export to another name, or mix them knowingly (--mix)"
+            )
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write ``path`` so that a reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private, and this file is to be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _is_plain(values: pd.Series) -> bool:
+    if values.dtype.kind in "iufb" and not pd.api.types.is_extension_array_dtype(values.dtype):
+        return True
+    return bool(values.map(lambda value: isinstance(value, str)).all())
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

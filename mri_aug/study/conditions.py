@@ -1,4 +1,4 @@
-"""What an arm of a study is, and the named lists of arms that the thesis compares.
+"""Conditions: what one training set and network of a study are, and the lists of them that the thesis compares.
 
 A condition is plain data: nothing here trains, samples or reads images.
 """
@@ -17,11 +17,14 @@ FILTERS = ("none", "near-copy", "confidence")
 BUDGETS = ("epochs", "steps")
 SYNTH_USES = ("mixed", "only", "pretrain", "shuffled")
 FINE_TUNES = ("all", "head")
+SCARCE = ("images", "subjects")
+REFERENCES = ("shares", "tissue", "pca")
+IMAGE_SIZES = (64, 128)
 POLICIES = ("traditional", "elastic", "autoaugment")  # those that chapter 7 compares at demo size
 SWEEP = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))  # real fractions of the sweep at full size
 _CHOICES = {
     "protocol": PROTOCOLS, "budget": BUDGETS, "synth_use": SYNTH_USES, "balance": BALANCES, "filter": FILTERS,
-    "fine_tune": FINE_TUNES,
+    "fine_tune": FINE_TUNES, "scarce": SCARCE, "image_size": IMAGE_SIZES,
 }  # fmt: skip
 _WORDS = {
     "only": "variations alone", "pretrain": "variations first", "shuffled": "variations' labels shuffled",
@@ -31,7 +34,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """One arm of a study.
+    """One training set and how it is trained on: an arm of a study.
 
     Raises
     ------
@@ -39,10 +42,11 @@ class Condition:
         If a field is out of range, of the wrong type or of an unknown name.
     """
 
-    architecture: str = "cnn"  # a name of mri_aug.models
-    weights: str = "none"  # "none", "imagenet", or the path of a state dict
+    architecture: str = "cnn"  # a network of mri_aug.models, or a reference: "shares", "tissue", "pca"
+    weights: str = "none"  # "none", "imagenet", "phantom" (trained on phantoms), or the path of a state dict
     fine_tune: str = "all"  # "all" weights are trained, or the "head" alone on a frozen backbone's features
-    real_frac: float = 1.0  # X: share of the training images that is real, in (0, 1]
+    scarce: str = "images"  # what real_frac counts: "images" (the draft) or "subjects", people with all their slices
+    real_frac: float = 1.0  # X: share of the training images (people) that is real, in (0, 1]
     synth_frac: float = 0.0  # Y: synthetic images as a share of the full training set, in [0, inf)
     synth_classes: tuple[int, ...] = ()  # ordinal labels that receive variations; () is every class
     synth_use: str = "mixed"  # trained on with the real ones; "only"; first ("pretrain"); with "shuffled" labels
@@ -52,6 +56,7 @@ class Condition:
     balance: str = "none"  # "oversample": each class drawn equally often; "weights": loss weighed by class
     budget: str = "epochs"  # "epochs": more images, more steps; "steps": the full set's steps in every arm
     protocol: str = "image"  # how people are divided: "image" (the thesis), "subject", "published"
+    image_size: int = 128  # pixels that a network trains on, 64 or 128
 
     def __post_init__(self):
         for name in ("real_frac", "synth_frac"):
@@ -74,7 +79,14 @@ class Condition:
             )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, got {getattr(self, name)!r}")
+        if self.architecture in REFERENCES:
+            for name in ("weights", "fine_tune", "policy", "balance"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise ValueError(
+                        f"the reference {self.architecture!r} is no network: leave {name} out, "
+                        f"got {getattr(self, name)!r}"
+                    )
         if self.fine_tune == "head" and self.policy != "none":
             raise ValueError(
                 f"fine_tune 'head' computes an image's features once, and policy {self.policy!r} alters the image each "
@@ -84,7 +96,7 @@ class Condition:
     @property
     def label(self) -> str:
         """A short name; two conditions share it only if they differ in nothing but the protocol."""
-        text = f"{100 * self.real_frac:.10g} % real"
+        text = f"{100 * self.real_frac:.10g} % {'real' if self.scarce == 'images' else 'of people'}"
         if self.generator != "none":
             classes = f" of classes {'+'.join(map(str, self.synth_classes))}" if self.synth_classes else ""
             text += f" + {100 * self.synth_frac:.10g} % {self.generator}{classes}"
@@ -98,6 +110,8 @@ class Condition:
                 text += f", {value}"
             elif field.name in ("fine_tune", "synth_use", "balance"):
                 text += f", {_WORDS[value]}"
+            elif field.name == "image_size":
+                text += f", {value} px"
         return text + (", equal steps" if self.budget == "steps" else "")
 
     def columns(self) -> dict[str, str | float]:

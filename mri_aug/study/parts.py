@@ -5,8 +5,8 @@ How large the parts are is said by :mod:`mri_aug.profiles`; nothing here compute
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mri_aug.study import conditions
 from mri_aug.study.conditions import Condition
@@ -22,9 +22,11 @@ class Part:
     name: str
     conditions: tuple[Condition, ...]
     n_simulations: int
+    training: Mapping[str, int | float | str] = field(default_factory=dict)  # values of TrainConfig that it changes
+    n_phantoms: int = 0  # it studies so many simulated people instead of the dataset
 
 
-def chapter_parts(
+def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     real_frac: float = 0.3,
     *,
     generator: str = "morph",
@@ -76,7 +78,7 @@ def chapter_parts(
         optional={"sweep": sweep, "architectures": architectures, "pretrained": pretrained},
     )
     main = [conditions.thesis_arms(real_frac, generator=generator, protocol=name) for name in ("image", "subject")]
-    parts = [_part("cnn", sum(main, []), n_simulations)]
+    parts = [_part("cnn", [arm for arms in main for arm in arms], n_simulations)]
     for protocol in side_protocols:
         end, common = "" if protocol == "image" else f"-{protocol}", {"generator": generator, "protocol": protocol}
         arms = conditions.thesis_arms(real_frac, **common)
@@ -113,7 +115,7 @@ def choose_parts(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
     return [part for part in parts if part.name in names or not names]
 
 
-def chapter_conditions(parts: Sequence[Part]) -> list[Condition]:
+def listed_conditions(parts: Sequence[Part]) -> list[Condition]:
     """Return every condition of the parts once, in order."""
     return list(dict.fromkeys(condition for part in parts for condition in part.conditions))
 

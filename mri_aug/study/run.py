@@ -1,4 +1,4 @@
-"""Many simulations of many conditions: in parallel, resumable, each paid for once.
+"""Many simulations of many conditions: in parallel, resumable, each computed once.
 
 A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. Statistics are not made here
 (:mod:`mri_aug.results`).
@@ -7,28 +7,34 @@ A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. St
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import joblib
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
-from mri_aug.data.imageset import ImageSet
-from mri_aug.data.splits import split
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
+from mri_aug.data.phantom.people import load_phantoms
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.networks import ARCHITECTURES
 from mri_aug.models.training import TrainConfig
 from mri_aug.policies.registry import POLICIES
-from mri_aug.study.conditions import Condition
-from mri_aug.study.simulation import simulate
+from mri_aug.study.conditions import REFERENCES, Condition
+from mri_aug.study.parts import Part, listed_conditions
+from mri_aug.study.simulation import divide, simulate
 from mri_aug.study.store import Keys, Store
 
+SECONDS_PER_IMAGE = 1 / 233  # of one core, trained on at 128 x 128 by the thesis's CNN; 2 cores without bfloat16
+PHANTOM_SEED = 11  # of the simulated people that a part studies: not those of the generator `simulated`
+_BAR = "{l_bar}{bar}| {elapsed} < {remaining}"
 _NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
 
 
-def run_study(
+def run_study(  # noqa: PLR0913  a study has as many independent choices
     conditions: Sequence[Condition],
     image_set: ImageSet,
     *,
@@ -80,42 +86,174 @@ def run_study(
     ConnectionError
         If the scheduler cannot be reached.
     """
-    # resolved here: every machine of a cluster then trains as the key says
-    options = dict(seed=seed, config=(config or TrainConfig()).resolved(), generators=dict(generators or {}))
-    tasks = _tasks(conditions, image_set, n_simulations, **options)
+    study = _prepare(conditions, image_set, seed, config, generators)
+    tasks = study.tasks(n_simulations)
     finished = store.rows(tasks)
     missing = {key: task for key, task in tasks.items() if key not in finished}
     if missing:
         with _backend(scheduler, n_jobs) as parallel:
-            _compute(missing, image_set, parallel, store=store, progress=progress, **options)
+            _compute(missing, study, parallel, store=store, progress=progress)
     return store.table(tasks)
 
 
-def _tasks(conditions, image_set, n_simulations, *, seed, config, generators) -> dict[str, tuple[Condition, int]]:
-    """Return each simulation of the study by its key, once all of them have been looked at."""
-    if n_simulations < 1:
-        raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
-    check_conditions(conditions, image_set, generators)
-    keys = Keys(conditions, image_set, seed=seed, config=config, generators=generators)
+def run_parts(
+    parts: Sequence[Part], image_set: ImageSet, *, seed: int, store: Store, **options: object
+) -> pd.DataFrame:
+    """Run the parts of a study in their order and return the rows of all of them, each once.
+
+    Every part is checked before the first is run. Neighbours of one size and training run as one, so that no core
+    waits at the end of each for the last simulation of the other.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    image_set : ImageSet
+        In a part on phantoms, those take its place.
+    seed, store
+        As for :func:`run_study`.
+    **options
+        ``config``, of which a part may change values, ``generators``, ``n_jobs``, ``scheduler`` and ``progress`` of
+        :func:`run_study`.
+
+    Returns
+    -------
+    DataFrame
+        As from :func:`run_study`, with the name of the first ``part`` that holds each row.
+    """
+    config, generators = options.pop("config", None) or TrainConfig(), options.pop("generators", None)
+    for part in parts:
+        check_conditions(part.conditions, image_set, generators or {})
+    tables = []
+    for group in _groups(parts):
+        table = run_study(
+            listed_conditions(group), _images(group[0], image_set), n_simulations=group[0].n_simulations, seed=seed,
+            store=store, config=replace(config, **group[0].training), generators=generators, **options,
+        )  # fmt: skip
+        tables.append(_named(table, group))
+    return pd.concat(tables).drop_duplicates("key", ignore_index=True)
+
+
+def finished_rows(
+    parts: Sequence[Part],
+    image_set: ImageSet,
+    *,
+    seed: int,
+    store: Store,
+    config: TrainConfig | None = None,
+    generators: Mapping[str, ImageGenerator] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the store holds of the parts of a study, and what is left.
+
+    Parameters
+    ----------
+    parts, image_set, seed, store, config, generators
+        As for :func:`run_parts`.
+
+    Returns
+    -------
+    rows : DataFrame
+        As from :func:`run_parts`, but only the finished simulations; may be empty.
+    outlook : DataFrame
+        One row per part: ``part``, ``n_simulations`` that every condition has, ``finished`` and ``wanted``
+        simulations, ``hours`` that the finished took, and ``hours_left`` to expect, both of one core.
+    """
+    tables, outlook = [], []
+    for group in _groups(parts):
+        chosen = replace(config or TrainConfig(), **group[0].training)
+        for part in group:
+            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
+            tasks = study.tasks(part.n_simulations)
+            found = store.rows(tasks)
+            tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
+            outlook.append(_progress_of(part, study, tasks, found))
+    table = pd.concat(tables, ignore_index=True)
+    rows = table.drop_duplicates("key", ignore_index=True) if len(table) else table
+    return rows, pd.DataFrame(outlook)
+
+
+def _groups(parts: Sequence[Part]) -> list[list[Part]]:
+    alike = groupby(parts, key=lambda part: (part.n_simulations, dict(part.training), part.n_phantoms))
+    return [list(group) for _, group in alike]
+
+
+def _images(part: Part, image_set: ImageSet) -> ImageSet:
+    return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
+
+
+def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
+    """Add the name of the first part that holds each row's condition."""
+    names = {(one.label, one.protocol): part.name for part in reversed(parts) for one in part.conditions}
+    if table.empty:
+        return table
+    return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
+
+
+def _progress_of(part: Part, study: _Study, tasks: Mapping, found: Mapping) -> dict[str, object]:
+    seconds, costs = (
+        sum(row["seconds"] for row in found.values()),
+        {key: _cost(t[0], study) for key, t in tasks.items()},
+    )
+    done = sum(costs[key] for key in found)
+    left = sum(costs.values()) - done
+    by_condition = Counter(tasks[key][0] for key in found)
     return {
-        keys.of(condition, r): (condition, r) for condition in dict.fromkeys(conditions) for r in range(n_simulations)
+        "part": part.name,
+        "n_simulations": min(by_condition[condition] for condition in part.conditions),
+        "finished": len(found),
+        "wanted": len(tasks),
+        "hours": seconds / 3600,
+        "hours_left": left * (seconds / done if done else SECONDS_PER_IMAGE) / 3600,
     }
 
 
-def _compute(tasks, image_set, parallel, *, store, progress, seed, config, generators) -> None:
+def _prepare(conditions, image_set, seed, config, generators) -> _Study:
+    # Resolved here, so that every machine of a cluster trains as the key says.
+    shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
+    check_conditions(conditions, image_set, shared["generators"])
+    return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=Keys(conditions, image_set, **shared))
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """The conditions of a study, and what all its simulations share."""
+
+    conditions: tuple[Condition, ...]
+    image_set: ImageSet
+    seed: int
+    config: TrainConfig
+    generators: dict[str, ImageGenerator]
+    keys: Keys
+
+    def tasks(self, n_simulations: int) -> dict[str, tuple[Condition, int]]:
+        """Return each simulation by its key."""
+        if n_simulations < 1:
+            raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
+        return {self.keys.of(one, r): (one, r) for one in self.conditions for r in range(n_simulations)}
+
+    def versions(self, generator: str) -> dict[str, str]:
+        """Return what made a row, as columns: a deposit does not mix versions unasked."""
+        code = {"code": self.keys.code, "generator_code": self.keys.generator(generator)}
+        return {"images": self.image_set.fingerprint, **code}
+
+
+def _compute(
+    tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: joblib.Parallel, *, store: Store,
+    progress: bool,
+) -> None:  # fmt: skip
     """Run simulations and keep each row as it is finished."""
-    # All arms of a simulation before the next one: an interrupted study is then a smaller study, not a lopsided one.
+    # All conditions of a simulation before the next one: an interrupted study is then a smaller one, and not lopsided.
     order = sorted(tasks, key=lambda key: tasks[key][1])
-    arrays = _arrays(image_set)  # once: joblib and Dask tell arrays apart by identity, and ship each a single time
-    work = [
-        joblib.delayed(_run)(key, *tasks[key], *arrays, image_set.class_names, seed, config, generators)
-        for key in order
-    ]
-    costs = {key: _relative_cost(condition) for key, (condition, _) in tasks.items()}
-    with _bar(sum(costs.values()), progress) as bar:
-        for key, row in parallel(work):
-            store.append(key, row)
+    # The image set goes as an argument of its own: joblib and Dask recognise it and ship it once.
+    shared = (study.image_set, study.seed, study.config, study.generators)
+    costs = {key: _cost(condition, study) for key, (condition, _) in tasks.items()}
+    with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
+        for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
+            store.append(key, row | study.versions(row["generator"]))
             bar.update(costs[key])
+
+
+def _run(key, condition, simulation, image_set, seed, config, generators):
+    return key, simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
 
 
 def check_conditions(
@@ -134,7 +272,7 @@ def check_conditions(
         If a generator needs a package that is not installed.
     """
     known = {
-        "architecture": set(ARCHITECTURES),
+        "architecture": {*ARCHITECTURES, *REFERENCES},
         "policy": set(POLICIES),
         "generator": {"none", *GENERATORS, *generators},
     }
@@ -153,46 +291,22 @@ def check_conditions(
                 "mri_aug.generators.bank.bank"
             )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
-        split(image_set, protocol, seed=0)  # raises where people or a test part are unknown, whatever the seed
+        divide(
+            image_set, protocol, seed=0, simulation=0
+        )  # raises where people or a test part are unknown, whatever the seed
 
 
-def _relative_cost(condition: Condition) -> float:
-    """Return a simulation's cost in those of the CNN on the full training set, for the bar's estimate."""
-    network = 1.0 if condition.fine_tune == "head" else _NETWORK_COSTS.get(condition.architecture, 1.0)
+def _cost(condition: Condition, study: _Study) -> float:
+    """Return a simulation's cost in images that the CNN trains on at 128 x 128, for the bar's estimate."""
+    n, config = 0.76 * len(study.image_set), study.config
+    if condition.architecture in REFERENCES:
+        return n / 20
     if condition.budget == "steps":
-        return network
-    return network * (condition.synth_frac + (0 if condition.synth_use == "only" else condition.real_frac))
-
-
-def _arrays(image_set: ImageSet):
-    """Return what a simulation needs as plain arrays: joblib maps those into every process, uncopied."""
-    published = image_set.published_test
-    return (
-        image_set.images.numpy(),
-        image_set.labels.numpy(),
-        image_set.subjects.numpy(),
-        None if published is None else published.numpy(),
-    )
-
-
-def _run(key, condition, simulation, images, labels, subjects, published, class_names, seed, config, generators):
-    image_set = ImageSet(
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels),
-        subjects=torch.from_numpy(subjects),
-        source_ids=torch.arange(len(images)),
-        class_names=class_names,
-        published_test=None if published is None else torch.from_numpy(published),
-    )
-    row = simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
-    return key, row
-
-
-@contextmanager
-def _bar(total: float, progress: bool) -> Iterator[tqdm]:
-    layout = "{l_bar}{bar}| {elapsed} < {remaining}"
-    with tqdm(total=total, desc="study", bar_format=layout, disable=not progress) as bar:
-        yield bar
+        images = config.steps * config.batch_size or config.epochs * n
+    else:
+        images = config.epochs * n * (condition.synth_frac + (condition.synth_use != "only") * condition.real_frac)
+    network = 1.0 if condition.fine_tune == "head" else _NETWORK_COSTS.get(condition.architecture, 1.0)
+    return images * network * (condition.image_size / IMAGE_SIZE) ** 2
 
 
 @contextmanager

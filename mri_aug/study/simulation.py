@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,12 +22,23 @@ import torch
 from mri_aug.data import sampling, splits
 from mri_aug.data.imageset import ImageSet
 from mri_aug.fidelity.filters import apply_filter
-from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, fit_generator, make_generator
+from mri_aug.generators.base import (
+    ImageGenerator,
+    PeopleGenerator,
+    RefusedVariationsError,
+    fit_generator,
+    make_generator,
+)
+from mri_aug.models.calibration import calibrate, fit_temperature
 from mri_aug.models.networks import highest_learning_rate, make_model
+from mri_aug.models.references import Reference, fit_reference
 from mri_aug.models.training import Classifier, TrainConfig, keep_freed_memory, predict, train, train_head
 from mri_aug.provenance import machine, versions
 from mri_aug.results import metrics
-from mri_aug.study.conditions import Condition
+from mri_aug.study.conditions import REFERENCES, Condition
+
+# torch's random state and thread count belong to the process: a Dask worker with several threads takes turns.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,11 @@ class Seeds:
     """The seeds of one simulation, shared by every condition (paired design)."""
 
     split: int  # who trains, who validates, who tests
-    sample: int  # which training images are the real ones, and which are varied
+    sample: int  # which training images or people are the real ones, and the sources of synthetic images
     initialisation: int  # the network's first weights
     training: int  # the order of images and the policy's draws
-    generator: int  # fitting the generator and its variations
-    selection: int  # which variations a filter keeps, and the labels that shuffled ones get
+    generator: int  # fitting the generator and making its images
+    selection: int  # which synthetic images a filter keeps, and the labels of shuffled ones
 
     @classmethod
     def of(cls, seed: int, simulation: int) -> Seeds:
@@ -49,11 +59,29 @@ class Seeds:
         Raises
         ------
         ValueError
-            If a number is negative or not whole.
+            If a number is negative or no integer.
         """
         sampling.check_seed(seed)
         sampling.check_seed(simulation, name="simulation")
         return cls(*map(int, np.random.SeedSequence([seed, simulation]).generate_state(6)))
+
+
+def divide(image_set: ImageSet, protocol: str, *, seed: int, simulation: int) -> splits.Split:
+    """Return the split of a simulation: under ``subject``, fold r mod 5 of repeat r div 5, so that a repeat tests all.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    protocol : {"image", "subject", "published"}
+    seed : int
+        The study's seed.
+    simulation : int
+        Number r of the repetition, from 0.
+    """
+    if protocol != "subject":
+        return splits.split(image_set, protocol, seed=Seeds.of(seed, simulation).split)
+    repeat, fold = divmod(simulation, splits.N_FOLDS)
+    return splits.split(image_set, protocol, seed=Seeds.of(seed, splits.N_FOLDS * repeat).split, fold=fold)
 
 
 @dataclass(frozen=True)
@@ -63,11 +91,12 @@ class Arm:
     Parameters
     ----------
     real : ImageSet
-        The stratified sample; empty where the condition trains on variations alone.
+        The stratified sample; empty where the condition trains on synthetic images alone.
     variations : ImageSet
-        With the labels and people of their sources, unless shuffled; may be empty.
+        The synthetic images, with the labels (unless shuffled) and people of their sources, or of new people; may be
+        empty.
     n_refused, n_filtered : int
-        Variations that the generator would not make, and those that the filter dropped.
+        Synthetic images that the generator would not make, and those that the filter dropped.
     """
 
     real: ImageSet
@@ -80,6 +109,15 @@ class Arm:
         """All images as one set, the real ones first."""
         return self.real.join(self.variations) if len(self.variations) else self.real
 
+    def groups(self) -> np.ndarray:
+        """Return the person of each of ``images``, as references take them: a person's variations are one of their own.
+
+        Negative where the person is unknown: the image is then on its own.
+        """
+        real, synthetic = self.real.subjects.numpy(), self.variations.subjects.numpy()
+        apart = max(real.max(initial=0), synthetic.max(initial=0)) + 1
+        return np.concatenate([real, np.where(synthetic < 0, -1, synthetic + apart)])
+
     def __len__(self) -> int:
         return len(self.real) + len(self.variations)
 
@@ -88,10 +126,23 @@ class Arm:
         return {
             "n_train": len(self),
             "n_real": len(self.real),
+            "n_real_people": len(set(self.real.subjects.tolist()) - {-1}),
             "n_synthetic": len(self.variations),
             "n_refused": self.n_refused,
             "n_filtered": self.n_filtered,
         }
+
+
+def draw_sample(condition: Condition, training: ImageSet, *, seed: int) -> sampling.Mix:
+    """Return which training images a condition uses, and the sources of its synthetic ones, from the sample's seed."""
+    return sampling.mix(
+        training.labels.numpy(),
+        real_frac=condition.real_frac,
+        synth_frac=condition.synth_frac,
+        synth_classes=condition.synth_classes,
+        subjects=training.subjects.numpy() if condition.scarce == "subjects" else None,
+        seed=seed,
+    )
 
 
 def assemble(
@@ -100,35 +151,29 @@ def assemble(
     seeds: Seeds,
     generators: Mapping[str, ImageGenerator] | None = None,
 ) -> Arm:
-    """Draw the real sample of a condition, have its variations made and filtered, and return both.
+    """Draw the real sample of a condition, have its synthetic images made and filtered, and return both.
 
-    A generator that learns is fitted on the real sample alone, and a filter judges by it alone, so that nothing
-    of an image outside it is carried over. Refused or dropped variations are not replaced.
+    A generator that learns is fitted on the real sample alone, and a filter judges by it alone, so that no other
+    image leaves a trace. Refused or dropped images are not replaced.
 
     Raises
     ------
     ValueError
-        If the arm trains on variations alone and none is left.
+        If the condition trains on synthetic images alone and none is left.
     """
-    mixture = sampling.mix(
-        training.labels.numpy(),
-        real_frac=condition.real_frac,
-        synth_frac=condition.synth_frac,
-        synth_classes=condition.synth_classes,
-        seed=seeds.sample,
-    )
+    mixture = draw_sample(condition, training, seed=seeds.sample)
     real, sources = training[mixture.real], training[mixture.sources]
     if not len(sources):
         return Arm(real, sources)
     given = generators or {}
     generator = given.get(condition.generator) or make_generator(condition.generator)
     generator = fit_generator(generator, real.images, real.labels, real.subjects, seed=seeds.generator)
-    variations, sources = _vary(generator, sources, seed=seeds.generator)
+    variations, sources = _vary(generator, sources, real, seed=seeds.generator)
     keep = apply_filter(condition.filter, variations.images, sources, real, seed=seeds.selection)
     kept = variations[keep]
     if condition.synth_use == "only" and not len(kept):
         raise ValueError(
-            f"all {len(mixture.sources)} variations were refused or filtered, and the arm trains on nothing else"
+            f"all {len(mixture.sources)} synthetic images were refused or filtered, and the condition has no others"
         )
     if condition.synth_use == "shuffled":
         order = np.random.default_rng(seeds.selection).permutation(len(kept))
@@ -141,20 +186,20 @@ def assemble(
     )
 
 
-def _vary(generator: ImageGenerator, sources: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Return the variations that can be had, and their sources; images that a generator refuses are left out."""
+def _vary(generator: ImageGenerator, sources: ImageSet, real: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Return the synthetic images that can be had, and their sources; refused ones are left out."""
+    if isinstance(generator, PeopleGenerator):
+        drawn = generator.draw(sources.labels, seed=seed)
+        new = drawn.subjects + int(real.subjects.max()) + 1  # nobody's number
+        return replace(sources, images=drawn.images, subjects=new, source_ids=drawn.source_ids), sources
     while len(sources):
         try:
             return replace(sources, images=generator.vary(sources.images, sources.labels, seed=seed)), sources
         except RefusedVariationsError as refusal:
             if not refusal.positions:
-                raise  # it names no image to leave out, and asking again would never end
+                raise  # it names no image to leave out, and another request would never end
             sources = sources[np.delete(np.arange(len(sources)), refusal.positions)]
     return sources, sources
-
-
-# torch's random state and thread count belong to the process: a Dask worker with several threads takes turns.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def simulate(
@@ -186,18 +231,29 @@ def simulate(
     Returns
     -------
     dict
-        The condition's fields, the seeds, counts (``n_...``), ``validation_...`` and ``test_...``
-        metrics of :func:`mri_aug.results.metrics.evaluate` after the last step, ``by_subject`` (JSON),
-        ``learning_rate`` (its peak), ``seconds``, ``machine`` and ``versions`` (JSON).
+        The condition's fields, the seeds, counts (``n_...``), ``repeat`` and ``fold`` (-1 but for people),
+        ``validation_...`` and ``test_...`` metrics of :func:`mri_aug.results.metrics.evaluate` after the last step,
+        the same as ``..._validated_...`` at the look with the least validation loss and as ``..._calibrated_...`` at
+        the validation part's ``temperature``, ``by_subject`` (JSON), ``learning_rate`` (its peak), ``seconds``,
+        ``machine`` and ``versions`` (JSON).
     """
     config, seeds, start = config or TrainConfig(), Seeds.of(seed, simulation), time.perf_counter()
+    people = condition.protocol == "subject"
+    repeat, fold = divmod(simulation, splits.N_FOLDS) if people else (-1, -1)
     with _one_thread():
-        split = splits.split(image_set, condition.protocol, seed=seeds.split)
-        trained = train_arm(condition, image_set[split.train], seeds, config=config, generators=generators)
-        scores = _evaluate(trained.classifier, image_set, split)
+        split = divide(image_set, condition.protocol, seed=seed, simulation=simulation)
+        held_out = {part: image_set[getattr(split, part)] for part in ("validation", "test")}
+        held_out = {part: images.resized(condition.image_size) for part, images in held_out.items()}
+        trained = train_arm(
+            condition, image_set[split.train], seeds, config=config, generators=generators,
+            validation=held_out["validation"],
+        )  # fmt: skip
+        scores = _evaluate(trained, held_out, people=people)
     return {
         **condition.columns(),
         "simulation": simulation,
+        "repeat": repeat,
+        "fold": fold,
         "seed": seed,
         **{f"seed_{name}": value for name, value in vars(seeds).items()},
         **trained.arm.counts(),
@@ -206,14 +262,14 @@ def simulate(
         "n_steps": trained.n_steps,
         "n_pretrain_steps": trained.n_pretrain_steps,
         **scores,
-        **_circumstances(trained.classifier.config),
+        **_circumstances(trained.config),
         "seconds": round(time.perf_counter() - start, 3),
     }
 
 
 def _circumstances(config: TrainConfig) -> dict[str, object]:
     return {
-        "learning_rate": config.learning_rate,
+        **{name: getattr(config, name) for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay")},
         "precision": config.resolved_precision(),
         "device": config.resolved_device().type,
         "machine": machine()["processor"],
@@ -221,13 +277,29 @@ def _circumstances(config: TrainConfig) -> dict[str, object]:
     }
 
 
-class Trained(NamedTuple):
-    """A network, what it trained on, and for how long."""
+@dataclass(frozen=True)
+class Trained:
+    """A network or reference, what it trained on, and for how long."""
 
-    classifier: Classifier
+    classifier: Classifier | Reference
     arm: Arm
-    n_steps: int
-    n_pretrain_steps: int  # of the steps, those before the real images
+    config: TrainConfig  # with the rate that was used
+    n_steps: int = 0
+    n_pretrain_steps: int = 0  # of the steps, those before the real images
+
+    def predict(self, image_set: ImageSet, *, validated: bool = False) -> np.ndarray:
+        """Return class probabilities, float64 of shape (n, n_classes).
+
+        Parameters
+        ----------
+        image_set : ImageSet
+            At the condition's image size.
+        validated : bool
+            By the weights of the best look instead of the last step; a reference has one answer.
+        """
+        if isinstance(self.classifier, Reference):
+            return self.classifier.predict(image_set.images, image_set.subjects.numpy())
+        return predict((validated and self.classifier.validated) or self.classifier, image_set.images)
 
 
 def train_arm(
@@ -237,8 +309,9 @@ def train_arm(
     *,
     config: TrainConfig,
     generators: Mapping[str, ImageGenerator] | None = None,
+    validation: ImageSet | None = None,
 ) -> Trained:
-    """Assemble a condition's images and train its network on them, at a rate that the network bears.
+    """Assemble a condition's images and train its network on them, with the rate capped for the architecture.
 
     Parameters
     ----------
@@ -249,37 +322,71 @@ def train_arm(
     config : TrainConfig
     generators : mapping of str to ImageGenerator, optional
         As in :func:`simulate`.
+    validation : ImageSet, optional
+        At the condition's image size; see :func:`mri_aug.models.training.train`.
     """
     n_training, n_classes = len(training), training.n_classes
     arm = assemble(condition, training, seeds, generators)
     del training  # a worker's memory then holds the arm's images once, not those of the whole training part too
+    real, variations = (part.resized(condition.image_size) for part in (arm.real, arm.variations))
+    images = real.join(variations) if len(variations) else real
+    if condition.architecture in REFERENCES:
+        reference = fit_reference(condition.architecture, images, groups=arm.groups(), seed=seeds.initialisation)
+        return Trained(reference, arm, config)
     ceiling = highest_learning_rate(condition.architecture, condition.weights, fine_tune=condition.fine_tune)
     config = replace(config, learning_rate=min(config.learning_rate, ceiling))
-    n_steps = config.n_steps(n_training if condition.budget == "steps" else len(arm))
+    full_steps = config.steps or config.n_steps(n_training)
+    n_steps = full_steps if condition.budget == "steps" else config.n_steps(len(arm))
     model = make_model(
-        condition.architecture, n_classes=n_classes, weights=condition.weights, seed=seeds.initialisation
-    )
+        condition.architecture, n_classes=n_classes, weights=condition.weights, seed=seeds.initialisation,
+        image_size=condition.image_size,
+    )  # fmt: skip
     options = {"seed": seeds.training, "config": config, "balance": condition.balance}
     if condition.fine_tune == "head":
         fit = partial(train_head, model, **options)
     else:
         fit = partial(train, model, policy=condition.policy, **options)
-    if condition.synth_use != "pretrain":
-        return Trained(fit(arm.images, n_steps=n_steps), arm, n_steps, 0)
-    n_pretrain_steps = min(round(n_steps * len(arm.variations) / len(arm)), n_steps - 1)
-    if n_pretrain_steps:
-        fit(arm.variations, n_steps=n_pretrain_steps)
-    return Trained(fit(arm.real, n_steps=n_steps - n_pretrain_steps), arm, n_steps, n_pretrain_steps)
+    n_pretrain_steps = 0
+    if condition.synth_use == "pretrain":
+        n_pretrain_steps = min(round(n_steps * len(variations) / len(arm)), n_steps - 1)
+        if n_pretrain_steps:
+            fit(variations, n_steps=n_pretrain_steps)
+        images = real
+    classifier = fit(images, n_steps=n_steps - n_pretrain_steps, validation=validation)
+    return Trained(classifier, arm, config, n_steps, n_pretrain_steps)
 
 
-def _evaluate(classifier: Classifier, image_set: ImageSet, split: splits.Split) -> dict[str, object]:
-    scores = {}
-    for part in ("validation", "test"):
-        held_out = image_set[getattr(split, part)]
-        probabilities = predict(classifier, held_out.images)
-        truth = held_out.labels.numpy(), held_out.subjects.numpy()
-        scores |= {f"{part}_{name}": value for name, value in metrics.evaluate(probabilities, *truth).items()}
-    return {**scores, "by_subject": metrics.encode_by_subject(metrics.by_subject(probabilities, *truth))}
+def _evaluate(trained: Trained, held_out: Mapping[str, ImageSet], *, people: bool) -> dict[str, object]:
+    """Return four scores of one training: last and validated weights, raw and at the validation part's temperature."""
+    truth = {part: (images.labels.numpy(), images.subjects.numpy()) for part, images in held_out.items()}
+    row: dict[str, object] = {"validated_step": getattr(getattr(trained.classifier, "validated", None), "step", 0)}
+    by_person = {}
+    for rule, validated in (("", False), ("validated_", True)):
+        found = {part: trained.predict(images, validated=validated) for part, images in held_out.items()}
+        temperature = fit_temperature(found["validation"], truth["validation"][0])
+        row[f"{rule}temperature"] = temperature
+        cooled = calibrate(found["test"], temperature)
+        for prefix, part, probabilities in (
+            (f"validation_{rule}", "validation", found["validation"]),
+            (f"test_{rule}", "test", found["test"]),
+            (f"test_{rule}calibrated_", "test", cooled),
+        ):
+            scores = metrics.evaluate(probabilities, *truth[part])
+            kept = {name: value for name, value in scores.items() if prefix == "test_" or "recall" not in name}
+            row |= {f"{prefix}{name}": value for name, value in kept.items()}
+        by_person[rule.strip("_") or "last"], by_person[f"{rule}calibrated"] = found["test"], cooled
+        if not validated:
+            table = json.loads(metrics.encode_by_subject(metrics.by_subject(found["test"], *truth["test"])))
+    if people:  # enough to score, calibrate and compare people again from the row alone
+        table |= {name: _means(values, truth["test"][1]) for name, values in by_person.items()}
+    return {**row, "by_subject": json.dumps(table, separators=(",", ":"))}
+
+
+def _means(probabilities: np.ndarray, subjects: np.ndarray) -> list[list[float]]:
+    """Return the mean probabilities over each person's slices, in the order of the people's numbers."""
+    _, position, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(position, weights=column) for column in probabilities.T], axis=1)
+    return (sums / counts[:, None]).round(4).tolist()
 
 
 @contextmanager

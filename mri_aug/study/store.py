@@ -80,6 +80,23 @@ class Store:
                 "insert or ignore into simulations values (?, datetime('now'), ?)", (key, json.dumps(dict(row)))
             )
 
+    def add(self, rows: pd.DataFrame) -> int:
+        """Keep the rows of a deposit whose keys are not there, in one transaction, and return how many they were.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            With a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them.
+        """
+        records = ({name: _plain(value) for name, value in row.items()} for row in rows.to_dict("records"))
+        with self._connection() as connection:
+            before = connection.total_changes
+            connection.executemany(
+                "insert or ignore into simulations values (?, datetime('now'), ?)",
+                ((row.pop("key"), json.dumps(row)) for row in records),
+            )
+            return connection.total_changes - before
+
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
         """Return the rows that are there, by key."""
         wanted = set(keys)
@@ -109,6 +126,10 @@ class Store:
 
 # a row's digits hang on these
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
+
+
+def _plain(value: object) -> object:
+    return value.item() if hasattr(value, "item") else value
 
 
 class Keys:
@@ -142,11 +163,16 @@ class Keys:
             "code": _simulation_code(),
             "versions": versions(NUMERICAL),
         }
+        self.code = self._shared["code"]
         self._generators = {
             name: generators[name].fingerprint if name in generators else _generator_code(name)
             for name in {condition.generator for condition in conditions}
         }
         self._weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
+
+    def generator(self, name: str) -> str:
+        """Return what tells one version of a generator from another."""
+        return self._generators[name]
 
     def of(self, condition: Condition, simulation: int) -> str:
         """Return the key of one simulation, 32 hexadecimal digits."""

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_aug.data import sampling, splits
+from mri_aug.data import splits
 from mri_aug.data.imageset import ImageSet
 from mri_aug.generators.bank.bank import Bank, variation_numbers
 from mri_aug.generators.bank.ledger import Account
 from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator, image_digests
+from mri_aug.study.conditions import Condition
 from mri_aug.study.parts import Part
-from mri_aug.study.simulation import Seeds
+from mri_aug.study.simulation import Seeds, divide, draw_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +88,10 @@ def wanted_variations(
         raise ValueError(f"protocol must be one of {', '.join(splits.PROTOCOLS)}, got {protocol!r}")
     digests, labels = np.array(image_digests(image_set.images)), image_set.labels.numpy()
     first: dict[tuple[int, str, int], int] = {}
-    for simulation, named, real_frac, synth_frac, synth_classes in _draws(parts, generator, protocol):
-        seeds = Seeds.of(seed, simulation)
-        train = splits.split(image_set, named, seed=seeds.split).train
-        mixture = sampling.mix(
-            labels[train], real_frac=real_frac, synth_frac=synth_frac, synth_classes=synth_classes, seed=seeds.sample
-        )
-        rows = train[mixture.sources]
+    for simulation, condition in _draws(parts, generator, protocol):
+        train = divide(image_set, condition.protocol, seed=seed, simulation=simulation).train
+        sample = draw_sample(condition, image_set[train], seed=Seeds.of(seed, simulation).sample)
+        rows = train[sample.sources]
         numbers = variation_numbers(digests[rows].tolist(), labels[rows].tolist())
         for row, number in zip(rows.tolist(), numbers, strict=True):
             first.setdefault((number, digests[row], int(labels[row])), row)
@@ -103,16 +101,15 @@ def wanted_variations(
     return Wanted(image_set[rows[order]], numbers[order])
 
 
-def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple]:
-    """Return simulation and condition of each draw of sources, once; a condition's other fields do not matter here."""
-    draws = {
-        (simulation, c.protocol, c.real_frac, c.synth_frac, c.synth_classes)
-        for part in parts
-        for c in part.conditions
-        if c.generator == generator and protocol in (None, c.protocol)
-        for simulation in range(part.n_simulations)
-    }
-    return sorted(draws)
+def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple[int, Condition]]:
+    """Return simulation and condition of each draw of sources, once: conditions that draw alike have one sample."""
+    draws = {}
+    for part in parts:
+        for c in part.conditions:
+            if c.generator == generator and protocol in (None, c.protocol):
+                alike = c.protocol, c.scarce, c.real_frac, c.synth_frac, c.synth_classes
+                draws |= {(simulation, alike): c for simulation in range(part.n_simulations)}
+    return [(simulation, draws[simulation, alike]) for simulation, alike in sorted(draws)]
 
 
 def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:

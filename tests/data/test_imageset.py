@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from dataclasses import replace
 
 import pytest
@@ -42,7 +44,7 @@ def test_fingerprint_sees_every_part(toy_images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": torch.zeros(96, 1, 64, 64, dtype=torch.uint8)}, "images must be uint8"),
+        ({"images": torch.zeros(96, 1, 65, 65, dtype=torch.uint8)}, "images must be uint8"),
         ({"images": torch.zeros(96, 1, 128, 128)}, "images must be uint8"),
         ({"subjects": torch.zeros(3, dtype=torch.int64)}, "subjects has 3 entries for 96 images"),
         ({"labels": torch.full((96,), 4)}, "labels must lie in 0..3"),
@@ -80,3 +82,24 @@ def test_a_damaged_cache_file_is_named_and_remade(toy_images, tmp_path):
     with pytest.warns(UserWarning, match="images.npz is damaged"):
         assert cached_image_set(path, lambda: toy_images).fingerprint == toy_images.fingerprint
     assert cached_image_set(path, lambda: pytest.fail("not remade")).fingerprint == toy_images.fingerprint
+
+
+def test_a_quarter_of_the_pixels_are_means_of_four(toy_images):
+    small = toy_images.resized(64)
+    expected = toy_images.images.double().reshape(-1, 1, 64, 2, 64, 2).mean((3, 5)).round()
+    assert small.size == 64 and torch.equal(small.images.double(), expected)
+    assert torch.equal(small.labels, toy_images.labels) and toy_images.resized(128) is toy_images
+    assert len(toy_images[:0].resized(64)) == 0
+    for wrong in (32, 96):
+        with pytest.raises(ValueError, match=r"image_size must be one of \(64, 128\) and at most 128"):
+            toy_images.resized(wrong)
+    with pytest.raises(ValueError, match="at most 64, got 128"):
+        small.resized(128)
+
+
+def test_pickling_hands_over_the_same_arrays(toy_images):
+    again = pickle.loads(pickle.dumps(toy_images))
+    assert again.fingerprint == toy_images.fingerprint and again.class_names == toy_images.class_names
+    first, second = toy_images.__getstate__(), toy_images.__getstate__()
+    assert first["images"] is second["images"]
+    assert sys.getsizeof(toy_images) > toy_images.images.nbytes

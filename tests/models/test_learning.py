@@ -1,7 +1,7 @@
 """Each architecture learns its training images at the rate that a study gives it, so that none is broken unnoticed.
 
-Some minutes of processor time. The slow tests take two hours: ``vit_b_16`` has thirty times the weights of ``vit_tiny``
-and takes an hour and a half of one core, and the CNN trains on the thesis's dataset for half an hour.
+A minute or two of processor time. The slow tests take two hours: ``vit_b_16`` has thirty times the weights of
+``vit_tiny`` and takes an hour and a half of one core, and the CNN trains on the thesis's dataset for half an hour.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ def slices():
     return load_phantoms(n_subjects=25, seed=0)[::4]
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    ("architecture", "epochs"),
-    [("cnn", 6), ("resnet18", 5), ("vit_tiny", 36), pytest.param("vit_b_16", 50, marks=pytest.mark.slow)],
-)
-def test_training_accuracy_reaches_95_percent(slices, architecture, epochs):
+    ("architecture", "size", "epochs"),
+    [
+        ("cnn", 128, 6), ("cnn", 64, 6), ("resnet18", 64, 5), ("vit_tiny", 64, 36),
+        slow("resnet18", 128, 5), slow("vit_tiny", 128, 36), slow("vit_b_16", 128, 50),
+    ],
+)  # fmt: skip
+def test_training_accuracy_reaches_95_percent(slices, architecture, size, epochs):
     rate = min(TrainConfig().learning_rate, highest_learning_rate(architecture))
-    config = TrainConfig(epochs=epochs, batch_size=8, learning_rate=rate)
-    classifier = train(make_model(architecture, seed=0), slices, seed=0, config=config)
-    accuracy = (predict(classifier, slices.images, batch_size=32).argmax(1) == slices.labels.numpy()).mean()
+    config, images = TrainConfig(epochs=epochs, batch_size=8, learning_rate=rate), slices.resized(size)
+    classifier = train(make_model(architecture, seed=0, image_size=size), images, seed=0, config=config)
+    accuracy = (predict(classifier, images.images, batch_size=32).argmax(1) == images.labels.numpy()).mean()
     assert accuracy >= 0.95
 
 

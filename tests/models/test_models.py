@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import math
+from functools import cache
 from urllib.error import URLError
 
 import pytest
@@ -14,6 +17,7 @@ from mri_aug.models.networks import (
     backbone_and_head,
     count_parameters,
     freeze_backbone,
+    highest_learning_rate,
     make_model,
     parameter_groups,
     target_layer,
@@ -21,6 +25,12 @@ from mri_aug.models.networks import (
 
 LIGHT = ("cnn", "resnet18", "vit_tiny")  # vit_b_16 takes seconds to build
 FEATURES = {"cnn": 64, "resnet18": 512, "vit_tiny": 192, "vit_b_16": 768}
+
+
+@cache
+def built(architecture: str) -> nn.Module:
+    """Return the network of seed 0, built once: read it, and change only a deep copy."""
+    return make_model(architecture, seed=0).eval()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +71,8 @@ def test_logits_and_features(architecture, images):
 @pytest.mark.parametrize("architecture", LIGHT)
 def test_seed_determines_the_weights_and_leaves_the_global_state(architecture):
     state = torch.get_rng_state()
-    first, second, other = (make_model(architecture, seed=seed).state_dict() for seed in (1, 1, 2))
+    first, (second, other) = built(architecture), (make_model(architecture, seed=seed) for seed in (0, 2))
+    first, second, other = (model.state_dict() for model in (first, second, other))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -69,7 +80,7 @@ def test_seed_determines_the_weights_and_leaves_the_global_state(architecture):
 
 @pytest.mark.parametrize("architecture", LIGHT)
 def test_every_weight_is_reached_by_the_gradient(architecture, images):
-    model = make_model(architecture, seed=0)
+    model = copy.deepcopy(built(architecture)).train()
     _, head = backbone_and_head(model)
     for parameter in head.parameters():
         nn.init.normal_(parameter)
@@ -80,7 +91,7 @@ def test_every_weight_is_reached_by_the_gradient(architecture, images):
 
 
 def test_cnn_is_the_function_of_chapter_5(images):
-    model = make_model("cnn", seed=0)
+    model = built("cnn")
     conv1, _, _, conv2, _, _ = model.features
     _, hidden1, _, hidden2, _ = model.hidden
     x = nn.functional.max_pool2d(conv1(images).relu(), 2)
@@ -92,7 +103,7 @@ def test_cnn_is_the_function_of_chapter_5(images):
 
 
 def test_cnn_learns_the_same_from_a_batch_in_parts(images):
-    model = make_model("cnn", seed=0)
+    model = copy.deepcopy(built("cnn"))
     batch = images.repeat(7, 1, 1, 1) + torch.arange(21)[:, None, None, None] / 10
     expected = torch.autograd.grad(model.eval()(batch).square().sum(), list(model.parameters()))
     calls = []
@@ -115,7 +126,7 @@ def test_sizes_that_the_docstring_states(architecture, millions):
 
 @pytest.mark.parametrize("architecture", LIGHT)
 def test_head_only_training_changes_the_head_alone(architecture, images):
-    model = freeze_backbone(make_model(architecture, seed=0).eval())
+    model = freeze_backbone(copy.deepcopy(built(architecture)))
     backbone, head = backbone_and_head(model)
     assert count_parameters(model, trainable=True) == count_parameters(head) == FEATURES[architecture] * 4 + 4
     model(images).sum().backward()
@@ -126,17 +137,20 @@ def test_head_only_training_changes_the_head_alone(architecture, images):
     ("architecture", "shape"), [("cnn", (3, 32, 32, 32)), ("resnet18", (3, 512, 4, 4)), ("vit_tiny", (3, 65, 192))]
 )
 def test_target_layer_has_positions(architecture, shape, images):
-    model, seen = make_model(architecture, seed=0).eval(), []
-    target_layer(model).register_forward_hook(lambda layer, given, output: seen.append(tuple(output.shape)))
+    model, seen = built(architecture), []
+    hook = target_layer(model).register_forward_hook(lambda layer, given, output: seen.append(tuple(output.shape)))
     model(images)
+    hook.remove()
     assert seen == [shape]
 
 
-@pytest.mark.parametrize("architecture", LIGHT)
-@pytest.mark.parametrize("image_size", [64, 96])
-def test_other_image_sizes(architecture, image_size):
-    model = make_model(architecture, seed=0, image_size=image_size).eval()
-    assert model(torch.zeros(1, 1, image_size, image_size)).shape == (1, 4)
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [("cnn", (3, 32, 16, 16)), ("resnet18", (3, 512, 2, 2)), ("vit_tiny", (3, 17, 192))]
+)
+def test_networks_at_64_pixels(architecture, shape, images):
+    model, seen = make_model(architecture, seed=0, image_size=64).eval(), []
+    target_layer(model).register_forward_hook(lambda layer, given, output: seen.append(tuple(output.shape)))
+    assert model(images[..., ::2, ::2]).shape == (3, 4) and seen == [shape]
 
 
 @pytest.mark.parametrize("architecture", LIGHT)
@@ -153,7 +167,7 @@ def test_imagenet_resnet18_sees_grey_as_it_saw_three_equal_channels(imagenet_res
     torch.save(imagenet_resnet18.state_dict(), tmp_path / "resnet18.pth")
     model = make_model("resnet18", weights=tmp_path / "resnet18.pth", seed=0).eval()
     assert torch.equal(model.conv1.weight, imagenet_resnet18.conv1.weight.sum(1, keepdim=True))
-    assert model.fc.out_features == 4 and torch.equal(model.fc.weight, make_model("resnet18", seed=0).fc.weight)
+    assert model.fc.out_features == 4 and torch.equal(model.fc.weight, built("resnet18").fc.weight)
     features = backbone_and_head(imagenet_resnet18)[0](images.expand(-1, 3, -1, -1))
     torch.testing.assert_close(backbone_and_head(model)[0](images), features, rtol=1e-3, atol=1e-4)
     whole = make_model("resnet18", n_classes=1000, weights=tmp_path / "resnet18.pth", seed=0)
@@ -214,7 +228,8 @@ def test_files_that_do_not_fit(tmp_path):
     torch.save({"epoch": 3}, path)
     with pytest.raises(ValueError, match="weights.pth holds no state dict"):
         make_model("cnn", weights=path, seed=0)
-    torch.save(make_model("cnn", n_classes=3, seed=0).state_dict(), path)
+    three = built("cnn").state_dict() | {"head.weight": torch.zeros(3, 64), "head.bias": torch.zeros(3)}
+    torch.save(three, path)
     with pytest.raises(ValueError, match=r"head.weight has shape \(3, 64\) in the file and \(4, 64\) in the model"):
         make_model("cnn", weights=path, seed=0)
     with pytest.raises(ValueError, match=r"does not fit resnet18: it lacks 122 tensors \(such as \['bn1.bias'"):
@@ -244,8 +259,15 @@ def test_unknown_names_and_sizes():
     assert set(FEATURES) == set(ARCHITECTURES)
 
 
+def test_loaded_weights_learn_more_slowly():
+    rates = {name: highest_learning_rate(name) for name in ARCHITECTURES}
+    assert rates == {"cnn": math.inf, "resnet18": 1e-3, "vit_b_16": 2e-5, "vit_tiny": 1e-4}
+    loaded = [highest_learning_rate(name, "phantom") for name in ("cnn", "resnet18", "vit_tiny")]
+    assert loaded == [5e-4, 1e-4, 1e-4] and highest_learning_rate("cnn", "phantom", fine_tune="head") == math.inf
+
+
 def test_every_parameter_is_in_one_group_at_its_own_rate():
-    model = make_model("cnn", seed=0)
+    model = built("cnn")
     groups = parameter_groups(model, 0.01)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(rates) == len(list(model.parameters()))

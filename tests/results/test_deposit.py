@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -16,6 +15,7 @@ from mri_aug.results.deposit import deposit_names, export, load_deposit
 def rows():
     return pd.DataFrame(
         {
+            "key": ["a", "b", "c"],
             "simulation": np.arange(3),
             "condition": ['0.3 real, "best"', "none", "NA"],
             "synth_classes": ["", "2+3", ""],
@@ -29,45 +29,71 @@ def rows():
 
 
 def test_round_trip_keeps_values_and_types(rows, tmp_path):
-    path = export(rows, "demo-1", manifest={"what": "a test", "hours": 0.1}, folder=tmp_path)
-    assert path == tmp_path / "demo-1.csv"
-    back, manifest = load_deposit("demo-1", folder=tmp_path)
-    pd.testing.assert_frame_equal(back, rows)
+    place = export(rows, "demo-1", manifest={"what": "a test", "hours": 0.1}, folder=tmp_path)
+    assert place == tmp_path / "demo-1"
+    for name, folder in (("demo-1", tmp_path), (place, None), (str(place), None)):
+        back, manifest = load_deposit(name, folder=folder)
+        pd.testing.assert_frame_equal(back, rows)
     assert manifest["what"] == "a test" and manifest["n_rows"] == 3
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["demo-1.csv", "demo-1.json"]
+    assert sorted(file.name for file in place.iterdir()) == ["manifest.json", "rows.parquet"]
+
+
+def test_rows_are_added_and_none_is_replaced(rows, tmp_path):
+    export(rows.head(2), "demo", manifest={"n": 2}, folder=tmp_path)
+    changed = rows.assign(test_cross_entropy=7.0)
+    export(changed.iloc[[2, 0]], "demo", manifest={"n": 3}, folder=tmp_path)
+    back, manifest = load_deposit("demo", folder=tmp_path)
+    expected = pd.concat([rows.head(2), changed.tail(1)])
+    pd.testing.assert_frame_equal(back, expected.reset_index(drop=True))
+    assert manifest["n"] == 3
+
+
+@pytest.mark.parametrize("column", ["images", "code", "generator_code"])
+def test_versions_are_not_mixed_unasked(rows, tmp_path, column):
+    made = rows.assign(images="a", code="b", generator="morph", generator_code="c")
+    export(made.head(1), "demo", manifest={}, folder=tmp_path)
+    other = made.iloc[1:].assign(**{column: "z"})
+    with pytest.raises(ValueError, match=f"another version .{column} .* than these .z.: .*--mix"):
+        export(other, "demo", manifest={}, folder=tmp_path)
+    assert len(load_deposit("demo", folder=tmp_path)[0]) == 1
+    export(other, "demo", manifest={}, folder=tmp_path, mix=True)
+    assert len(load_deposit("demo", folder=tmp_path)[0]) == 3
+
+
+def test_another_generator_has_another_code(rows, tmp_path):
+    made = rows.assign(generator=["morph", "morph", "hub"], generator_code=["c", "c", "d"])
+    export(made.head(1), "demo", manifest={}, folder=tmp_path)
+    export(made, "demo", manifest={}, folder=tmp_path)
+    assert len(load_deposit("demo", folder=tmp_path)[0]) == 3
 
 
 def test_names_are_those_of_whole_deposits(rows, tmp_path):
     assert deposit_names(folder=tmp_path) == []
     for name in ("b", "a"):
         export(rows, name, manifest={}, folder=tmp_path)
-    (tmp_path / "c.csv").write_text("without a manifest\n")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "rows.parquet").write_text("without a manifest")
     assert deposit_names(folder=tmp_path) == ["a", "b"]
 
 
 def test_same_rows_same_bytes(rows, tmp_path):
-    for name in ("a", "b"):
-        export(rows, name, manifest={}, folder=tmp_path)
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-
-
-def test_line_ends_of_another_system_are_no_damage(rows, tmp_path):
-    path = export(rows, "demo", manifest={}, folder=tmp_path)
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    pd.testing.assert_frame_equal(load_deposit("demo", folder=tmp_path)[0], rows)
+    for name, order in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
+        export(rows.iloc[order], name, manifest={}, folder=tmp_path)
+    assert (tmp_path / "a" / "rows.parquet").read_bytes() == (tmp_path / "b" / "rows.parquet").read_bytes()
 
 
 def test_an_edited_table_is_refused(rows, tmp_path):
-    path = export(rows, "demo", manifest={}, folder=tmp_path)
-    path.write_text(path.read_text().replace("2+3", "3"))
-    with pytest.raises(ValueError, match=r"demo\.csv is not the table"):
+    place = export(rows, "demo", manifest={}, folder=tmp_path)
+    rows.assign(short=np.float32(1)).to_parquet(place / "rows.parquet")
+    with pytest.raises(ValueError, match=r"rows\.parquet is not the table that manifest\.json describes"):
         load_deposit("demo", folder=tmp_path)
 
 
-def test_a_foreign_manifest_is_refused(rows, tmp_path):
-    export(rows, "demo", manifest={}, folder=tmp_path)
-    (tmp_path / "demo.json").write_text(json.dumps({"what": "else"}))
-    with pytest.raises(ValueError, match="lacks"):
+@pytest.mark.parametrize("text", ['{"what": "else"}', "[1]", "{"])
+def test_a_foreign_manifest_is_refused(rows, tmp_path, text):
+    place = export(rows, "demo", manifest={}, folder=tmp_path)
+    (place / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match="not the manifest of a deposit"):
         load_deposit("demo", folder=tmp_path)
 
 
@@ -85,15 +111,17 @@ def test_a_failed_write_leaves_the_old_deposit(rows, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
-        export(rows.head(1), "demo", manifest={}, folder=tmp_path)
+        export(rows.assign(key=list("xyz")), "demo", manifest={}, folder=tmp_path)
     pd.testing.assert_frame_equal(load_deposit("demo", folder=tmp_path)[0], rows)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list((tmp_path / "demo").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ("change", "name", "manifest", "message"),
     [
-        (lambda rows: rows, "../up", {}, "letters"),
+        (lambda rows: rows, "..up", {}, "letters"),
+        (lambda rows: rows.drop(columns="key"), "demo", {}, "a key of its own"),
+        (lambda rows: rows.assign(key="a"), "demo", {}, "a key of its own"),
         (lambda rows: rows.head(0), "demo", {}, "no rows"),
         (lambda rows: rows, "demo", {"n_rows": 7}, "n_rows"),
         (lambda rows: rows.assign(when=pd.Timestamp("2026-01-01")), "demo", {}, "'when'"),

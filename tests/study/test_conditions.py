@@ -20,7 +20,7 @@ from mri_aug.study.conditions import (
     sweep_arms,
     thesis_arms,
 )
-from mri_aug.study.parts import chapter_conditions, chapter_parts, choose_parts
+from mri_aug.study.parts import chapter_parts, choose_parts, listed_conditions
 
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7, "generator": "morph"}
 
@@ -90,7 +90,7 @@ def test_arms_fill_up_to_the_full_size():
 
 @pytest.mark.parametrize("real_frac", [0.1, 1 / 3, 0.3, 0.55, 0.999])
 def test_labels_tell_conditions_of_a_protocol_apart(real_frac):
-    conditions = chapter_conditions(thesis_parts(real_frac))
+    conditions = listed_conditions(thesis_parts(real_frac))
     assert len(set(conditions)) == len(conditions)
     assert len({(condition.label, condition.protocol) for condition in conditions}) == len(conditions)
 
@@ -170,7 +170,7 @@ def test_the_chapters_parts():
 
 def test_no_profile_needs_a_download():
     for profile in PROFILES:
-        conditions = chapter_conditions(chapter_parts(**part_sizes(profile_parameters(profile))))
+        conditions = listed_conditions(chapter_parts(**part_sizes(profile_parameters(profile))))
         assert {arm.weights for arm in conditions} == {"none"}
         assert {"cnn", "resnet18", "vit_tiny"} == {arm.architecture for arm in conditions}
 

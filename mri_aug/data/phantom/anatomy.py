@@ -1,6 +1,6 @@
 """The anatomy of a simulated brain: which tissue lies where, before and after atrophy.
 
-The average brain of :mod:`mri_aug.phantom.atlas` is bent into a person by a global map, a smooth deformation and
+The average brain of :mod:`mri_aug.data.phantom.atlas` is bent into a person by a global map, a smooth deformation and
 folds of their own. Nothing here knows of grey values, classes or files.
 """
 
@@ -19,13 +19,11 @@ _VISIBLE = 1e-3  # of the mask: what lies below leaves no grey value
 
 
 @dataclass(frozen=True)
-class Tissue:
-    """Tissue fractions of a slab of brain; every tensor is float32 of shape (slices, 128, 128) in [0, 1]."""
+class Slab:
+    """Tissue of neighbouring slices; every tensor is float32 of shape (slices, 128, 128) in [0, 1]."""
 
-    fluid: Tensor  # cerebrospinal fluid
-    white: Tensor  # white matter; grey matter is what remains
-    deep: Tensor  # 1 at the core, where the T1 template describes nuclei better than two tissues do
-    t1: Tensor  # T1 template there
+    fluid: Tensor  # share of cerebrospinal fluid
+    whiteness: Tensor  # of the rest, in T1: 0 as cortex, 1 as white matter
     mask: Tensor  # what the skull stripping kept
 
 
@@ -115,7 +113,7 @@ def _fold_distance(points: Tensor, visible: Tensor, rng: np.random.Generator) ->
     return values[0].abs() * 4.5 + 60 * (0.45 - radius[..., 0]).clamp(min=0)  # no folds in the brain's core
 
 
-def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Tissue:
+def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Slab:
     """Apply atrophy to a person: ventricles grow, the cortex thins, sulci widen.
 
     Parameters
@@ -128,7 +126,7 @@ def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Tissue:
 
     Returns
     -------
-    Tissue
+    Slab
     """
     midline = 0.2 + 0.8 * torch.tanh((person.points[..., 0] / 9) ** 2)  # the septum and third ventricle yield less
     growth = (person.ventricle_mm + 6.0 * severity * person.unevenness) * midline
@@ -151,10 +149,7 @@ def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Tissue:
     threshold = -0.15 + 0.40 * torch.sigmoid((depth - 11) / 2) + 0.22 * core
     white_mm = torch.minimum(sheet - half_width - cortex, 7 * (white + 0.07 * person.ripple - threshold))
     white_mm = torch.minimum(white_mm, 14 * (0.17 - spread))
-    return Tissue(
-        fluid=torch.sigmoid(-fluid_mm / 0.55),
-        white=torch.sigmoid(white_mm / 0.8),
-        deep=core,
-        t1=t1,
-        mask=person.mask,
-    )
+    # In the core the T1 template describes nuclei, from thalamus to white matter, better than two tissues do.
+    nuclei = 0.35 + 0.65 * ((t1 - 0.70) / 0.14).clamp(-0.3, 1)
+    whiteness = torch.lerp(torch.sigmoid(white_mm / 0.8), nuclei, core)
+    return Slab(fluid=torch.sigmoid(-fluid_mm / 0.55), whiteness=whiteness, mask=person.mask)

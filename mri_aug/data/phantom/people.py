@@ -23,7 +23,7 @@ from mri_aug.data.phantom.atlas import N_SLICES, Atlas, load_atlas
 from mri_aug.data.phantom.scanner import scan
 from mri_aug.data.sampling import check_seed
 
-PHANTOM_VERSION = 1  # part of the cache's name: raise it whenever the same seed gives other bytes
+PHANTOM_VERSION = 2  # part of the cache's name: raise it whenever the same seed gives other bytes
 
 CLASS_SHARES = (100, 70, 28, 2)  # people per class of 200, as in the thesis's dataset
 SEVERITY_MEANS = (0.10, 0.36, 0.62, 0.88)  # ordered; neighbouring classes overlap
@@ -190,7 +190,7 @@ def _check_slices(n_slices: int) -> None:
 
 def _scan_person(atlas: Atlas, severity: float, n_slices: int, seed: np.random.SeedSequence) -> Scan:
     body_seed, scan_seed = seed.spawn(2)
-    with _one_thread():
+    with one_thread():
         volumes = torch.tensor(atlas.volumes)  # a copy: joblib hands the arrays over read-only
         person = anatomy.draw_person(volumes, atlas.origin, np.random.default_rng(body_seed), n_slices=n_slices)
         healthy = anatomy.tissue(volumes, atlas.origin, person, severity=0.0)
@@ -200,7 +200,7 @@ def _scan_person(atlas: Atlas, severity: float, n_slices: int, seed: np.random.S
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums depend on how they are shared among threads, and bytes must not."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,238 @@
+"""A crowd of simulated people, kept on disk as tissue, to be scanned again and again with new contrast and shape.
+
+Simulating a person takes a third of a second; scanning one who is kept takes a few hundredths. The crowd's severity
+is spread evenly over [0, 1], and ordered grades are cut out of it. That link of grade to atrophy is an assumption: it
+was not fitted to anybody's images.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import joblib
+import numpy as np
+import torch
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from mri_aug import provenance
+from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet
+from mri_aug.data.phantom import anatomy
+from mri_aug.data.phantom.anatomy import Slab
+from mri_aug.data.phantom.atlas import N_SLICES, Atlas, load_atlas
+from mri_aug.data.phantom.people import one_thread
+from mri_aug.data.phantom.scanner import Scanner, scan
+from mri_aug.data.sampling import check_seed
+
+CROWD_VERSION = 1  # part of the cache's name: raise it whenever the same seed gives other bytes
+
+_PERSON = (N_SLICES, IMAGE_SIZE, IMAGE_SIZE, 3)  # fluid, whiteness and mask of each pixel, uint8
+_MAX_PEOPLE = int(2e9 // np.prod(_PERSON))  # in 2 GB
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """People as tissue.
+
+    Parameters
+    ----------
+    tissue : ndarray of uint8, shape (n_people, 32, 128, 128, 3)
+        Fluid, whiteness and mask (see :class:`mri_aug.data.phantom.anatomy.Slab`) times 255; usually mapped from disk.
+    severity : ndarray of float, shape (n_people,)
+        In [0, 1].
+    """
+
+    tissue: np.ndarray
+    severity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.severity)
+
+    def grades(self, n_classes: int, rng: np.random.Generator, *, overlap: float = 0.4) -> np.ndarray:
+        """Divide the people into ordered grades of equal number.
+
+        People are ranked by severity plus normal noise with a standard deviation of ``overlap / n_classes``, that is,
+        ``overlap`` times the range of a grade. Two classes halve the range of severity, four quarter it.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_people,)
+            0 is the least severe.
+        """
+        rank = np.argsort(np.argsort(self.severity + overlap / n_classes * rng.standard_normal(len(self))))
+        return rank * n_classes // len(self)
+
+    def draw(
+        self, labels: np.ndarray, *, n_classes: int, seed: int, scanner: Scanner | None = None, overlap: float = 0.4
+    ) -> ImageSet:
+        """Scan people of the given grades, at least 20 people with all slices a second and core.
+
+        The images of a grade are spread over all people of that grade, and over the height of the slab. Where there
+        are fewer people than images need, a person comes again, with another shape and contrast, as a new subject.
+
+        Parameters
+        ----------
+        labels : array of int, shape (n,)
+            Grades of the images that are needed, in 0..n_classes-1.
+        n_classes : int, at most the number of people
+        seed : int
+        scanner : Scanner, optional
+            Its strength also sets how far people are bent; see :func:`_bend`.
+        overlap : float
+            As in :meth:`grades`.
+
+        Returns
+        -------
+        ImageSet
+            Image i has label i, a source of -1, and a subject numbered from 0.
+
+        Raises
+        ------
+        ValueError
+            If a label is out of range, or there are fewer people than classes.
+        """
+        labels, scanner = np.asarray(labels), scanner or Scanner()
+        check_seed(seed)
+        if n_classes > len(self):
+            raise ValueError(f"{n_classes} classes need at least as many simulated people, got n_people={len(self)}")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
+            raise ValueError(f"labels must lie in 0..{n_classes - 1}, got {np.unique(labels).tolist()}")
+        design_seed, scan_seed = np.random.SeedSequence(seed).spawn(2)
+        rng = np.random.default_rng(design_seed)
+        grade = self.grades(n_classes, rng, overlap=overlap)
+        jobs = [job for k in np.unique(labels) for job in _jobs(np.flatnonzero(labels == k), grade == k, rng)]
+        images = np.empty((len(labels), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+        subjects, severity = np.empty(len(labels), np.int64), np.empty(len(labels), np.float32)
+        for subject, ((rows, person, slices), its_seed) in enumerate(zip(jobs, scan_seed.spawn(len(jobs)), strict=True)):
+            images[rows] = _scan(self.tissue[person, slices], np.random.default_rng(its_seed), scanner)
+            subjects[rows], severity[rows] = subject, self.severity[person]
+        return ImageSet(
+            images=torch.from_numpy(images)[:, None],
+            labels=torch.from_numpy(labels.astype(np.int64)),
+            subjects=torch.from_numpy(subjects),
+            source_ids=torch.full((len(labels),), -1),
+            class_names=CLASS_NAMES if n_classes == len(CLASS_NAMES) else tuple(f"Grade {k}" for k in range(n_classes)),
+            severity=torch.from_numpy(severity),
+        )
+
+
+def load_crowd(*, n_people: int = 400, seed: int = 0, n_jobs: int = 2, progress: bool = True) -> Crowd:
+    """Return a crowd from the cache below ``artifacts/``, simulated there the first time.
+
+    400 people take 0.63 GB and, once, about a minute and a half on two cores. A smaller crowd of the same seed is the
+    beginning of a larger one.
+
+    Parameters
+    ----------
+    n_people : int
+        At most 1,271, which is 2 GB.
+    seed : int
+    n_jobs : int
+        Processes that simulate, one thread each; the bytes do not depend on it.
+    progress : bool
+        Show a progress bar while simulating.
+
+    Raises
+    ------
+    ValueError
+        If the number of people is out of range, or the seed is negative or not whole.
+
+    Warns
+    -----
+    UserWarning
+        If the cached file was damaged and has been made again.
+    """
+    if not 2 <= n_people <= _MAX_PEOPLE:
+        raise ValueError(f"n_people must lie in 2..{_MAX_PEOPLE} (2 GB of tissue), got {n_people}")
+    check_seed(seed)
+    # steps of the golden ratio cover the range evenly, however many are taken (Weyl 1916)
+    start = np.random.default_rng(seed).uniform()
+    severity = (start + _GOLDEN * np.arange(n_people)) % 1
+    path = provenance.artifacts("cache", f"crowd-v{CROWD_VERSION}-{n_people}-{seed}.npy")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        tissue = _read(path, n_people) if path.exists() else None
+        if tissue is None:
+            _simulate(path, severity, seed, n_jobs=n_jobs, progress=progress)
+            tissue = np.load(path, mmap_mode="r")
+    return Crowd(tissue, severity)
+
+
+def _read(path: Path, n_people: int) -> np.ndarray | None:
+    try:
+        tissue = np.load(path, mmap_mode="r")
+        if tissue.shape == (n_people, *_PERSON) and tissue.dtype == np.uint8:
+            return tissue
+        fault = f"it has shape {tissue.shape}"
+    except (OSError, ValueError, EOFError) as error:
+        fault = str(error)
+    warnings.warn(f"the cache file {path} is damaged ({fault}) and is being remade", stacklevel=3)
+    return None
+
+
+def _simulate(path: Path, severity: np.ndarray, seed: int, *, n_jobs: int, progress: bool) -> None:
+    """Write everybody's tissue to ``path``, whole or not at all."""
+    atlas, n_people = load_atlas(), len(severity)
+    seeds = [np.random.SeedSequence([seed, person]) for person in range(n_people)]
+    jobs = (joblib.delayed(_person_tissue)(atlas, float(s), k) for s, k in zip(severity, seeds, strict=True))
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n_people, *_PERSON))
+        with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+            found = joblib.Parallel(return_as="generator")(jobs)
+            bar = tqdm(found, total=n_people, desc="simulated people", unit="person", disable=not progress)
+            for person, tissue in enumerate(bar):
+                kept[person] = tissue
+        kept.flush()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _person_tissue(atlas: Atlas, severity: float, seed: np.random.SeedSequence) -> np.ndarray:
+    with one_thread():
+        volumes = torch.tensor(atlas.volumes)  # a copy: joblib hands the arrays over read-only
+        person = anatomy.draw_person(volumes, atlas.origin, np.random.default_rng(seed), n_slices=N_SLICES)
+        slab = anatomy.tissue(volumes, atlas.origin, person, severity=severity)
+        return torch.stack([slab.fluid, slab.whiteness, slab.mask], dim=-1).mul(255).round().byte().numpy()
+
+
+def _jobs(rows: np.ndarray, members: np.ndarray, rng: np.random.Generator):
+    """Yield (rows, person, slices): images spread evenly over people, and each person's over the slab."""
+    people = rng.permutation(np.flatnonzero(members))
+    rounds = -(-len(rows) // (N_SLICES * len(people)))
+    for part, person in zip(np.array_split(rows, rounds * len(people)), np.tile(people, rounds), strict=True):
+        if len(part):
+            heights = (np.arange(len(part)) + rng.uniform()) * N_SLICES / len(part)
+            yield part, person, heights.astype(int)
+
+
+def _scan(tissue: np.ndarray, rng: np.random.Generator, scanner: Scanner) -> np.ndarray:
+    body_rng, scan_rng = rng.spawn(2)
+    if scanner.strength > 0:
+        places = _bend(body_rng, scanner.strength)
+        tissue = np.stack([cv2.remap(image, places, None, cv2.INTER_LINEAR) for image in tissue])
+    fluid, whiteness, mask = torch.from_numpy(tissue).movedim(-1, 0).float().div(255).contiguous()
+    with one_thread():
+        return scan(Slab(fluid, whiteness, mask), scan_rng, scanner)
+
+
+def _bend(rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Draw a person's shape: where each pixel is looked up, float32 (128, 128, 2) as (x, y).
+
+    Standard deviations at strength 1: scale 4 % along each axis, shear 3 %, rotation 3 degrees, shift 2 pixels, and 1.5
+    pixels of a smooth displacement with knots 26 pixels apart.
+    """
+    angle = np.deg2rad(rng.normal(0, 3 * strength))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    stretch = np.eye(2) + strength * np.array([[rng.normal(0, 0.04), rng.normal(0, 0.03)], [0, rng.normal(0, 0.04)]])
+    knots = rng.normal(0, 1.5 * strength, (5, 5, 2)).astype(np.float32)
+    middle = (IMAGE_SIZE - 1) / 2
+    grid = np.stack(np.meshgrid(*[np.arange(IMAGE_SIZE) - middle] * 2), axis=-1)
+    places = grid @ (turn @ stretch).T + middle + rng.normal(0, 2 * strength, 2)
+    return (places + cv2.resize(knots, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC)).astype(np.float32)

@@ -1,0 +1,55 @@
+"""The record's plan: the arms that were written down beforehand, each once, and nothing that tests choose settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mri_aug.models.training import TrainConfig
+from mri_aug.study.record import PEOPLE_TRAINING, record_parts, settings_parts
+
+PARTS = {part.name: part for part in record_parts()}
+
+
+def test_parts_stand_in_the_order_in_which_they_matter():
+    assert list(PARTS)[:5] == ["references", "people", "generative", "draft", "policies"]
+    assert [PARTS[name].n_simulations for name in ("references", "people", "generative", "draft")] == [
+        100,
+        100,
+        25,
+        100,
+    ]
+
+
+def test_people_train_equally_long_at_a_quarter_of_the_pixels():
+    for name in ("people", "generative"):
+        for one in PARTS[name].conditions:
+            assert (one.protocol, one.image_size, one.policy, one.budget) == ("subject", 64, "standard", "steps")
+    assert PARTS["people"].training["steps"] == PARTS["generative"].training["steps"] == 1000
+
+
+def test_planned_contrasts_have_their_arms():
+    arms = {one for name in ("people", "generative") for one in PARTS[name].conditions}
+    some = {(one.generator, one.synth_frac, one.synth_use) for one in arms if one.real_frac == 0.3}
+    for generator in ("diffusion", "duplicate", "simulated", "morph"):
+        assert (generator, 0.7, "mixed") in some
+    assert ("simulated", 2.6, "only") in some and ("simulated", 2.6, "mixed") in some
+    assert {one.scarce for one in arms} == {"subjects", "images"}
+    everybody = {one.generator for one in arms if one.real_frac == 1}
+    assert everybody == {"none", "simulated", "diffusion"}
+
+
+def test_a_condition_has_one_training_and_a_part_its_conditions_once():
+    trainings = {}
+    for part in PARTS.values():
+        assert max(Counter(part.conditions).values()) == 1
+        TrainConfig(**part.training)
+        for one in part.conditions:
+            trainings.setdefault((one, part.n_phantoms), set()).add(tuple(sorted(part.training.items())))
+    assert all(len(found) == 1 for found in trainings.values())
+
+
+def test_settings_change_one_thing_at_a_time():
+    parts = settings_parts(3)
+    changed = [set((PEOPLE_TRAINING | dict(part.training)).items()) - set(PEOPLE_TRAINING.items()) for part in parts]
+    assert all(len(change) <= 1 for change in changed) and sum(map(bool, changed)) >= 4
+    assert {one.policy for part in parts for one in part.conditions} > {"standard", "none"}
