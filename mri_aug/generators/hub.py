@@ -48,7 +48,7 @@ def load_pipeline(model: str | Path, revision: str | None):
     ImportError
         If ``diffusers`` or a package that the pipeline needs is not installed.
     ValueError
-        If no pipeline of this kind takes an image.
+        If no pipeline of this kind takes an image, or the weights are pickles.
     """
     try:
         from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
@@ -67,7 +67,7 @@ def load_pipeline(model: str | Path, revision: str | None):
             ) from None
     _check_packages(folder)
     pipeline = DiffusionPipeline.from_pretrained(
-        str(folder), use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
+        str(folder), variant=_variant(folder), use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
     )
     if "image" in _parameters(pipeline):
         return pipeline
@@ -97,6 +97,20 @@ def _check_packages(folder: Path) -> None:
     packages = {part[0] for part in parts if isinstance(part, list) and part[0]}
     if missing := sorted(p for p in packages & {"transformers", "accelerate"} if not importlib.util.find_spec(p)):
         raise ImportError(f"the pipeline in {folder} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def _variant(folder: Path) -> str | None:
+    """Return the variant, such as fp16, in which some part of a pipeline has its weights; None where none needs one."""
+    files = list(folder.rglob("*.safetensors"))
+    if not files and (pickles := [path.name for path in folder.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]):
+        raise ValueError(
+            f"the weights in {folder} are pickles ({pickles[0]}), which can run code when they are read; save them as "
+            "safetensors: DiffusionPipeline.from_pretrained(...).save_pretrained(folder)"
+        )
+    names: dict[Path, set[str]] = {}
+    for path in files:
+        names.setdefault(path.parent, set()).add(re.sub(r"-\d+-of-\d+$", "", path.name.split(".")[1]))
+    return next((min(found) for found in names.values() if "safetensors" not in found), None)
 
 
 def _parameters(pipeline: Callable) -> set[str]:
@@ -139,7 +153,7 @@ class HubGenerator:
     Raises
     ------
     ValueError
-        If an option is out of range, or a hub's model has no commit.
+        If an option is out of range, a hub's model has no commit, or ``model`` is a single file.
     FileNotFoundError
         If ``model`` is neither a folder nor of the form of a hub id.
     """
@@ -174,6 +188,11 @@ class HubGenerator:
     def __post_init__(self):
         if not str(self.model):
             raise ValueError("hub has no default model: give model=, a folder or, with its revision, a hub id")
+        if Path(self.model).is_file():
+            raise ValueError(
+                f"{str(self.model)!r} is a single file; save it as a folder: "
+                "DiffusionPipeline.from_single_file(file).save_pretrained(folder)"
+            )
         if not Path(self.model).is_dir():
             if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(self.model)):
                 raise FileNotFoundError(f"there is no folder {str(self.model)!r}, and a hub id has the form owner/name")

@@ -129,8 +129,8 @@ def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
         If the generator learns from the study.
     """
     images, labels = wanted.images.images, wanted.images.labels
-    missing = bank.missing(generator, images, labels, indices=wanted.numbers)
-    refused = wanted.images[np.array(bank.refused(generator, images, labels, indices=wanted.numbers), dtype=np.int64)]
+    missing, refused = bank.look(generator, images, labels, indices=wanted.numbers)
+    refused = wanted.images[np.array(refused, dtype=np.int64)]
     streams = isinstance(generator, StreamingGenerator)
     seconds = generator.seconds_per_image / generator.concurrency if streams else float("nan")
     return Plan(

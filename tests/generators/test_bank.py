@@ -115,7 +115,7 @@ def test_kept_variations_equal_those_of_a_reproducible_generator(folder, tmp_pat
 def test_missing_plans_without_asking(folder):
     generator = CountingGenerator()
     ask(Bank(folder), generator, 3)
-    assert Bank(folder).missing(generator, *make_images(8), indices=[0] * 8) == [3, 4, 5, 6, 7]
+    assert Bank(folder).look(generator, *make_images(8), indices=[0] * 8) == ([3, 4, 5, 6, 7], [])
     assert generator.n_asked == 3
 
 

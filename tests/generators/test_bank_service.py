@@ -94,15 +94,14 @@ def test_a_study_survives_faults_and_kills(tmp_path):
             writer.kill()  # with as many requests in flight as there may be
             writer.join()
             server.let_go()
-            kept = set(range(N)) - set(bank.missing(generator(), *images, indices=rest["indices"]))
+            kept = set(range(N)) - set(bank.look(generator(), *images, indices=rest["indices"])[0])
             frozen.append({position: server.requested[20 + position] for position in kept})
         writer = start(bank.folder, server.url, N)
         writer.join()
         assert writer.exitcode == 0
 
         refused = [source - 20 for source in REFUSED]
-        assert bank.missing(generator(), *images, indices=rest["indices"]) == []
-        assert bank.refused(generator(), *images, indices=rest["indices"]) == refused
+        assert bank.look(generator(), *images, indices=rest["indices"]) == ([], refused)
         assert bank.count() == N - len(refused) and len(bank.refusals()) == len(refused)
         assert len(frozen[0]) >= N // 3 and len(frozen[1]) >= 2 * N // 3
         for kept in frozen:

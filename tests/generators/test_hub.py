@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import diffusers
@@ -87,6 +88,20 @@ def test_a_pipeline_from_a_folder_varies_images(hub, batch):
     assert all(not torch.equal(a, b) for a, b in zip(variations, images, strict=True))
     assert torch.equal(hub.vary(images, labels, seed=0), variations)
     assert not torch.equal(hub.vary(images, labels, seed=1), variations)
+
+
+def test_weights_of_a_variant_are_found_and_pickles_and_single_files_named(hub, folder, batch, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    pipeline.save_pretrained(tmp_path / "half", variant="fp16")
+    half = replace(hub, model=tmp_path / "half", _loaded={})
+    assert torch.equal(half.vary(*batch, seed=0), hub.vary(*batch, seed=0))
+    pipeline.save_pretrained(tmp_path / "pickles", safe_serialization=False)
+    with pytest.raises(ValueError, match=r"are pickles \(diffusion_pytorch_model.bin\).*save them as safetensors"):
+        replace(hub, model=tmp_path / "pickles", _loaded={}).vary(*batch, seed=0)
+    with pytest.raises(ValueError, match="is a single file; save it as a folder"):
+        HubGenerator(model=next(folder.rglob("*.safetensors")))
 
 
 def test_a_variation_does_not_depend_on_its_batch(hub, batch):

@@ -154,28 +154,20 @@ class Bank:
         pixels = [wanted.kept[record["key"]] for record in wanted.records]
         return torch.from_numpy(np.stack(pixels) if pixels else np.empty((0, *_SHAPE[1:]), np.uint8))[:, None]
 
-    def missing(
+    def look(
         self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int]
-    ) -> list[int]:
-        """Return the positions of the variations that :meth:`vary` would request, each variation once."""
+    ) -> tuple[list[int], list[int]]:
+        """Return the positions that :meth:`vary` would request, each variation once, and those known to be refused."""
         wanted = _Wanted.of(generator, images, labels, indices)
         wanted.read(self._files)
-        return wanted.missing()
-
-    def refused(
-        self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int]
-    ) -> list[int]:
-        """Return the positions of the variations that :meth:`vary` would report as refused, as far as is known."""
-        wanted = _Wanted.of(generator, images, labels, indices)
-        wanted.read(self._files)
-        return wanted.refused()
+        return wanted.missing(), wanted.refused()
 
     def records(self) -> list[dict]:
         """Return the provenance of every intact variation, in the order of their keys.
 
         Each holds key, generator, fingerprint, source_sha256, source_id, subject, label, index, pixels_sha256, made
-        (the time in UTC, ISO 8601) and what the generator says of its answer; of a paid service that is model, server,
-        prompt, request_id, usage and usd. Damaged files are named in a warning and left out.
+        (the time in UTC, ISO 8601) and the record of its :class:`~mri_aug.generators.base.Answer`. Damaged files are
+        named in a warning and left out.
         """
         return [found[1] for key in self._files.kept_keys() if (found := self._files.answer(key))]
 
