@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 
 from benchmarks import engine, peers, plain
-from benchmarks.processes import ProcessFailed, in_process
+from benchmarks.processes import ProcessError, in_process
 from benchmarks.record import Tables
 from benchmarks.settings import BATCH_SIZE, Settings
 from benchmarks.task import Task
@@ -52,7 +52,7 @@ def throughput(settings: Settings) -> Tables:
         try:
             outcome = in_process(contender, task)
             rows.append(_rates(name, [n_images / seconds for seconds in outcome.epoch_seconds[1:]]))
-        except ProcessFailed as error:
+        except ProcessError as error:
             rows.append(_absent(name, error))
     return {"throughput": rows}
 
@@ -88,7 +88,7 @@ def _their_simulations(settings: Settings) -> list[dict[str, Any]]:
         n = min(2, settings.seeds) if name == MEMORY and not settings.full else settings.seeds
         try:
             rows += [_their_simulation(name, contender, image_set, settings, simulation) for simulation in range(n)]
-        except ProcessFailed as error:
+        except ProcessError as error:
             rows.append(_absent(name, error))
     return rows
 
@@ -159,7 +159,7 @@ def _rates(name: str, rates: list[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _absent(name: str, error: ProcessFailed) -> dict[str, Any]:
+def _absent(name: str, error: ProcessError) -> dict[str, Any]:
     """Return the one row of a contender that could not run."""
     note = f"not installed ({error})" if error.missing else f"failed ({error})"
     return {"contender": name, "n": 0, "note": note}

@@ -22,8 +22,8 @@ from benchmarks.record import Tables
 from benchmarks.settings import Settings, read_images, repeated
 from mri_aug.data.people import recover_subjects
 from mri_aug.generators.morph import MorphGenerator
-from mri_aug.results import subject_interval
 from mri_aug.results.comparison import compare, summarise
+from mri_aug.results.people import SCORES, compare_people, person_scores, summarise_people
 
 N_CONDITIONS = 14  # of chapter 7: five arms under each of two protocols, and four policies
 N_PEOPLE = 40  # in a test part
@@ -92,8 +92,9 @@ def _statistics(n_rows: int) -> dict:
         compare(rows, "test_cross_entropy", baseline=baseline)
     tables = time.perf_counter() - start
     start = time.perf_counter()
-    arms = rows[rows["condition"].isin(names[:5])]  # those of the subject protocol
-    subject_interval(arms, ("cross_entropy", "accuracy", "subject_accuracy"))
+    scores = person_scores(rows[rows["condition"].isin(names[:5])])  # those of the subject protocol
+    summarise_people(scores)
+    compare_people(scores, baseline=names[0])
     people = time.perf_counter() - start
     return {"rows": n_rows, "seconds": tables + people, "tables_seconds": tables, "people_seconds": people}
 
@@ -108,6 +109,7 @@ def made_up_study(n_rows: int, *, seed: int = 0) -> pd.DataFrame:
         {
             "condition": np.repeat([f"condition {c}" for c in range(N_CONDITIONS)], n_simulations),
             "simulation": np.tile(np.arange(n_simulations), N_CONDITIONS),
+            "repeat": np.tile(np.arange(n_simulations) // 5, N_CONDITIONS),
             "test_cross_entropy": rng.gamma(4, 0.05, n),
             "by_subject": [texts[i % len(texts)] for i in range(n)],
         }
@@ -124,6 +126,7 @@ def _by_subject(rng: np.random.Generator) -> str:
         "accuracy": rng.random(N_PEOPLE).round(5).tolist(),
         "predicted": rng.integers(0, 4, N_PEOPLE).tolist(),
         "subject_cross_entropy": losses[1].tolist(),
+        **{name: rng.dirichlet(np.ones(4), N_PEOPLE).round(4).tolist() for name in SCORES},
     }
     return json.dumps(columns, separators=(",", ":"))
 

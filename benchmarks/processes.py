@@ -16,7 +16,7 @@ from typing import Any
 PRELOADED = ("torch", "torchvision.transforms", "mri_aug.models.training")  # imported once, before any process is made
 
 
-class ProcessFailed(RuntimeError):
+class ProcessError(RuntimeError):
     """A measurement's process raised or died; ``missing`` is true where only an import failed."""
 
     def __init__(self, message: str, *, missing: bool = False):
@@ -29,7 +29,7 @@ def in_process(function: Callable, *arguments: Any) -> Any:
 
     Raises
     ------
-    ProcessFailed
+    ProcessError
     """
     return side_by_side(_alone, 1, function, *arguments)[0]
 
@@ -41,7 +41,7 @@ def side_by_side(function: Callable, n: int, *arguments: Any) -> list[Any]:
 
     Raises
     ------
-    ProcessFailed
+    ProcessError
         With the last line of the first failure.
     """
     context = _context()
@@ -97,9 +97,9 @@ def _received(receiver, function: Callable) -> Any:
     try:
         status, value = receiver.recv()
     except EOFError:
-        raise ProcessFailed(f"the process of {function.__name__} died without a word") from None
+        raise ProcessError(f"the process of {function.__name__} died without a word") from None
     if status != "done":
-        raise ProcessFailed(str(value).splitlines()[0], missing=status == "missing")
+        raise ProcessError(str(value).splitlines()[0], missing=status == "missing")
     return value
 
 

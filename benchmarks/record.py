@@ -1,7 +1,7 @@
 """The results file: sections of small tables, each stamped with what made it, written whole or not at all.
 
 It keeps what other sections an earlier run measured on the same images; what the numbers mean is decided in
-:mod:`benchmarks.targets` and in the book's appendix.
+:mod:`benchmarks.targets`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from mri_aug.provenance import machine, versions
 
 Tables = dict[str, list[dict[str, Any]]]
-PEERS = ("lightning", "fastai", "monai", "keras")
+PEERS = ("lightning", "fastai", "monai", "keras")  # whose versions are recorded
 
 
 class Record:

@@ -1,6 +1,6 @@
 """Measure the library beside what a user would otherwise pick, and write down what came out: ``make bench``.
 
-Sections stream into ``results/benchmarks.json`` as they finish; one that fails is named and the others go on. All
+Sections stream into ``benchmarks/benchmarks.json`` as they finish; one that fails is named and the others go on. All
 are meant for a machine that does nothing else.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, contenders, footprint, growth, peak, policy_cost, profile
+from benchmarks import ablation, contenders, footprint, growth, peak, policy_cost, profile, report
 from benchmarks.record import Record, Tables
 from benchmarks.settings import Settings, prepare
 from benchmarks.targets import judge
@@ -49,14 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 0, or 1 if a section failed."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    output = options.output or (provenance.artifacts("benchmarks") if options.quick else provenance.results())
+    output = options.output or (provenance.artifacts("benchmarks") if options.quick else report.FOLDER)
     try:
         image_set = load_images(options.dataset, n_subjects=options.people or None)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     name = Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset
     choices = dict(quick=options.quick, full=options.full, seeds=options.seeds, epochs=options.epochs)
-    return measure_all(options.only, image_set, output, dataset=name, **choices)
+    failed = measure_all(options.only, image_set, output, dataset=name, **choices)
+    if output == report.FOLDER:
+        report.write()
+    return failed
 
 
 def measure_all(names: Sequence[str], image_set: ImageSet, output: Path, *, dataset: str, **choices: Any) -> int:
@@ -131,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=14, help="epochs of the others' simulations (default: 14)")
     parser.add_argument("--full", action="store_true", help="whole simulations of the frameworks too")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: results; artifacts with --quick")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: benchmarks; artifacts with --quick")
     return parser
 
 

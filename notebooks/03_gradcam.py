@@ -17,13 +17,13 @@
 # (ch-gradcam)=
 # # Exploration using Grad-CAM
 #
-# A network that names the right degree of dementia may have looked at shrunken tissue, at the shape of the head, or at
-# who the person is. Its score does not tell which. Gradient-weighted class activation mapping, *Grad-CAM*
-# {cite:p}`selvaraju2017gradcam`, draws a heat map over the image that shows where the last convolutional layer found
-# what speaks for a class. This chapter explains the method, writes it out, and asks five things. Which of the
-# method's relatives can be believed at all? Does a network look at real and synthetic images in the same way? Where the truth
-# is known, does it look at the tissue that the disease has taken? Does a network whose test people also trained it look at the
-# disease or at the person? And does training with synthetic images change where a network looks?
+# A network that predicts the right degree of dementia may have used shrunken tissue, the shape of the head, or the identity of the person.
+# Its score does not show which. Gradient-weighted class activation mapping, *Grad-CAM*
+# {cite:p}`selvaraju2017gradcam`, draws a heat map over the image that shows where the last convolutional layer found evidence for a class.
+# This chapter explains the method, writes it out in code, and asks five questions. Which of the related methods are reliable? Does a
+# network use the same places in real and synthetic images? Where the truth is known, does it use the tissue that the disease has removed?
+# Does a network that was trained on other slices of its test people use the disease or the person? And does training with synthetic images
+# change which places a network uses?
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
@@ -41,30 +41,28 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mri_aug.book.figures.images import CamRow, plot_cam_sheet, plot_cascade, plot_effects, plot_perturbation
-from mri_aug.book.gallery import Gallery
-from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
+from mri_aug.book.figures import Gallery, SheetRow, plot_curves, plot_forest, plot_sheet
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, power_text, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.gradcam.comparison import measure_networks, train_arms
 from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
 from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline
-from mri_aug.gradcam.maps import gradcam_by_hand, heatmaps
-from mri_aug.gradcam.methods import METHODS
-from mri_aug.gradcam.sanity import map_likeness, own_and_other, randomised, weighted_layers
+from mri_aug.gradcam.maps import METHODS, gradcam_by_hand, heatmaps
+from mri_aug.gradcam.sanity import own_and_other, randomised, rank_correlation, weighted_layers
 from mri_aug.models.networks import target_layer
 from mri_aug.models.training import TrainConfig, predict
 from mri_aug.results.maps import finding, listed, measure_table, over_people, paired
 from mri_aug.study.conditions import Condition
 
 # %% [markdown]
-# ## The networks that are looked into
+# ## The networks
 #
 # The example throughout is the thesis's convolutional network ({numref}`Chapter %s <ch-architectures>`), trained under the
-# *subject* protocol: nobody in its test set was seen in training. Beside it stand the same network under the *image* protocol,
-# two other architectures, and the three arms of the thesis's question: a share of the real images alone, filled up
-# with *morph* variations, and filled up with copies of the same real images.
+# *subject* protocol: no person in its test set was in its training set. Beside it stand the same network under the *image* protocol,
+# two other architectures, and the three training sets of the thesis's question: a share of the real images alone, the same augmented with
+# *morph* images, and the same augmented with duplicates.
 
 # %%
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
@@ -83,16 +81,16 @@ arms = {
     "ViT": replace(full, architecture="vit_tiny"),
     "part": part,
     "part + morph": filled,
-    "part + copies": replace(filled, generator="duplicate"),
+    "part + duplicates": replace(filled, generator="duplicate"),
 }
 configs = {name: TrainConfig(epochs=epochs) for name in ("cnn", "vit_tiny")}
 configs["resnet18"] = TrainConfig(epochs=max(1, epochs // 3))  # it learns in fewer passes, each ten times as dear
 classifiers = train_arms(arms, training, seed=seed, configs=configs)
 
 # %% [markdown]
-# All networks are examined on the same slices: those that belong to the test parts of both protocols, equally many of each
-# class as far as there are. No network has seen one of them. The network under the image protocol has seen *other slices of the same people*, neighbours that are
-# nearly the same picture ({numref}`Chapter %s <ch-dataset>`); the others have not.
+# All networks are examined on the same slices: those that belong to the test parts of both protocols, equally many of each class where
+# there are enough. No network was trained on them. The network under the image protocol was trained on *other slices of the same people*,
+# some of them nearly identical ({numref}`Chapter %s <ch-dataset>`); the others were not.
 
 # %%
 common = np.intersect1d(parts["subject"].test, parts["image"].test)
@@ -119,12 +117,12 @@ glue_values(
 # %% [markdown]
 # The CNN learned from {glue:text}`gradcam_train_people:d` people and is examined on {glue:text}`gradcam_test_slices:d` slices of
 # {glue:text}`gradcam_test_people:d` others, of which it classifies {glue:text}`gradcam_accuracy_percent:.0f` % correctly; under the
-# image protocol it is {glue:text}`gradcam_leaky_percent:.0f` %. Always naming the most frequent class of these slices would be
-# right for {glue:text}`gradcam_majority_percent:.0f` %.
+# image protocol it is {glue:text}`gradcam_leaky_percent:.0f` %. Always predicting the most frequent class of these slices would be right
+# for {glue:text}`gradcam_majority_percent:.0f` %.
 #
 # ## Overview of Grad-CAM
 #
-# The input of the method is an image, a class $c$, and a layer whose output still has positions. That output consists of
+# The input of the method is an image, a class $c$, and a layer whose output still has spatial positions. That output consists of
 # *feature maps*: $A^k$ is the $k$-th map of the layer (not the output of a $k$-th layer), and $A^k_{ij}$ its value at row $i$
 # and column $j$. The network turns the maps into a score $y^c$ for each class; the score is taken before the
 # softmax, so that it does not depend on the scores of the other classes.
@@ -145,22 +143,21 @@ glue_values(
 # \alpha^c_k = \frac{1}{Z} \sum_i \sum_j \frac{\partial y^c}{\partial A^k_{ij}}.
 # $$ (eq-gradcam-alpha)
 #
-# This is an average over positions, a *global average pooling*, but of gradients. It is easily confused with the layer
-# of that name by {cite:t}`lin2014network`, which averages the feature maps themselves and lets the network learn one map
-# for each class, an idea on which the class activation maps of {cite:t}`zhou2016learning` rest. Grad-CAM asks for no such
-# layer: it works for any network in which the score can be differentiated, and for a network that ends in global average
+# This is an average over positions, a *global average pooling*, but of gradients. It must not be confused with the layer of that name by
+# {cite:t}`lin2014network`, which averages the feature maps themselves and lets the network learn one map
+# for each class, an idea on which the class activation maps of {cite:t}`zhou2016learning` rest. Grad-CAM needs no such layer: it works for
+# any network in which the score can be differentiated, and for a network that ends in global average
 # pooling and one linear layer its weights are those of the older method, up to a constant.
 #
-# **Step 3. Weighted sum.** The maps are added with their weights, and the negative part is cut off, because evidence
-# *for* the class is asked for:
+# **Step 3. Weighted sum.** The maps are added with their weights, and the negative part is cut off, because only evidence *for* the class
+# is wanted:
 #
 # $$
 # L^c_{\text{Grad-CAM}} = \mathrm{ReLU}\Bigl(\sum_k \alpha^c_k A^k\Bigr).
 # $$ (eq-gradcam-map)
 #
-# The result has the size of the feature maps. To lay it over the image it is enlarged bilinearly and stretched to the
-# range from 0 to 1. Each map is therefore scaled by itself: one can compare *where* two maps are strong, not *how*
-# strong they are.
+# The result has the size of the feature maps. To lay it over the image it is enlarged bilinearly and scaled to the range from 0 to 1. Each
+# map is therefore scaled separately: one can compare *where* two maps are strong, not *how* strong they are.
 #
 # Written as code, the three steps are three lines. The hook before them keeps the feature maps while the image passes
 # through; `heatmaps`, which the rest of the chapter uses, gets its maps from the library pytorch-grad-cam
@@ -173,8 +170,7 @@ chosen = int(np.argmax(2.0 * has_map + (predicted == truth)))  # rightly classif
 image, asked = test.images[chosen : chosen + 1], int(predicted[chosen])
 
 feature_maps = []
-keep = lambda layer, inputs, output: feature_maps.append(output)  # noqa: E731
-hook = target_layer(network).register_forward_hook(keep)
+hook = target_layer(network).register_forward_hook(lambda layer, inputs, output: feature_maps.append(output))
 score = network(classifier.normalise(image))[0, asked]
 hook.remove()
 gradients = torch.autograd.grad(score, feature_maps[0])[0]  # step 1
@@ -189,7 +185,7 @@ difference = np.abs(by_hand - by_library).max()
 assert difference < 1e-5
 glue_values(
     gradcam_compared=len(asked_of),
-    gradcam_difference=f"{difference:.0e}",
+    gradcam_difference=power_text(difference),
     gradcam_asked=test.class_names[asked].lower(),
     gradcam_dead_slices=int((~has_map).sum()),
 )
@@ -219,10 +215,10 @@ plt.show()
 # {glue:text}`gradcam_compared:d` test slices, each asked about its true class, the maps computed from the equations and those of the library differ by at most
 # {glue:text}`gradcam_difference:s`.
 #
-# **A weakness to keep in mind.** {eq}`eq-gradcam-alpha` gives all positions of a map the same weight. In the thesis's network
-# the last feature maps are flattened into a dense layer, which has a weight of its own for every position; averaging
-# forgets it. In consequence the weights of all active maps can come out negative although parts of them speak for the class;
-# step 3 then leaves nothing. Among the {glue:text}`gradcam_test_slices:d` test slices the map for the predicted class is zero
+# **A weakness.** {eq}`eq-gradcam-alpha` gives all positions of a map the same weight. In the thesis's network
+# the last feature maps are flattened into a dense layer, which has a separate weight for every position; averaging discards it. In
+# consequence the weights of all active maps can be negative although parts of them are evidence for the class; step 3 then leaves nothing.
+# Among the {glue:text}`gradcam_test_slices:d` test slices the map for the predicted class is zero
 # everywhere in {glue:text}`gradcam_dead_slices:d`. HiResCAM {cite:p}`draelos2020hirescam` multiplies each value by its own
 # derivative before summing,
 #
@@ -230,22 +226,22 @@ plt.show()
 # L^c_{\text{HiResCAM}} = \mathrm{ReLU}\Bigl(\sum_k \frac{\partial y^c}{\partial A^k} \odot A^k\Bigr),
 # $$ (eq-gradcam-hirescam)
 #
-# and so keeps the weight of each position. Before its ReLU the values of such a map add up to the score $y^c$, but for what the
-# biases of the later layers contribute. That holds in any network that is linear in pieces from this layer on, as the thesis's is with its
+# and so keeps the weight of each position. Before its ReLU the values of such a map add up to the score $y^c$, except for the contribution
+# of the biases of the later layers. That holds in any network that is piecewise linear from this layer on, as the thesis's is with its
 # three dense layers and their ReLUs. The values of a Grad-CAM map do so where the derivatives of each feature map are the same at all positions,
-# as before global average pooling and one linear layer, and not in general. The ReLU at the end cuts off what speaks against the
-# class in both. Relatives with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`,
+# as before global average pooling and one linear layer, and not in general. In both, the ReLU at the end removes evidence against the
+# class. Relatives with other weights are available by name: Grad-CAM++ {cite:p}`chattopadhay2018gradcampp`,
 # LayerCAM {cite:p}`jiang2021layercam`, Eigen-CAM {cite:p}`muhammad2020eigencam` and Score-CAM {cite:p}`wang2020scorecam`.
 #
-# ## What a heat map is worth
+# ## Measuring heat maps
 #
-# A heat map over a brain always looks meaningful, since whatever lights up is anatomy. A number needs a standard of
-# comparison. We take seven measures, each averaged over a person's slices and then over people, with 95 % intervals that
+# A heat map over a brain always looks meaningful, since whatever lights up is anatomy. A number needs a reference. We use seven measures,
+# each averaged over a person's slices and then over people, with 95 % intervals that
 # resample people, never slices.
 #
 # - *Brain* and *atrophy*: the sum of a map's values is its *energy*. The share of the energy in a region is divided by
-#   the share that a uniform map would place there, the region's share of the area: 1 is what a map gets that knows
-#   nothing. The regions are the brain within the picture and, where it is known, the tissue lost to atrophy within
+#   the share that a uniform map would place there, the region's share of the area: an uninformative map has 1. The regions are the brain
+#   within the picture and, where it is known, the tissue lost to atrophy within
 #   the brain.
 # - *Pointing*: how often the map's maximum lies in the atrophied tissue, again divided by chance
 #   {cite:p}`zhang2018excitation`.
@@ -255,9 +251,9 @@ plt.show()
 #   deletion below 0 and an insertion above 0.
 # - *Shift*: the correlation of a map with that of the picture moved by three pixels, moved back.
 # - *Randomised*: the rank correlation of a map with that of the same network after all its weights have been drawn
-#   anew at random, averaged over four draws. A map that survives this explains nothing of what was learned {cite:p}`adebayo2018sanity`.
+#   anew at random, averaged over four draws. A map that does not change explains nothing that was learned {cite:p}`adebayo2018sanity`.
 #
-# The maps ask for the class that the network predicts.
+# The maps are for the class that the network predicts.
 
 # %%
 by_method = measure_networks({"CNN": classifier}, test, targets=predictions, methods=list(METHODS), seed=seed)
@@ -273,7 +269,7 @@ names = {
 by_method["method"] = by_method["method"].map(names)
 numbered_table(
     measure_table(by_method, by="method", seed=seed),
-    "The measures of the trained CNN's maps, with 95 % intervals over people in brackets. Of a map that knows nothing, "
+    "The measures of the trained CNN's maps, with 95 % intervals over people in brackets. For an uninformative map "
     "brain, atrophy and pointing are 1, deletion and insertion 0.",
     "tab-gradcam-methods",
 )
@@ -298,14 +294,14 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the CNN's maps in a region relative to a uniform map (dashed line): the trained network, and the same network with random weights (four draws). The region is the atrophied tissue within the brain or, where that is not known, the brain within the picture. Means over test people with 95 % intervals.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the maps of each method in a region, for the trained network and for random weights"}}
 use_book_style()
 in_region = f"Energy in the {region}, relative to a uniform map"
-plot_effects(energies, by="method", group="weights", level=1, xlabel=in_region)
-plt.show()
+table = energies.rename(columns={"method": "condition", "weights": "group", "effect": "value"})
+_ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% [markdown]
-# {numref}`tab-gradcam-methods` gives the measures and {numref}`fig-gradcam-energy` the one that matters most. The maps that place
-# more energy in the {glue:text}`gradcam_region:s` than chance, and no longer do when the weights are random, are those of
-# {glue:text}`gradcam_learned:s`. Above chance *without* anything learned are the maps of {glue:text}`gradcam_inborn:s`: that they
-# fall on a place says nothing. The next figure randomises one layer after the other, from the output on.
+# {numref}`tab-gradcam-methods` gives the measures and {numref}`fig-gradcam-energy` the one that matters most. The maps that place more
+# energy in the {glue:text}`gradcam_region:s` than chance, and no longer do so with random weights, are those of
+# {glue:text}`gradcam_learned:s`. Above chance *without* training are the maps of {glue:text}`gradcam_inborn:s`: their position is no
+# evidence. The next figure randomises one layer after the other, beginning at the output.
 
 # %% tags=["hide-input"]
 shown = {key: names[key] for key in ("gradcam", "hirescam", "layercam", "eigencam")}
@@ -313,16 +309,21 @@ whole = {key: heatmaps(network, test.images, method=key, target=predicted, **sca
 person = {"subject": subjects, "label": truth}
 tables = []
 for last, layer in enumerate(reversed(weighted_layers(network)), start=1):
-    forgetful = randomised(network, seed=seed, last=last)
+    random = randomised(network, seed=seed, last=last)
     for key, name in shown.items():
-        cams = heatmaps(forgetful, test.images, method=key, target=predicted, **scaling)
-        likeness = map_likeness(whole[key], cams, within=brain).assign(**person)
-        tables.append(over_people(likeness, "rank", seed=seed).assign(method=name, layer=layer))
+        cams = heatmaps(random, test.images, method=key, target=predicted, **scaling)
+        ranks = pd.DataFrame({"rank": rank_correlation(whole[key], cams, within=brain), **person})
+        tables.append(over_people(ranks, "rank", seed=seed).assign(method=name, layer=layer))
 cascade = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "How alike the CNN's maps stay while its layers are randomised one after the other, from the output on: rank correlation within the brain with the trained network's map of the same class; means over test people with 95 % intervals. Maps that become zero everywhere are left out.", "name": "fig-gradcam-cascade"}, "image": {"alt": "Rank correlation of maps with those of the trained network while layers are randomised"}}
-plot_cascade(cascade)
-plt.show()
+columns = ["layer", "effect", "low", "high"]
+likenesses = {method: part[columns].to_numpy().T for method, part in cascade.groupby("method", sort=False)}
+_ = plot_curves(
+    likenesses,
+    x_label="Randomised, from the output up to and including",
+    y_label="Rank correlation with the map before",
+)
 
 # %% tags=["hide-input"]
 curves = {
@@ -337,10 +338,16 @@ figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
 for axis, way, xlabel in zip(axes, ("deletion", "insertion"), ("Replaced", "Put back"), strict=True):
     means = {name: getattr(one, way).mean(axis=0) for name, one in curves.items()}
     places = curves["random order"].replaced
-    plot_perturbation(places, means, xlabel=f"{xlabel} (% of the brain)", dashed=["random order"], ax=axis)
-axes[1].set_ylabel("")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-plt.show()
+    drawn = {name: (100 * places, mean) for name, mean in means.items()}
+    plot_curves(
+        drawn,
+        x_label=f"{xlabel} (% of the brain)",
+        y_label="Probability of the class",
+        references=["random order"],
+        ax=axis,
+    )
+    axis.get_legend().remove()
+_ = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 # %% tags=["remove-cell"]
 fall, rise = (
@@ -362,17 +369,17 @@ glue_values(
 # ({numref}`fig-gradcam-curves`, {numref}`tab-gradcam-methods`), the order of pixels is better than a random one for
 # {glue:text}`gradcam_faithful:s`. When the picture is moved by three pixels, {glue:text}`gradcam_steadiest:s` changes least
 # (correlation {glue:text}`gradcam_steadiest_shift:.2f`) and {glue:text}`gradcam_shakiest:s` most
-# ({glue:text}`gradcam_shakiest_shift:.2f`). In what follows HiResCAM is used. Of the methods it alone divides this network's score among
-# the positions, before the ReLU and but for the biases (a vision transformer is not linear in pieces, and there no method does), and
+# ({glue:text}`gradcam_shakiest_shift:.2f`). In what follows HiResCAM is used. It is the only method that divides this network's score among
+# the positions, before the ReLU and except for the biases (a vision transformer is not piecewise linear, and no method does so there), and
 # {numref}`fig-gradcam-energy` shows how far to trust it here.
 #
 # ## Exploratory results
 #
 # ### Real and synthetic slices
 #
-# A variation of each test slice is made by the *morph* generator ({numref}`Chapter %s <ch-dataset>`), fitted on the training
-# people. The network has seen neither the slice nor its variation. If the variations resemble real slices in what
-# matters to the network, its maps of both should resemble each other.
+# A synthetic image is made from each test slice by the *morph* generator ({numref}`Chapter %s <ch-dataset>`), fitted on the training
+# people. The network was trained on neither. If the synthetic images resemble real slices in what matters to the network, its maps of both
+# should be similar.
 
 # %% tags=["hide-input"]
 learn_from = training["subject"]
@@ -383,20 +390,19 @@ synthetic_maps = heatmaps(network, variations, method="hirescam", target=predict
 lesion = np.zeros_like(brain) if test.atrophy is None else test.atrophy[:, 0].numpy()
 slices, varied = test.images[:, 0].numpy(), variations[:, 0].numpy()
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation. The maps ask for the class that the network predicts for the real slice, named after the arrow. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}, "image": {"alt": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic variation of the slice, and the HiResCAM map of the variation"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic image made from the slice, and its HiResCAM map. The maps are for the class that the network predicts for the real slice, named after the arrow. Brighter is stronger; each map is scaled by itself, and one that is zero everywhere leaves the slice as it is. Thin lines enclose the tissue lost to atrophy, where it is known.", "name": "fig-gradcam-examples"}, "image": {"alt": "A slice of each class from test people, its Grad-CAM and HiResCAM maps, a synthetic image made from the slice, and its HiResCAM map"}}
 use_book_style(image_format="png")
 k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c in np.unique(truth))]
 short = [name.removesuffix("demented").strip().lower() for name in test.class_names]
 titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
 rows = [
-    CamRow("slice", slices[k], regions=lesion[k]),
-    CamRow("Grad-CAM", slices[k], whole["gradcam"][k]),
-    CamRow("HiResCAM", slices[k], real_maps[k]),
-    CamRow("variation", varied[k]),
-    CamRow("HiResCAM", varied[k], synthetic_maps[k]),
+    SheetRow("slice", slices[k], regions=lesion[k], titles=titles),
+    SheetRow("Grad-CAM", slices[k], whole["gradcam"][k]),
+    SheetRow("HiResCAM", slices[k], real_maps[k]),
+    SheetRow("synthetic", varied[k]),
+    SheetRow("HiResCAM", varied[k], synthetic_maps[k]),
 ]
-plot_cam_sheet(rows, titles)
-plt.show()
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 likeness = own_and_other(real_maps, synthetic_maps, subjects, predicted).assign(**person)
@@ -407,23 +413,22 @@ glue_values(
     gradcam_gap_sentence=finding(
         gap,
         level=0,
-        above="The network looks at a variation more as it looks at its source than as it looks at another person",
-        below="The network looks at a variation less as it looks at its source than as it looks at another person",
-        undecided="With these people the two cannot be told apart",
+        above="Its maps of synthetic images resemble those of their sources more than those of other people",
+        below="Its maps of synthetic images resemble those of their sources less than those of other people",
+        undecided="With these people no difference was found",
     ),
 )
 
 # %% [markdown]
-# {numref}`fig-gradcam-examples` shows one slice of each class. Over all test slices, the map of a slice and the map of its
-# variation correlate by {glue:text}`gradcam_own:.2f` in the mean. Brains are alike, and so are maps of different
-# brains: the correlation is therefore compared with that of the variations of *other* people for whom the network predicts
-# the same class. {glue:text}`gradcam_gap_sentence:s` Slices whose map, or whose variation's map, is zero
-# everywhere are left out; there are {glue:text}`gradcam_left_out:d`.
+# {numref}`fig-gradcam-examples` shows one slice of each class. Over all test slices, the map of a slice and the map of its synthetic image
+# have a mean correlation of {glue:text}`gradcam_own:.2f`. Maps of different brains are similar too: the correlation is therefore compared
+# with that of synthetic images of *other* people for whom the network predicts the same class. {glue:text}`gradcam_gap_sentence:s` Slices
+# whose map, or whose synthetic image's map, is zero everywhere are left out; there are {glue:text}`gradcam_left_out:d`.
 #
-# ### Does it look at the disease?
+# ### Evidence for the disease
 #
-# A map answers for one class. The same slices are asked about each class in turn: evidence for a severe class should lie
-# where tissue was lost more than evidence for health does.
+# A map belongs to one class. Maps of the same slices are drawn for each class in turn: evidence for a severe class should lie where tissue
+# was lost more than evidence for the healthy class does.
 
 # %% tags=["hide-input"]
 tables = []
@@ -459,9 +464,8 @@ strength = average["map"] / np.maximum(average["map"].max(axis=(1, 2), keepdims=
 titles = [f"{name} ({members.sum()} slices)" for name, members in groups.items()]
 grey = average["slice"].astype(np.uint8)
 outlines = np.stack([outline] * len(groups))
-rows = [CamRow("map", grey, strength, outlines), CamRow("slice", grey, None, average["tissue"])]
-plot_cam_sheet(rows, titles)
-plt.show()
+rows = [SheetRow("map", grey, strength, outlines, titles), SheetRow("slice", grey, regions=average["tissue"])]
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 sentences = [
@@ -483,7 +487,7 @@ glue_values(gradcam_asked_sentences=" ".join(sentences))
 #
 # ### Right and wrong predictions
 #
-# Does a network look elsewhere when it errs? {numref}`fig-gradcam-right-wrong` sets slices side by side, and
+# Does a network use other places when it is wrong? {numref}`fig-gradcam-right-wrong` shows examples, and
 # {numref}`tab-gradcam-right-wrong` the measures.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Test slices that the CNN classifies rightly and wrongly (true class \u2192 predicted class), with its HiResCAM maps for the predicted and for the true class.", "name": "fig-gradcam-right-wrong"}, "image": {"alt": "Slices classified rightly and wrongly with their heat maps"}}
@@ -494,10 +498,8 @@ if not wrong:
 k = right + wrong
 titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
 for_truth = heatmaps(network, test.images[k], method="hirescam", target=truth[k], **scaling)
-rows = [CamRow("slice", slices[k]), CamRow("for predicted", slices[k], real_maps[k])]
-rows += [CamRow("for true", slices[k], for_truth)]
-plot_cam_sheet(rows, titles)
-plt.show()
+rows = [SheetRow("slice", slices[k], titles=titles), SheetRow("for predicted", slices[k], real_maps[k])]
+_ = plot_sheet([*rows, SheetRow("for true", slices[k], for_truth)])
 
 # %% tags=["hide-input"]
 answered = by_network[by_network["network"] == "CNN"].copy()
@@ -511,9 +513,9 @@ numbered_table(
 # %% [markdown]
 # ### The same person under two protocols
 #
-# Under the image protocol the network has seen neighbouring slices of every test person; recognising the person is enough. If
-# it looks at identity rather than at disease, its maps should follow the person: maps of one person's slices
-# should be more alike, relative to maps of others with the same predicted class, than under the subject protocol.
+# Under the image protocol the network was trained on neighbouring slices of every test person; recognising the person is enough. If it uses
+# identity rather than disease, its maps should be specific to the person: maps of one person's slices should be more similar, relative to
+# maps of others with the same predicted class, than under the subject protocol.
 
 # %% tags=["hide-input"]
 leaky_maps, tables = {}, []
@@ -530,10 +532,9 @@ following["gap"] = following["own"] - following["other"]
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The same slices of the same people, and the HiResCAM maps of the CNN trained without these people (subject protocol) and with other slices of them (image protocol), each for the class that it predicts.", "name": "fig-gradcam-protocols"}, "image": {"alt": "Heat maps of the same slices under the subject and the image protocol"}}
 k = [members[len(members) // 2] for members in (np.flatnonzero(truth == c) for c in np.unique(truth))]
 labels = {"CNN": "subject", "CNN (image protocol)": "image"}
-rows = [CamRow("slice", slices[k], regions=lesion[k])]
-rows += [CamRow(f"{label} protocol", slices[k], leaky_maps[name][k]) for name, label in labels.items()]
-plot_cam_sheet(rows, [short[truth[i]] for i in k])
-plt.show()
+rows = [SheetRow("slice", slices[k], regions=lesion[k], titles=[short[truth[i]] for i in k])]
+rows += [SheetRow(f"{label} protocol", slices[k], leaky_maps[name][k]) for name, label in labels.items()]
+_ = plot_sheet(rows)
 
 # %% tags=["remove-cell"]
 leaky = "CNN (image protocol)"
@@ -544,16 +545,16 @@ sentences = [
     finding(
         follows,
         level=0,
-        above="The leaky network's maps follow the person more",
-        below="The leaky network's maps follow the person less",
-        undecided="The leaky network's maps do not demonstrably follow the person more or less",
+        above="The maps of the network under the image protocol are more specific to the person",
+        below="The maps of the network under the image protocol are less specific to the person",
+        undecided="No difference was found in how specific the maps are to the person",
     ),
     finding(
         looks,
         level=0,
         above=f"It puts a larger share of its energy into the {region}",
         below=f"It puts a smaller share of its energy into the {region}",
-        undecided=f"The share of its energy in the {region} does not demonstrably differ",
+        undecided=f"No difference was found in the share of its energy in the {region}",
     ),
 ]
 glue_values(gradcam_protocol_sentences=" ".join(sentences))
@@ -561,8 +562,8 @@ glue_values(gradcam_protocol_sentences=" ".join(sentences))
 # %% [markdown]
 # {glue:text}`gradcam_protocol_sentences:s` The numbers are paired differences, image minus subject protocol, over the
 # same slices; energy is counted in multiples of chance.
-# An undecided answer does not clear the leaky network: two slices of one person differ so little that a network which
-# knows the person and one which knows the disease can look at the same place.
+# An undecided result does not show that the network is free of leakage: two slices of one person differ so little that a network that
+# recognises the person and one that recognises the disease can use the same places.
 #
 # ### Architectures, and training with synthetic images
 
@@ -586,13 +587,13 @@ trained, lost = (
     for ending in ("", "_random")
 )
 both = pd.concat([trained.assign(weights="trained"), lost.assign(weights="random")])
-plot_effects(both, by="network", group="weights", level=1, xlabel=in_region)
-plt.show()
+table = both.rename(columns={"network": "condition", "weights": "group", "effect": "value"})
+_ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% tags=["remove-cell"]
 contrasts = {
-    f"{share} + morph": "filling the sample up with morph variations",
-    f"{share} + copies": "filling it up with copies",
+    f"{share} + morph": "adding morph images",
+    f"{share} + duplicates": "adding duplicates",
 }
 sentences = [
     finding(
@@ -600,18 +601,18 @@ sentences = [
         level=0,
         above=f"Against the real sample alone, {words} raises the share of energy in the {region}",
         below=f"Against the real sample alone, {words} lowers the share of energy in the {region}",
-        undecided=f"Against the real sample alone, {words} leaves that share without a demonstrable change",
+        undecided=f"Against the real sample alone, {words} has no effect that was found on this share",
     )
     for name, words in contrasts.items()
 ]
-control = paired(by_network, "relative", f"{share} + morph", f"{share} + copies", by="network", seed=seed)
+control = paired(by_network, "relative", f"{share} + morph", f"{share} + duplicates", by="network", seed=seed)
 sentences.append(
     finding(
         control,
         level=0,
-        above="Against the copies, which train for equally many steps, the variations raise it",
-        below="Against the copies, which train for equally many steps, the variations lower it",
-        undecided="The variations cannot be told from the copies, which train for equally many steps",
+        above="Compared with duplicates at equally many steps, the synthetic images raise it",
+        below="Compared with duplicates at equally many steps, the synthetic images lower it",
+        undecided="Compared with duplicates at equally many steps, no difference was found",
     )
 )
 
@@ -619,34 +620,34 @@ sentences.append(
 majority = np.bincount(truth).max() / len(truth)
 idle = [name for name, share_right in accuracy.items() if share_right <= majority]
 untrained = (
-    f"No better than always naming these slices' most frequent class ({100 * majority:.0f} % right): {listed(idle)}. "
-    "What they look at says nothing on their architecture, only that they have not learned yet."
+    f"These networks do not exceed the {100 * majority:.0f} % of always predicting the most frequent class: {listed(idle)}. "
+    "Their maps show that they have not learned yet, and nothing about their architecture."
 )
 glue_values(
     gradcam_synthetic_sentences=" ".join(sentences),
-    gradcam_untrained_sentence=untrained if idle else "All of them score better than always naming one class.",
+    gradcam_untrained_sentence=untrained if idle else "All of them score better than always predicting one class.",
 )
 
 # %% [markdown]
 # {numref}`tab-gradcam-networks` and {numref}`fig-gradcam-networks` compare the networks. The maps of ResNet-18 have
-# 4 x 4 positions and those of the vision transformer 8 x 8, against the CNN's 32 x 32: a coarse map cannot follow a sulcus, whatever
-# its network looks at, so that architectures are compared against their own standard, random weights.
+# 4 × 4 positions and those of the vision transformer 8 × 8, against the CNN's 32 × 32: a coarse map cannot follow a sulcus, so each
+# architecture is compared with its own reference, random weights.
 # {glue:text}`gradcam_untrained_sentence:s`
 # {glue:text}`gradcam_synthetic_sentences:s`
 #
 # (sec-gradcam-gallery)=
-# ## A gallery to step through
+# ## A gallery
 #
 # Choose a class, a network and a slice, and how opaque the map is. The controls can be reached with the Tab key; arrow keys change
-# a list or the slider, and the buttons step through the slices of the class. Variations by *morph* follow the slice that
-# they were made from.
+# a list or the slider, and the buttons step through the slices of the class. Each slice is followed by the synthetic image that *morph*
+# made from it.
 
 # %% tags=["hide-input"]
 use_book_style(image_format="png")
 chosen = np.concatenate([np.flatnonzero(truth == c)[:: -(-int((truth == c).sum()) // 3)] for c in np.unique(truth)])
 pictures = torch.stack([test.images[chosen], variations[chosen]], dim=1).flatten(0, 1)
 owner = np.repeat(chosen, 2)
-kinds = [f"person {subjects[i]}, slice {n}{', variation' if j % 2 else ''}"
+kinds = [f"person {subjects[i]}, slice {n}{', synthetic' if j % 2 else ''}"
          for j, (i, n) in enumerate(zip(owner, np.repeat(np.arange(len(chosen)) + 1, 2), strict=True))]  # fmt: skip
 maps, captions, degrees = {}, {}, [name.lower() for name in test.class_names]
 for name in ("CNN", "CNN (image protocol)", "ResNet-18", "ViT"):
@@ -664,19 +665,19 @@ Gallery("Slices and heat maps", pictures[:, 0].numpy(), classes, kinds, maps, ca
 
 # %% tags=["remove-cell"]
 answers = [
-    f"Maps that light up in the {region} because of what was learned come from {listed(learned, none='no method')}.",
-    f"Maps that light up there without learning come from {listed(inborn, none='no method')}.",
-    f"An order of pixels better than chance, taken away and put back, is that of {listed(better, none='no method')}.",
+    f"Maps above chance in the {region} after training only come from {listed(learned, none='no method')}.",
+    f"Maps above chance there without training come from {listed(inborn, none='no method')}.",
+    f"Better than a random order in deletion and insertion: {listed(better, none='no method')}.",
 ]
 glue_values(gradcam_answer=" ".join(answers))
 
 # %% [markdown]
-# ## What one may conclude, and what not
+# ## What may be concluded
 #
 # {glue:text}`gradcam_answer:s` {glue:text}`gradcam_gap_sentence:s` {glue:text}`gradcam_protocol_sentences:s`
 #
-# - A method that lights up a place equally well with random weights shows anatomy and architecture. Its maps are no evidence
-#   on what was learned, however plausible they look. That holds for the thesis's plain Grad-CAM wherever
+# - A method that highlights a place equally well with random weights shows anatomy and architecture. Its maps are no evidence of what was
+#   learned, however plausible they look. That holds for the thesis's plain Grad-CAM wherever
 #   {numref}`fig-gradcam-energy` shows it above chance with random weights.
 # - That energy falls inside the brain means little: the background of these images is black and gives a convolution
 #   little to respond to.
@@ -685,8 +686,8 @@ glue_values(gradcam_answer=" ".join(answers))
 #   a network may respond to both in healthy people too.
 # - A ratio near or below 1 does not prove that the network ignores the disease. Enlarged ventricles can be seen from
 #   the bright tissue at their border as well as from the fluid inside, and {eq}`eq-gradcam-map` shows evidence *for* a class only:
-#   the absence of fluid, which speaks for a healthy person, has no place of its own.
-# - Deletion and insertion show the network pictures that no scanner makes. A blurred patch is an unusual thing to see, and a fall
-#   of the probability may be the answer to the patch.
-# - Maps describe one layer of one network. Networks trained from other initial weights may look elsewhere and score
-#   equally well; the intervals here cover people, not networks.
+# the absence of fluid, which is evidence for a healthy person, has no position.
+# - Deletion and insertion show the network pictures that no scanner makes. A blurred patch is unusual input, and a fall of the probability
+#   may be a response to the patch itself.
+# - Maps describe one layer of one network. Networks trained from other initial weights may use other places and score equally well; the
+#   intervals here cover people, not networks.

@@ -18,8 +18,8 @@
 # # Background on training deep learning models
 #
 # Every result of this thesis is a difference between two trained networks that were given different training images.
-# What does *training* do to those images, and which of its choices have to be the same on both sides before a
-# difference can be put down to the images? This chapter explains the choices one by one: the network, the loss, the
+# What does *training* do with those images, and which of its choices have to be the same on both sides before a difference can be
+# attributed to the images? This chapter explains the choices one by one: the network, the loss, the
 # steps that reduce the loss, and the weights that training starts from. Each formula is followed by the few lines of
 # code that compute it, and each figure is drawn by the book itself.
 
@@ -38,8 +38,8 @@ import torch
 from scipy.special import softmax
 from torch.nn import functional
 
-from mri_aug.book import diagrams, optimisers
-from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.book import diagrams, figures, optimisers
+from mri_aug.book.report import glue_values, numbered_table, power_text, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.models.networks import count_parameters, freeze_backbone, make_model
 from mri_aug.models.training import TrainConfig
@@ -53,16 +53,16 @@ rng = np.random.default_rng(seed)
 # (sec-neural-networks)=
 # ## Overview of neural networks
 #
-# A neural network is a function with a great many adjustable numbers {cite:p}`goodfellow2016deep`. Its unit, the
-# neuron, takes the numbers $a_0, \dots, a_{n-1}$ that the $n$ neurons of the layer before it put out, weighs them,
-# adds a number of its own, and passes the sum through a fixed curve $\sigma$:
+# A neural network is a function with a great many adjustable numbers {cite:p}`goodfellow2016deep`. Its unit, the neuron, takes the outputs
+# $a_0, \dots, a_{n-1}$ of the $n$ neurons of the preceding layer, multiplies them by weights, adds a constant, and applies a fixed function
+# $\sigma$ to the sum:
 #
 # $$
 # a = \sigma\left(w_0 a_0 + w_1 a_1 + \dots + w_{n-1} a_{n-1} + b\right)
 # $$ (eq-neuron)
 #
 # The *weights* $w_i$ say how much each input counts and in which direction; the *bias* $b$ shifts the level at which
-# the neuron begins to respond.[^neuron] The curve, or *activation*, must not be a straight line: a composition of
+# the neuron begins to respond.[^neuron] The function, or *activation*, must not be linear: a composition of
 # linear layers is one linear layer, however many there are. The networks of this thesis use $\mathrm{ReLU}(z) =
 # \max(0, z)$ {cite:p}`nair2010rectified` and, in the vision transformers, its smooth relative GELU
 # {cite:p}`hendrycks2016gaussian`.
@@ -83,13 +83,13 @@ _ = diagrams.plot_network((4, 5, 5, 4))
 # %% [markdown]
 # ### Forward and backward
 #
-# Training repeats two passes. In the *forward pass* an image goes in, layer after layer is computed, and a loss
-# compares the probabilities that come out with the label. In the *backward pass* the chain rule is applied from the
+# Training repeats two passes. In the *forward pass* the layers are computed one after the other, and a loss compares the resulting
+# probabilities with the label. In the *backward pass* the chain rule is applied from the
 # loss to the input, each layer's derivative being built from that of the layer after it. The result is the gradient:
 # for every weight and bias, the rate at which the loss would change with it. This is backpropagation
-# {cite:p}`rumelhart1986learning`. It costs about twice a forward pass, and its recipe is the same whatever the depth.
-# That does not mean that the numbers keep their size on the way: through many layers a gradient may shrink or grow
-# geometrically {cite:p}`hochreiter1998vanishing`, which is why initial weights are scaled to the width of their layer
+# {cite:p}`rumelhart1986learning`. It costs about twice a forward pass, and works the same way at any depth. The size of the numbers is not
+# preserved, however: through many layers a gradient may shrink or grow geometrically {cite:p}`hochreiter1998vanishing`, which is why
+# initial weights are scaled to the width of their layer
 # {cite:p}`glorot2010understanding,he2015delving` and why the networks of {numref}`Chapter %s <ch-architectures>` have
 # normalisation and skip connections.
 #
@@ -130,22 +130,21 @@ glue_values(
 #
 # The loss to be reduced is the mean over all training images. Its exact gradient would need a pass over every one of
 # them for a single step. *Stochastic* gradient descent {cite:p}`robbins1951stochastic` takes the mean over a small
-# random part instead, a *mini-batch* of $B$ images. Words matter here, because a study that adds images changes the
-# one but not the other:
+# random part instead, a *mini-batch* of $B$ images. The terms matter, because a study that adds images changes one but not the other:
 #
 # - a **step**, or iteration, is one mini-batch: forward, backward, one update;
 # - an **epoch** is one pass over the training set, that is about $n / B$ steps.[^epoch]
 #
 # With the {glue:text}`n_images:,d` images of this build and $B =$ {glue:text}`batch_size:d`, an epoch has
 # {glue:text}`steps_per_epoch:d` steps. Training on twice as many images for the same number of epochs therefore takes
-# twice as many steps, and whether a gain then comes from the images or from the steps is a question that has to be
-# asked ({numref}`Chapter %s <ch-methodology>`).
+# twice as many steps, and whether a gain then comes from the images or from the steps has to be tested ({numref}`Chapter %s
+# <ch-methodology>`).
 #
-# The gradient of a mini-batch is unbiased: its mean over all possible batches is the exact gradient. That does not
-# make it accurate. {numref}`fig-batches` measures how far it is off for a softmax regression on these images. The
+# The gradient of a mini-batch is unbiased: its mean over all possible batches is the exact gradient. That does not make it accurate.
+# {numref}`fig-batches` shows its error for a softmax regression on these images. The
 # error falls as $1/\sqrt{B}$, so that four times the computation halves it, and at $B =$ {glue:text}`batch_size:d` it
-# amounts to {glue:text}`batch_error:.0%` of the gradient's own length. Training works in spite of it, since small
-# errors in many steps average out {cite:p}`goodfellow2016deep`.
+# amounts to {glue:text}`batch_error_percent:.0f` % of the gradient's length. Training works nevertheless, since small errors in many steps
+# average out {cite:p}`goodfellow2016deep`.
 #
 # [^epoch]: The draft calls a step an epoch.
 
@@ -168,12 +167,7 @@ curves = {
     "measured": (sizes, list(errors.values())),
     "1 / √B from the first": (sizes, expected),
 }
-ax = diagrams.plot_curves(
-    curves,
-    x_label="images in a mini-batch, B",
-    y_label="relative error",
-    ax=plt.subplots(figsize=(5.2, 2.8))[1],
-)
+ax = figures.plot_curves(curves, x_label="Images in a mini-batch, B", y_label="Relative error")
 ax.set(xscale="log", yscale="log")
 ax.set_xticks(sizes, sizes)
 ax.set_yticks([0.25, 0.5, 1, 2], ["0.25", "0.5", "1", "2"])
@@ -182,14 +176,14 @@ glue_values(
     n_images=len(image_set),
     batch_size=config.batch_size,
     steps_per_epoch=math.ceil(len(image_set) / config.batch_size),
-    batch_error=errors[1] / math.sqrt(config.batch_size),
+    batch_error_percent=100 * errors[1] / math.sqrt(config.batch_size),
 )
 
 # %% [markdown]
 # (sec-loss)=
 # ## Loss function
 #
-# All models here are trained on, and chiefly judged by, the cross-entropy between the label and the predicted
+# All models here are trained on, and mainly evaluated by, the cross-entropy between the label and the predicted
 # probabilities. For one image, with $y_c = 1$ for the true class and 0 for the others,
 #
 # $$
@@ -197,19 +191,18 @@ glue_values(
 # $$ (eq-cross-entropy)
 #
 # and the loss of a set of images is the mean. The logarithm is natural. Minimising this loss maximises the likelihood
-# of the labels {cite:p}`bishop2006pattern`, and its minimum is reached by the true conditional probabilities: it
-# rewards a network for being sure when it can be, and for being unsure when it cannot.
+# of the labels {cite:p}`bishop2006pattern`, and its minimum is reached by the true conditional probabilities: it rewards confidence where
+# it is justified, and uncertainty where it is not.
 #
-# Two figures help to read the cross-entropies of later chapters. A classifier that knows nothing and gives each of the
+# Two reference values help to read the cross-entropies of later chapters. A classifier that gives each of the
 # {glue:text}`n_classes:d` classes the same probability scores $\ln$ {glue:text}`n_classes:d` =
-# {glue:text}`ce_uniform:.3f`. One that knows no more than how common the classes are in this dataset scores the
-# entropy of their shares, {glue:text}`ce_prior:.3f`. Anything above the latter is worse than never looking at the
-# images.
+# {glue:text}`ce_uniform:.3f`. One that predicts the class frequencies of this dataset scores their entropy, {glue:text}`ce_prior:.3f`. A
+# loss above the latter is worse than ignoring the images.
 #
 # The usual alternative is the squared residual, which for the true class is $(1 - p)^2$. It, too, distinguishes
 # degrees of error: summed over the classes it is the Brier score {cite:p}`brier1950verification`, a proper score in
-# its own right, which {numref}`Chapter %s <ch-results>` reports as well. What does see only right and wrong is
-# accuracy ({numref}`tab-losses`).[^residual]
+# its own right, which {numref}`Chapter %s <ch-results>` reports as well. Only accuracy does not distinguish degrees
+# ({numref}`tab-losses`).[^residual]
 
 # %% tags=["hide-input"]
 shares = np.bincount(image_set.labels) / len(image_set)
@@ -237,7 +230,7 @@ numbered_table(losses, "Four predictions for one image, as three measures see th
                formats={"probability of the true class": "g", "cross-entropy": ".2f", "squared residual": ".4f"})  # fmt: skip
 
 # %% [markdown]
-# The two losses part where a prediction is badly wrong. If the true class is given a probability of 0.0001, the
+# The two losses differ where a prediction is badly wrong. If the true class is given a probability of 0.0001, the
 # squared residual is {glue:text}`squared_wrong:.4f`, hardly more than for any other wrong answer and never above 1,
 # whereas the cross-entropy is $-\ln 0.0001 =$ {glue:text}`ce_wrong:.2f` and has no upper bound.[^log] The difference
 # in *slope* is what matters for learning. Consider two classes, with $p = 1/(1 + e^{-z})$ for the true one, and
@@ -250,13 +243,12 @@ numbered_table(losses, "Four predictions for one image, as three measures see th
 # $$ (eq-loss-gradients)
 #
 # Where the network is confidently wrong, $p \to 0$, the first tends to $-1$ and the second to zero
-# ({numref}`fig-losses`, right): under the squared residual the worst mistakes are the ones that teach least. For $C$
-# classes the gradient of the cross-entropy keeps this simple form, $\partial L / \partial z_c = p_c - y_c$; it is the
-# line that opened the backward pass above.
+# ({numref}`fig-losses`, right): under the squared residual the worst mistakes contribute least to learning. For $C$ classes the gradient of
+# the cross-entropy keeps this simple form, $\partial L / \partial z_c = p_c - y_c$; it is the first line of the backward pass above.
 #
-# The same property has a price. A single confident error can outweigh dozens of good predictions in a mean, so a
-# network may classify more images correctly and yet have a larger cross-entropy, by being too sure of those it gets
-# wrong {cite:p}`guo2017calibration`. Hence later chapters report accuracy and calibration beside the loss.
+# The same property has a disadvantage. A single confident error can outweigh dozens of good predictions in a mean, so a network may
+# classify more images correctly and yet have a larger cross-entropy, because it is overconfident in its errors
+# {cite:p}`guo2017calibration`. Hence later chapters report accuracy and calibration beside the loss.
 #
 # [^residual]: The draft ascribes this to the sum of residuals.
 # [^log]: The draft gives 4, which is the logarithm to base ten.
@@ -271,7 +263,7 @@ quantities = {
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
 for ax, (y_label, (entropy, squared)) in zip(axes, quantities.items(), strict=True):
     curves = {"cross-entropy": (p, entropy), "squared residual": (p, squared)}
-    diagrams.plot_curves(curves, x_label="p of the true class", y_label=y_label, ax=ax)
+    figures.plot_curves(curves, x_label="p of the true class", y_label=y_label, ax=ax)
 _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 
 # %% [markdown]
@@ -285,16 +277,16 @@ _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 # g_t = \nabla_\theta L(\theta_{t-1}; \mathcal{B}_t)
 # $$ (eq-gradient)
 #
-# for the gradient of the mean loss over the mini-batch $\mathcal{B}_t$, taken where the step starts. Every method
-# below turns $g_1, g_2, \dots$ into steps; they differ in how long the steps are and in what they remember. To
-# compare them, we minimise a loss of two parameters that one can draw: a valley, twenty-five times as steep across as
-# along, set at an angle so that neither parameter alone points down it. In networks, too, curvature differs by orders
+# for the gradient of the mean loss over the mini-batch $\mathcal{B}_t$, taken where the step starts. Every method below turns $g_1, g_2,
+# \dots$ into steps; they differ in the length of the steps and in their memory of earlier gradients. To compare them, we minimise a loss of
+# two parameters that can be drawn: a valley, twenty-five times as steep across as along, rotated so that neither parameter alone points
+# along it. In networks, too, curvature differs by orders
 # of magnitude between directions {cite:p}`goodfellow2016deep`.
 #
 # (sec-learning-rate)=
 # ### Learning rate
 #
-# Plain stochastic gradient descent goes downhill in proportion to the slope:
+# Plain stochastic gradient descent takes steps in proportion to the gradient:
 #
 # $$
 # \theta_t = \theta_{t-1} - \eta\, g_t .
@@ -302,8 +294,8 @@ _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 #
 # The factor $\eta > 0$ is the *learning rate*. {numref}`fig-learning-rate` shows how narrow the useful range is. On a
 # quadratic loss with largest curvature $\lambda_{\max}$ the path converges only for $\eta < 2/\lambda_{\max}$, here
-# {glue:text}`rate_limit:.3f`. Far below the limit progress along the valley is hopelessly slow; a little above it
-# each step across the valley overshoots by more than the last.
+# {glue:text}`rate_limit:.3f`. Far below the limit progress along the valley is too slow; slightly above it each step across the valley
+# overshoots by more than the last.
 
 # %%
 turn = np.array([[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]])
@@ -323,7 +315,7 @@ by_rate = {
 figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.9))
 for ax, (name, path) in zip(axes, by_rate.items(), strict=True):
     first, last = (0.5 * theta @ hessian @ theta for theta in path[[0, -1]])
-    diagrams.plot_descent(hessian, {name: path}, ax=ax, limit=2.6)
+    figures.plot_descent(hessian, path, ax=ax)
     ax.set_title(f"{name}\nloss × {last / first:.2g}", fontsize=9, fontweight="normal")
 glue_values(rate_limit=rate_limit)
 
@@ -333,8 +325,8 @@ glue_values(rate_limit=rate_limit)
 # {cite:p}`smith2019superconvergence`, in the form that PyTorch gives it: from a small value the rate rises along a
 # cosine to its peak $\eta_{\max}$ during the first 30 % of the steps, and falls to almost nothing over the rest
 # ({numref}`fig-one-cycle`). The CNN's peak is {glue:text}`max_rate:g`, but for some of its layers, which have a fixed
-# multiple of that; the larger networks have lower peaks ({numref}`Chapter %s <ch-methodology>` gives them all). The
-# schedule is stretched to the number of steps, so that two arms that are compared at equal steps also see equal rates.
+# multiple of that; the larger networks have lower peaks ({numref}`Chapter %s <ch-methodology>` gives them all). The schedule is scaled to
+# the number of steps, so that two training sets that are compared at equal steps are trained with equal rates.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a whole training: the learning rate of the CNN's layers without a multiple of their own, and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high.", "name": "fig-one-cycle"}, "image": {"alt": "The one-cycle schedule over the steps of a whole training"}}
 n_steps = config.n_steps(len(image_set))
@@ -349,7 +341,7 @@ glue_values(
 )
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
 for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, decays), strict=True):
-    diagrams.plot_curves(
+    figures.plot_curves(
         {name: (np.arange(1, n_steps + 1), values)}, x_label="step", y_label=name, ax=ax
     ).get_legend().remove()
 
@@ -357,7 +349,7 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # (sec-momentum)=
 # ### Momentum
 #
-# Across a narrow valley successive gradients point to and fro; along it they agree. Momentum
+# Across a narrow valley successive gradients alternate in sign; along it they agree. Momentum
 # {cite:p}`polyak1964some,sutskever2013importance` uses this by stepping along a running sum of gradients, the
 # *velocity* $u_t$, rather than along the last gradient alone:
 #
@@ -368,8 +360,8 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # \end{aligned}
 # $$ (eq-momentum)
 #
-# The momentum $\beta \in [0, 1)$ is the share of the velocity that survives a step; $\beta = 0$ is {eq}`eq-sgd`. What
-# alternates cancels, what persists builds up, to as much as $1/(1-\beta)$ times a single step.[^momentum]
+# The momentum $\beta \in [0, 1)$ is the share of the velocity that is kept at each step; $\beta = 0$ is {eq}`eq-sgd`. Alternating
+# components cancel, persistent ones accumulate, to at most $1/(1-\beta)$ times a single step.[^momentum]
 #
 # [^momentum]: The draft evaluates the gradient at $t$ in its formula and at $t-1$ in its explanation, and uses one
 #     symbol for this velocity and for Adam's second moment. It also multiplies the gradient by $1-\beta$. With
@@ -395,16 +387,15 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # The first mean $m_t$ is momentum. The second, $v_t$, divides each parameter's step by the typical size of its
 # gradient, which makes the step independent of the gradient's scale and roughly $\eta$ in length. Because both begin
 # at zero, they are too small in the first steps; dividing by $1 - \beta^t$ corrects exactly this bias ($\beta_1^t$ is
-# a power, not an index). The published defaults are $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$. Adam
-# makes steps well scaled; it does not make the gradient any cheaper or more exact.
+# a power, not an index). The published defaults are $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$. Adam scales the steps; it
+# does not make the gradient cheaper or more exact.
 #
 # All classifiers in this thesis are trained with Adam. As the one-cycle schedule of PyTorch provides, $\beta_1$ moves from
 # {glue:text}`beta_high:.2f` to {glue:text}`beta_low:.2f` and back while the learning rate rises and falls
 # ({numref}`fig-one-cycle`).
 #
 # In {numref}`fig-optimisers` the three methods descend the same valley. The paths come from NumPy functions that
-# transcribe {eq}`eq-sgd`, {eq}`eq-momentum` and {eq}`eq-adam`, and that the project's tests hold against
-# `torch.optim` step by step.
+# transcribe {eq}`eq-sgd`, {eq}`eq-momentum` and {eq}`eq-adam`, and that the project's tests compare with `torch.optim` step by step.
 
 # %%
 rate = 0.5 * rate_limit
@@ -420,29 +411,29 @@ valley_loss = {name: 0.5 * np.sum(path @ hessian * path, axis=1) for name, path 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Gradient descent, momentum and Adam from one start: the first thirty steps over the contours of the loss, and the loss over eighty steps. Gradient descent and momentum have the same learning rate.", "name": "fig-optimisers"}, "image": {"alt": "Gradient descent, momentum and Adam from one start"}}
 figure, axes = plt.subplot_mosaic([list("abc"), list("ddd")], figsize=(7.2, 5.2), height_ratios=(1.25, 1))
 for panel, (name, path) in zip("abc", by_method.items(), strict=True):
-    diagrams.plot_descent(hessian, {name: path[:31]}, ax=axes[panel], limit=2.6)
+    figures.plot_descent(hessian, path[:31], ax=axes[panel])
     axes[panel].set_title(name, fontsize=9, fontweight="normal")
 curves = {name: (np.arange(len(values)), values) for name, values in valley_loss.items()}
-_ = diagrams.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(yscale="log")
+_ = figures.plot_curves(curves, x_label="step", y_label="loss", ax=axes["d"]).set(yscale="log")
 plain, heavy, adam = (values[-1] / values[0] for values in valley_loss.values())
-glue_values(plain_left=plain, heavy_left=heavy, adam_left=adam)
+glue_values(plain_left=power_text(plain, 1), heavy_left=power_text(heavy, 1), adam_left=power_text(adam, 1))
 
 # %% [markdown]
-# After 80 steps gradient descent has {glue:text}`plain_left:.1e` of the initial loss left, momentum
-# {glue:text}`heavy_left:.1e` and Adam {glue:text}`adam_left:.1e`. The order is that of this valley and these rates,
-# and no law: Adam scales each parameter by itself, which cannot straighten a valley that runs aslant, and under a
-# constant rate its loss comes down in waves, as the steps keep a length of about $\eta$ even where the slope has
+# After 80 steps gradient descent has {glue:text}`plain_left:s` of the initial loss left, momentum {glue:text}`heavy_left:s` and Adam
+# {glue:text}`adam_left:s`. This order holds for this valley and these rates, not in general: Adam scales each parameter separately, which
+# cannot straighten a rotated valley, and under a constant rate its loss oscillates, as the steps keep a length of about $\eta$ even where
+# the slope has
 # become small. That is one more reason to let the rate fall towards the end.
 #
 # (sec-fine-tuning)=
 # ## Fine-tuning pre-trained models
 #
-# Training may also begin from weights that have learnt another task. The usual source is ImageNet
+# Training may also begin from weights that were learnt on another task. The usual source is ImageNet
 # {cite:p}`deng2009imagenet`, in the version of the 2012 challenge {cite:p}`russakovsky2015imagenet`: 1,281,167
 # training, 50,000 validation and 100,000 test photographs in 1,000 classes. The early layers of such a network detect
-# edges, blobs and textures that serve other tasks nearly as well; later layers are more specific, and transfer the
-# less the further the new task lies from the old {cite:p}`yosinski2014transferable`. Grey slices of a brain lie far
-# from colour photographs of dogs and lorries. For medical images the gain is often small, and part of it comes from
+# edges, blobs and textures that serve other tasks nearly as well; later layers are more specific, and transfer less, the further the new
+# task is from the old one {cite:p}`yosinski2014transferable`. Grey slices of a brain are very different from colour photographs of dogs and
+# lorries. For medical images the gain is often small, and part of it comes from
 # the well-scaled weights rather than from the features {cite:p}`raghu2019transfusion`. It is an empirical question,
 # and one that depends on how few images there are.
 #
@@ -464,8 +455,8 @@ parts = pd.Series(sizes).groupby([names[name.split(".")[0]] for name in sizes], 
 _ = diagrams.plot_transfer(list(parts.items()))
 
 # %% [markdown]
-# What *frozen* means can be watched. Below, the same network takes one step of Adam on a mini-batch in either way,
-# and we count the numbers that changed. The initial weights are random here, so that this page needs no download;
+# What *frozen* means can be observed. Below, the same network takes one step of Adam on a mini-batch in either way, and the changed numbers
+# are counted. The initial weights are random here, so that this page needs no download;
 # which weights move does not depend on where they start.
 
 # %%
@@ -506,12 +497,12 @@ numbered_table(moved, "One step of Adam on 32 images, in two ways of training on
 # have no gradient, and move all the same ({glue:text}`statistics_moved:,d` of them) as long as the network is in
 # training mode. A backbone is frozen only if it is also put into evaluation mode.
 #
-# ## What a comparison must hold fixed
+# ## What a comparison must keep fixed
 #
-# The question at the head of this chapter has a short answer. Between two sets of training images we hold fixed the
+# The question at the beginning of this chapter has a short answer. Between two sets of training images we keep fixed the
 # architecture, the initial weights, the loss, the optimiser with its constants, the batch size, and the shape of the
-# schedule. Two quantities cannot both be held: with {glue:text}`n_epochs:d` epochs, say,
+# schedule. Two quantities cannot both be kept: with {glue:text}`n_epochs:d` epochs, say,
 # {glue:text}`n_images:,d` images are trained on for {glue:text}`n_steps:,d` steps, and a set of another size, in as
 # many epochs, for a number of steps in proportion. Comparisons are therefore made both ways, in equal epochs as the
-# draft did and in equal steps. What is left to chance, the order of the mini-batches above all, is repeated in many
-# simulations, paired by seed. {numref}`Chapter %s <ch-methodology>` turns this list into a protocol.
+# draft did and in equal steps. Random choices, such as the order of the mini-batches, are repeated in many simulations, paired by seed.
+# {numref}`Chapter %s <ch-methodology>` turns this list into a protocol.

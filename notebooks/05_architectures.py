@@ -17,11 +17,11 @@
 # (ch-architectures)=
 # # Overview of model architectures
 #
-# Do synthetic images, and augmentation in general, act alike on every network, or does it depend on what a network
-# takes for granted about images? To find out, the thesis trains three: a small convolutional network (CNN) from
-# scratch, a ResNet-18, and a vision transformer (ViT). They are ordered by how much they assume. Convolutions assume
-# that what matters is local and may occur anywhere; attention assumes next to nothing, and has to learn it from the
-# images. This chapter explains their parts, in numbers where that is possible. The diagrams of the three networks are
+# Do synthetic images, and augmentation in general, have the same effect on every network, or does it depend on what a network assumes about
+# images? To find out, the thesis trains three: a small convolutional network (CNN) from
+# scratch, a ResNet-18, and a vision transformer (ViT). They are ordered by how much they assume. Convolutions assume that patterns are
+# local and may occur anywhere; attention assumes almost nothing, and has to learn it from the images. This chapter explains their parts, in
+# numbers where that is possible. The diagrams of the three networks are
 # drawn from the networks themselves, by running one image through them.
 
 # %% tags=["parameters"]
@@ -40,9 +40,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug.book import diagrams
-from mri_aug.book.layer_table import layer_table
-from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.book import diagrams, figures
+from mri_aug.book.report import glue_values, numbered_table, power_text, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.models.networks import ARCHITECTURES, count_parameters, make_model
 
@@ -54,14 +53,14 @@ n_classes = image_set.n_classes
 brightest = int(image_set.images.float().mean(dim=(1, 2, 3)).argmax())  # a slice that shows much of the brain
 image = image_set.images[brightest, 0].numpy()
 models = {name: make_model(name, n_classes=n_classes, seed=seed) for name in ARCHITECTURES}
-rows = {name: layer_table(model) for name, model in models.items()}
+rows = {name: diagrams.layer_table(model) for name, model in models.items()}
 
 # %% [markdown]
 # (sec-cnn)=
 # ## Convolutional neural networks
 #
-# A fully connected layer gives each pixel a weight of its own, and would have to learn the look of a sulcus anew for
-# every place where one may lie. A convolutional network {cite:p}`lecun1998gradient` looks for the same local pattern
+# A fully connected layer has a separate weight for each pixel, and would have to learn the appearance of a sulcus anew for every position.
+# A convolutional network {cite:p}`lecun1998gradient` looks for the same local pattern
 # everywhere. It is built from three kinds of layer ({numref}`fig-cnn`): *convolutional* layers turn an image into
 # maps of where a pattern occurs, *pooling* layers make the maps smaller, and *fully connected* layers at the end turn
 # what was found into one logit for each class.
@@ -80,7 +79,7 @@ _ = diagrams.plot_cnn_outline(image)
 # $$ (eq-convolution)
 #
 # (Mathematics calls this cross-correlation; a convolution would turn the kernel by 180 degrees. As the kernel is
-# learnt, nothing depends on it.) {numref}`fig-convolution` works one position out on part of a slice. The kernel
+# learnt, nothing depends on it.) {numref}`fig-convolution` shows the computation for one position of part of a slice. The kernel
 # there was chosen by hand and answers to vertical edges: where brightness rises from left to right the result is
 # large, where nothing changes it is zero. In a network the kernels are weights, found by gradient descent like all
 # others.
@@ -118,15 +117,15 @@ for ax, (title, (values, low, high)) in zip(axes, panels.items(), strict=True):
 #   convolving gives, away from the border, the same numbers as convolving and then shifting (largest difference
 #   {glue:text}`shift_error:d`).
 #
-# Stacked layers see further: each value of the second layer depends on a window of values of the first, and so on a
+# Stacked layers cover more pixels: each value of the second layer depends on a window of values of the first, and so on a
 # larger window of pixels, its *receptive field*. In trained networks, early kernels respond to edges and blobs, later
 # ones to textures, parts and whole objects {cite:p}`krizhevsky2012imagenet,yosinski2014transferable`.[^abstract]
 #
 # ### Pooling
 #
 # Max pooling divides a map into blocks and keeps the largest value of each ({numref}`fig-pooling`). It has no
-# weights. The maps that remain are smaller, so that what follows costs less and sees further, and a small shift of
-# the input often leaves the maximum unchanged. What is given up is the exact place of the pattern.
+# weights. The pooled maps are smaller, so that later layers cost less and cover more of the image, and a small shift of the input often
+# leaves the maximum unchanged. The exact position of the pattern is lost.
 #
 # [^abstract]: The draft has edges learnt by the deeper kernels; it is the reverse.
 
@@ -145,7 +144,7 @@ glue_values(
     shift_error=shift_error,
     cnn_parameters=count_parameters(models["cnn"]),
     parameters_per_image=count_parameters(models["cnn"]) / len(image_set),
-    cnn_first_dense=largest.n_parameters / count_parameters(models["cnn"]),
+    cnn_first_dense_percent=100 * largest.n_parameters / count_parameters(models["cnn"]),
     cnn_convolutions=count_parameters(models["cnn"]) - in_dense,
 )
 
@@ -159,14 +158,13 @@ glue_values(
 # book checks that it is), at a quarter of the work.
 #
 # Of its {glue:text}`cnn_parameters:,d` parameters the convolutions hold {glue:text}`cnn_convolutions:,d`;
-# {glue:text}`cnn_first_dense:.1%` are in the first fully connected layer, which has a weight for every place of every
-# map. With {glue:text}`parameters_per_image:,.0f` weights to each image of this build's dataset, such a network can
-# learn its training images by heart, and what keeps it from doing so is the length of training and the variety of the
-# images. That makes it a sensitive instrument for a study of augmentation.
+# {glue:text}`cnn_first_dense_percent:.1f` % are in the first fully connected layer, which has a weight for every place of every
+# map. With {glue:text}`parameters_per_image:,.0f` weights to each image of this build's dataset, such a network can memorise its training
+# images; only the length of training and the variety of the images prevent it. It should therefore respond to augmentation.
 #
 # Before training, each weight is drawn from a normal distribution with mean 0 and variance $2/n$, where $n$ is the
-# number of inputs of its neuron {cite:p}`he2015delving`; the biases are 0. The variance is chosen for ReLU, so that
-# signals neither fade nor grow from layer to layer. The other networks of this chapter start as torchvision starts them.
+# number of inputs of its neuron {cite:p}`he2015delving`; the biases are 0. The variance is chosen for ReLU, so that signals neither shrink
+# nor grow from layer to layer. The other networks of this chapter are initialised as in torchvision.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN of this thesis, drawn from the model: for each layer the shape of its output, its number of parameters, and its kind. The side of a slab grows with the size of the maps, its thickness and the height of a column with the logarithm of their number.", "name": "fig-thesis-cnn"}, "image": {"alt": "The CNN of this thesis, drawn from the model"}}
 _ = diagrams.plot_layers(rows["cnn"], image)
@@ -176,38 +174,36 @@ _ = diagrams.plot_layers(rows["cnn"], image)
 # ## ResNet-18
 #
 # Deeper networks can express more, but beyond some depth plain ones become worse, on the training set too, and so not
-# by overfitting {cite:p}`he2016deep`. The optimiser does not find weights that the deeper network has: it need only
-# let the added layers pass their input on. Residual networks make that the easy case. A *residual block*
+# by overfitting {cite:p}`he2016deep`. The optimiser does not find the weights with which the added layers would simply pass on their input,
+# although they exist. Residual networks make that easy. A *residual block*
 # ({numref}`fig-block`) computes
 #
 # $$
 # y = F(x) + x ,
 # $$ (eq-residual)
 #
-# and its layers learn the residual $F(x) = y - x$, what is to be *changed* about $x$. To pass $x$ on, they only have
-# to become zero.
+# and its layers learn the residual $F(x) = y - x$, the *change* of $x$. To pass $x$ on, they only have to be zero.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A residual block of ResNet-18: two convolutions with batch normalisation, and the skip connection around them. The second ReLU follows the addition.", "name": "fig-block"}, "image": {"alt": "A residual block of ResNet-18"}}
 _ = diagrams.plot_residual_block()
 
 # %% [markdown]
-# The path around the block is the *skip connection*. Nothing is left out in training on its account: both
-# convolutions are computed and updated at every step.[^skip] What it changes is the way of the gradient. By the chain
-# rule
+# The path around the block is the *skip connection*. It does not skip any training: both convolutions are computed and updated at every
+# step.[^skip] It changes the path of the gradient. By the chain rule
 #
 # $$
 # \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}\left(I + \frac{\partial F}{\partial x}\right),
 # $$ (eq-residual-gradient)
 #
-# and the identity $I$ carries the gradient past the block whole, however small $\partial F / \partial x$ may be.
+# and through the identity $I$ the whole gradient passes the block, however small $\partial F / \partial x$ may be.
 # Without it, gradients are products of many factors, and may vanish {cite:p}`hochreiter1998vanishing`.
 # {numref}`fig-gradient-flow` shows this on a stack of {glue:text}`n_stacked:d` small layers with PyTorch's default
-# initial weights: at the first layer of the plain stack the gradient is {glue:text}`plain_gradient:.0e` of its size
-# at the last. With skip connections nothing is lost; on the contrary, without normalisation each sum adds a little,
-# and after so many the gradient has grown {glue:text}`residual_gradient:,.0f` times. This is why residual blocks come
+# initial weights: at the first layer of the plain stack the gradient is {glue:text}`plain_gradient:s` of its size at the last. With skip
+# connections nothing is lost; without normalisation each sum adds a little, and after so many layers the gradient has grown
+# {glue:text}`residual_gradient:,.0f` times. This is why residual blocks come
 # with batch normalisation.
 #
-# It is not the whole story. The plain networks of {cite:t}`he2016deep` had batch normalisation
+# This is not the only reason. The plain networks of {cite:t}`he2016deep` had batch normalisation
 # {cite:p}`ioffe2015batch`, their gradients had not vanished, and depth hurt them nevertheless. Skip connections make
 # a deep network easier to optimise beyond keeping its gradients alive.
 #
@@ -231,17 +227,11 @@ for name, skip in {"plain": 0, "with skip connections": 1}.items():
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer. Read from right to left.", "name": "fig-gradient-flow"}, "image": {"alt": "The size of the gradient on its way back from the loss through a stack of layers, as a share of its size at the last layer, without and with skip connections around each layer"}}
 glue_values(
     n_stacked=n_stacked,
-    plain_gradient=sizes["plain"][0],
+    plain_gradient=power_text(sizes["plain"][0]),
     residual_gradient=sizes["with skip connections"][0],
 )
 curves = {name: (np.arange(n_stacked + 1), size) for name, size in sizes.items()}
-ax = diagrams.plot_curves(
-    curves,
-    x_label="layer",
-    y_label="gradient, relative to the last",
-    ax=plt.subplots(figsize=(5.6, 2.8))[1],
-)
-_ = ax.set(yscale="log")
+_ = figures.plot_curves(curves, x_label="Layer", y_label="Gradient, relative to the last").set(yscale="log")
 
 # %% [markdown]
 # ResNet-18 has a first convolution and pooling, four stages of two residual blocks, global average pooling, and one
@@ -249,7 +239,7 @@ _ = ax.set(yscale="log")
 # {glue:text}`resnet_projections:d` small convolutions on skip connections
 # ({numref}`fig-resnet`). From stage to stage the maps halve in height and width and double in number; where the shape
 # changes, the skip connection has a $1 \times 1$ convolution to match. Average pooling over the last maps replaces
-# the CNN's large fully connected layer: the classifier sees how strongly each pattern occurs, not where. It is these
+# the CNN's large fully connected layer: the classifier receives how strongly each pattern occurs, not where. It is these
 # maps that Grad-CAM uses in {numref}`Chapter %s <ch-gradcam>`.
 #
 # The network was designed for colour images of 224 by 224 pixels. Ours are grey, so its first convolution takes one
@@ -291,7 +281,7 @@ _ = diagrams.plot_resnet(rows["resnet18"])
 #
 # A slice of 128 by 128 pixels in patches of {glue:text}`patch_size:d` gives {glue:text}`n_patches:d` tokens and the
 # class token. Models trained on ImageNet at 224 by 224 have 196, and a position embedding for each. To use such
-# weights here, their grid of 14 by 14 is interpolated to {glue:text}`patch_grid:s`, which keeps left left and top top.
+# weights here, their grid of 14 by 14 is interpolated to {glue:text}`patch_grid:s`, which preserves their arrangement.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "A vision transformer, with the numbers of the small one used in this thesis. Patches become embeddings *E x*, to which positions *p* are added; the class token at the front carries the result to the classifier.", "name": "fig-vit"}, "image": {"alt": "A vision transformer, with the numbers of the small one used in this thesis"}}
 tiny = models["vit_tiny"]
@@ -320,8 +310,8 @@ _ = diagrams.plot_vision_transformer(
 # \operatorname{Attention}(Q, K, V) = \operatorname{softmax}\left(\frac{Q K^{\top}}{\sqrt{d_k}}\right) V .
 # $$ (eq-attention)
 #
-# Without the division by $\sqrt{d_k}$, where $d_k$ is the length of a query, the products would grow with the
-# dimension until the softmax picks a single key and its gradient vanishes. In code the equation has two lines:
+# Without the division by $\sqrt{d_k}$, where $d_k$ is the length of a query, the products would grow with the dimension until the softmax
+# selects a single key and its gradient vanishes. In code the equation has two lines:
 
 # %%
 rng = np.random.default_rng(seed)
@@ -337,9 +327,9 @@ np.testing.assert_allclose(output, reference, atol=1e-12)
 # {numref}`fig-attention` shows such weights on a slice. To have meaningful ones without training, the embedding there
 # is not learnt from labels: it consists of the first {glue:text}`n_components:d` principal components of this
 # dataset's patches, scaled to unit variance and then, as layer normalisation would, to one length for every token. It
-# serves as query and key alike. Each framed patch then attends to patches that resemble it, wherever they lie, where
-# a convolution of 3 by 3 would have seen its immediate neighbours. In a trained network the matrices $W_Q$ and $W_K$
-# decide what counts as alike, and several *heads* do so side by side, each with matrices of its own and $d_k = d / h$
+# serves as query and key alike. Each framed patch then attends to similar patches anywhere, whereas a convolution of 3 by 3 would use its
+# immediate neighbours only. In a trained network the matrices $W_Q$ and $W_K$ define similarity, and several *heads* do so in parallel,
+# each with matrices of its own and $d_k = d / h$
 # for $h$ heads; their outputs are joined and mixed by one more matrix.
 
 # %%
@@ -360,8 +350,8 @@ for ax, query in zip(axes, queries, strict=True):
 
 # %% [markdown]
 # Attention alone does not know where a token is: if the tokens are put in another order, the outputs come in that
-# order and are otherwise the same. The following lines verify it for one encoder block. Without position embeddings a
-# transformer could not tell a slice from a jigsaw puzzle of it.
+# order and are otherwise the same. The following lines verify it for one encoder block. Without position embeddings a transformer could not
+# distinguish a slice from its shuffled patches.
 
 # %%
 with torch.inference_mode():
@@ -393,21 +383,21 @@ _ = diagrams.plot_encoder_block()
 # %% [markdown]
 # ### What it costs
 #
-# From the first block on every patch can see every other. The price is twofold. The attention weights of $N$ tokens
-# are $N^2$ numbers, so that halving the patch size makes sixteen times as many. And the transformer has to *learn*
-# what the convolution has built in: that neighbouring pixels belong together, and that a pattern means the same in
+# In every block, each patch attends to every other. The cost is twofold. The attention weights of $N$ tokens
+# are $N^2$ numbers, so that halving the patch size makes sixteen times as many. The transformer also has to *learn* what is built into the
+# convolution: that neighbouring pixels belong together, and that a pattern means the same in
 # another place. Trained on ImageNet alone, vision transformers were inferior to residual networks of their size;
 # trained on 300 million photographs they were superior {cite:p}`dosovitskiy2021image`. Augmentation and
 # regularisation can stand in for much of the missing data {cite:p}`steiner2022train`. An MRI dataset of a few
-# thousand slices, from two hundred people, lies at the far end of that scale. A transformer is therefore where
-# augmentation, synthetic or not, should have the most room to help, and where pre-trained weights matter most.
+# thousand slices, from two hundred people, is at the lower end of that scale. Augmentation, synthetic or not, should therefore help a
+# transformer most, and pre-trained weights should matter most for it.
 #
 # We use two: **ViT-B/16** as published, for pre-trained weights, and a small one of the same design,
-# **ViT-Tiny**, that a processor without graphics card can train from scratch.
+# **ViT-Tiny**, that can be trained from scratch without a graphics card.
 #
 # ## The architectures side by side
 #
-# {numref}`tab-architectures` counts what each network has and does. The receptive field is that of the last feature
+# {numref}`tab-architectures` lists size and computation of each network. The receptive field is that of the last feature
 # map, computed from kernels and strides: how many pixels wide a part of the slice one of its values can depend on.
 # That is an upper bound, since pixels near its edge contribute little {cite:p}`luo2016understanding`.
 
@@ -452,15 +442,14 @@ numbered_table(table, "The architectures of this thesis at 128 by 128 pixels", "
                formats={"parameters (million)": ".1f", "multiplications per slice (million)": ",.0f"})  # fmt: skip
 
 # %% [markdown]
-# So the three differ in more than size. The CNN's feature maps look at {glue:text}`cnn_field:d` pixels at a time,
+# The three differ in more than size. The CNN's feature maps cover {glue:text}`cnn_field:d` pixels at a time,
 # enough for the width of a sulcus but not for the size of a ventricle, and leave all relations between places to its
-# fully connected layers. ResNet-18 could take in {glue:text}`resnet_field:d` pixels, more than the
-# {glue:text}`slice_side:d` of a slice, but builds the view up step by step from neighbours. The transformers relate
+# fully connected layers. ResNet-18 could cover {glue:text}`resnet_field:d` pixels, more than the {glue:text}`slice_side:d` of a slice, but
+# combines them step by step from neighbours. The transformers relate
 # all places from the start and assume the least. ViT-B/16 also takes {glue:text}`b16_over_cnn:.0f` times the CNN's
 # multiplications.
 #
-# The question was whether augmentation acts on all of them alike. There is no reason in their construction why it
-# should. A shifted copy tells a convolution little that it does not know, apart from its fully connected layers, and
-# tells a transformer much. {numref}`Chapter %s <ch-results>` puts the convolutional network to the test throughout, and
-# asks its first question of ResNet-18 and ViT-Tiny too, from random weights and in fewer simulations. ViT-B/16 and
-# pre-trained weights are left to a study that names them.
+# The question was whether augmentation has the same effect on all of them. Nothing in their construction suggests that it should. A shifted
+# image adds little information for convolutions, apart from the fully connected layers, and much for a transformer. {numref}`Chapter %s
+# <ch-results>` studies the convolutional network throughout, and its first question with ResNet-18 and ViT-Tiny too, from random weights
+# and in fewer simulations. ViT-B/16 and pre-trained weights are used only where a study asks for them.

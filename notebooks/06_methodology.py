@@ -17,9 +17,8 @@
 # (ch-methodology)=
 # # Methodology
 #
-# Two ways of stretching a small training set are compared: changing its images on the fly, and adding synthetic ones.
-# This chapter says exactly what each does, what is held equal between the arms of the comparison, and how sure one can
-# be of a difference.
+# Two ways of enlarging a small training set are compared: transforming its images on the fly, and adding synthetic ones. This chapter
+# describes both, what is kept equal between the training sets that are compared, and how the uncertainty of a difference is measured.
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
@@ -33,7 +32,7 @@ import pandas as pd
 import torch
 
 from mri_aug.book import figures
-from mri_aug.book.diagrams.training import plot_generation_policy
+from mri_aug.book.diagrams import plot_generation_policy
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
@@ -69,20 +68,20 @@ _ = plot_generation_policy(
 # %% [markdown]
 # ## Traditional Image Augmentation Policies
 #
-# A *policy* changes each training image anew every time that the network sees it. It adds no image and no step of
-# training; it makes every epoch look different. Augmentation by simple transformations has been standard since
+# A *policy* transforms each training image anew every time that it is used. It adds no images and no training steps; it makes every epoch
+# different. Augmentation by simple transformations has been standard since
 # the first large convolutional networks {cite:p}`krizhevsky2012imagenet,shorten2019survey`, and reviews of medical imaging find
 # that it helps more often than not {cite:p}`chlap2021review`. What counts as harmless, however, depends on the question.
 # Turning a photograph of a cat upside down leaves a cat; scaling a brain changes the apparent size of the very
 # cavities that the diagnosis rests on.
 #
-# {numref}`tab-policies` lists the policies of this project. Those called automated share a pool of
-# operations on photographs: shear, shift, rotation, brightness, contrast, sharpness, and cruder ones that reduce, invert or stretch
+# {numref}`tab-policies` lists the policies of this project. The automated ones share a pool of operations on photographs: shear, shift,
+# rotation, brightness, contrast, sharpness, and cruder ones that reduce, invert or stretch
 # grey values. (One on colours is left out, which grey images do not have.) AutoAugment applies pairs of them that a search on ImageNet found
-# {cite:p}`cubuk2019autoaugment`. RandAugment and TrivialAugment do without the search and draw single operations from the pool, each as
+# {cite:p}`cubuk2019autoaugment`. RandAugment and TrivialAugment need no search and draw single operations from the pool, each as
 # often as any other {cite:p}`cubuk2020randaugment,muller2021trivialaugment`. AugMix averages several chains {cite:p}`hendrycks2020augmix`.
 # Mixup and CutMix combine two images and their labels {cite:p}`zhang2018mixup,yun2019cutmix`. The ranges of the automated policies are torchvision's, meant
-# for photographs. What a range is given for is drawn uniformly from it, a zoom, an exponent, a factor or a ratio on a logarithmic scale.
+# for photographs. Values are drawn uniformly from the given range; zooms, exponents, factors and ratios log-uniformly.
 # {numref}`fig-policies` shows one draw of each on the same slice.
 
 # %% tags=["hide-input"]
@@ -99,20 +98,22 @@ drawn = [
     for name in POLICIES
 ]
 pictures = (255 * torch.stack(drawn)).round().to(torch.uint8).numpy()
-_ = figures.plot_image_grid(pictures, titles=POLICIES, n_columns=6)
+_ = figures.plot_sheet(
+    [figures.SheetRow("", pictures[k : k + 6], titles=POLICIES[k : k + 6]) for k in range(0, len(POLICIES), 6)]
+)
 
 # %% [markdown]
 # ## Synthetic Image Generation Policy
 #
-# Let $n$ be the number of training images. A fraction $X$ of them is kept as the *real sample*; the rest is treated as
-# if it had never been scanned. A fraction $Y$, also of $n$, is added as variations of images in that sample. With
+# Let $n$ be the number of training images. A fraction $X$ of them is kept as the *real sample*; the rest is treated as if it did not exist.
+# A fraction $Y$, also of $n$, is added as synthetic images made from that sample. With
 # $X + Y = 1$ the mixed set has exactly the size of the full one, class by class to within one image, so that a comparison with
 # the full set is about the origin of images and not about their number. One simulation runs as in {numref}`fig-mix`:
 #
-# 1. A stratified sample of the training images is drawn without replacement: each class keeps its share, and none is lost.
-# 2. A generator makes variations of the images in the sample. A generator that learns is fitted in this step, on
-#    this sample; the sources within a class are used equally often, to within one. If the arm has a filter, it drops some of the variations.
-# 3. If the arm has a policy, it is applied to the mixed set on the fly.
+# 1. A stratified sample of the training images is drawn without replacement: each class keeps its share, and no class is lost.
+# 2. A generator makes synthetic images from those in the sample. A generator that learns is fitted in this step, on this sample; the
+#    sources within a class are used equally often, to within one. A filter may drop some of the synthetic images.
+# 3. A policy, where there is one, is applied to the mixed set on the fly.
 # 4. The network is trained, and its cross-entropy is measured on the test part.
 # 5. Steps 1 to 4 are repeated with new seeds, which yields a distribution of the loss instead of one number.
 
@@ -141,56 +142,58 @@ glue_values(
 )  # fmt: skip
 
 # %% [markdown]
-# ### What is asked for, kept and paid
+# ### Images from services
 #
-# Some generators are asked in words. The prompt is then part of the condition: another prompt is another generator with another
-# fingerprint, and its variations are never mixed with those of the first. A prompt may differ by class; it must not hold anything that was learnt from a test image. What
-# a service returns is square and large, and is brought down to 128 × 128 grey pixels in a way that is recorded with it. Such
-# variations cannot be made again, so each is kept in a *bank* as soon as it arrives, under the content of its source
-# and the fingerprint of its generator, with model, server, prompt, date and cost. A study that finds its variations there asks for none, needs no network and gives the same
-# result on any machine; one that was interrupted asks only for what is missing. Before anything is bought,
-# `mri-aug vary --plan` tells how many images, dollars and minutes a study still needs, and `--max-usd` and `--max-images` end a run before it
-# exceeds them. Where a service refuses to vary an image, the refusal is final, recorded, and counted by class: a sample from which the severe cases
-# are missing is not the sample that was drawn.
+# Some generators take a prompt. The prompt is then part of the condition: another prompt is another generator with another fingerprint, and
+# its images are never mixed with those of the first. A prompt may differ by class; it must not contain anything that was learnt from a test
+# image. A service returns large square images, which are reduced to 128 × 128 grey pixels in a way that is recorded with them. Such images
+# cannot be made again, so each is kept in a *bank* as soon as it arrives, under the content of its source
+# and the fingerprint of its generator, with model, server, prompt, date and cost. A study that finds its images there sends no request,
+# needs no network and gives the same result on any machine; one that was interrupted requests only what is missing. Before anything is
+# bought, `mri-aug vary --plan` prints how many images, dollars and minutes a study still needs, and `--max-usd` and `--max-images` end a
+# run before it
+# exceeds them. Where a service refuses an image, the refusal is final, recorded, and counted by class: if the severe cases are missing, the
+# sample is no longer the one that was drawn.
 #
 # ### Filters
 #
-# A classifier's opinion can guide what is generated {cite:p}`askarihemmat2024feedback`; the plain form of that is to generate first and to keep a
-# part. A filter is named by the condition, too, and it obeys the same rule as a generator: it sees the real sample of its simulation and nothing else. Dropped variations are counted and not replaced, so an
-# arm with a filter is smaller, and has to be compared with care.
+# A classifier can guide what is generated {cite:p}`askarihemmat2024feedback`; the simplest form is to generate first and to keep a part. A
+# filter is part of the condition, too, and obeys the same rule as a generator: it uses the real sample of its simulation and nothing else.
+# Dropped images are counted and not replaced, so a training set with a filter is smaller, and has to be compared with care.
 #
 # Near copies (`near-copy`)
-# : A variation is dropped if its pixels correlate more with its source, or with any real training image, than neighbouring slices of one
-#   person do with each other. The threshold is the 95 % quantile, over the sample, of each image's correlation with the most similar other image of
+# : A synthetic image is dropped if its pixels correlate more with its source, or with any real training image, than neighbouring slices of
+#   one person do with each other. The threshold is the 95 % quantile, over the sample, of each image's correlation with the most similar
+#   other image of
 #   the same person.
 #
 # Confidence (`confidence`)
-# : A variation is dropped if a classifier gives its label a probability no higher than the share that the class has among the classifier's training images: its
-#   looks do not speak for its label. People are dealt into folds, so that the classifier that judges a variation has trained on the real images of other
-#   people only. Where one person holds all images of a class, nobody can judge and the variation is kept.
+# : A synthetic image is dropped if a classifier gives its label a probability no higher than the share of the class among the classifier's
+#   training images: the image is no evidence for its label. People are divided into folds, so that the classifier has been trained on the
+#   real images of other people only. Where one person holds all images of a class, no such classifier exists and the image is kept.
 #
-# ### What is held equal
+# ### What is kept equal
 #
 # A mixed set of full size differs from its real sample in three ways at once: it holds synthetic images, it holds *more* images,
-# and, at a fixed number of epochs, it trains for more steps. The draft's comparison cannot say which of the three helps. Two controls
-# take them apart.
+# and, at a fixed number of epochs, it trains for more steps. The draft's comparison cannot separate the three. Two controls do.
 #
 # Duplicate control
-# : The sample is filled up with exact copies of its own images instead of variations. Count and steps equal those of the mixed
-#   set; only novelty is missing.
+# : The sample is augmented with exact duplicates of its own images instead of synthetic images. Count and steps equal those of the mixed
+#   set; only new content is missing.
 #
 # Step control
 # : The sample alone is trained for as many steps as the full set. Only the number of steps is raised.
 #
-# A gain that these controls reach as well is not a gain from synthetic images. A study of chest radiographs that had both, at equal steps,
-# found no gain of synthetic images over duplicates {cite:p}`pink2026`.
+# A gain that these controls reach as well is not due to synthetic images. A study of chest radiographs with both controls found no gain of
+# synthetic images over duplicates {cite:p}`pink2026`.
 #
 # ### Protocols
 #
 # Under the *image* protocol, which is the draft's, a stratified fifth of the images is held out for testing and a twentieth of the rest
-# for validation; nothing is chosen by the latter, it is only reported. Under the *subject* protocol the same shares of **people** are held out, so that no one is on two sides;
-# [Appendix A](A_people.ipynb) shows how people are found and what the difference is worth. Generators, samples and normalisation
-# see training images only. The weights after the last step are evaluated; no epoch is chosen, by any score.
+# for validation; nothing is chosen by the latter; it is only reported. Under the *subject* protocol the same shares of **people** are held
+# out, so that no person is in two parts; [Appendix A](A_people.ipynb) shows how people are found and how large the difference is.
+# Generators, samples and normalisation use training images only. The weights after the last step are evaluated; no epoch is chosen, by any
+# score.
 #
 # ### Training
 #
@@ -198,8 +201,8 @@ glue_values(
 # rate {cite:p}`smith2019superconvergence`, on images normalised by the mean and standard
 # deviation of its own training images (where a backbone is frozen, by ImageNet's). The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
 # {glue:text}`learning_rate_dense:g` for the weights of its first dense layer: Adam moves every weight by about the rate, so a neuron with many inputs
-# moves most, and rates are scaled by layer in the spirit of {cite:t}`yang2022tensor`. The larger networks learn worse at
-# that rate, or not at all. ResNet-18 peaks at {glue:text}`learning_rate_resnet18:g`, ViT-Tiny at {glue:text}`learning_rate_vit_tiny:g`, ViT-B/16 at
+# moves most, and rates are scaled by layer in the spirit of {cite:t}`yang2022tensor`. The larger networks learn less well at that rate, or
+# not at all. ResNet-18 peaks at {glue:text}`learning_rate_resnet18:g`, ViT-Tiny at {glue:text}`learning_rate_vit_tiny:g`, ViT-B/16 at
 # {glue:text}`learning_rate_vit_b_16:g`, and a network that starts from ImageNet's weights and is trained whole at {glue:text}`learning_rate_imagenet:g`. The first three
 # were chosen by the accuracy on training images, the last without a measurement. The draft does not state its epochs, learning rate or batch size; ours are
 # in [Appendix B](B_reproducing.ipynb).
@@ -213,29 +216,30 @@ glue_values(
 # $$ (eq-test-cross-entropy)
 #
 # the mean cross-entropy on the test part. Accuracy, balanced accuracy, macro F1, the Brier score {cite:p}`brier1950verification`, quadratic
-# weighted kappa {cite:p}`cohen1968weighted`, which charges a confusion of *non* with *moderate* more than one with *very mild*, and, as
+# weighted kappa {cite:p}`cohen1968weighted`, which penalises a confusion of *non* with *moderate* more than one with *very mild*, and, as
 # a diagnostic, the expected calibration error {cite:p}`guo2017calibration` accompany it. Each is computed per image and per person, the
 # probability of a person being the mean over that person's slices.
 #
 # ### Uncertainty
 #
-# Simulation $r$ of every arm shares its split, its sample and its initial weights; all of these vary between simulations, as
-# they should if a conclusion is to outlive one lucky split {cite:p}`bouthillier2021accounting`. Arms are therefore compared in pairs. If
-# $a_r$ and $b_r$ are the losses of two arms in simulation $r$, we report the median of $a_r - b_r$, also in percent of $b_r$, with
+# Simulation $r$ of every condition shares its split, its sample and its initial weights; all of these vary between simulations, so that a
+# conclusion does not depend on one split {cite:p}`bouthillier2021accounting`. Conditions are therefore compared in pairs. If $a_r$ and
+# $b_r$ are the losses of two conditions in simulation $r$, we report the median of $a_r - b_r$, also in percent of $b_r$, with
 # a 95 % bootstrap interval, and
 #
 # $$
 # P(A > B) = \frac{1}{R} \sum_{r=1}^{R} \left( [a_r < b_r] + \tfrac{1}{2} [a_r = b_r] \right) ,
 # $$ (eq-probability)
 #
-# the share of simulations in which the first arm has the lower loss, ties counted half.
+# the share of simulations in which the first condition has the lower loss, ties counted half.
 #
 # What an interval covers depends on the protocol. Under the image protocol simulations are resampled (BCa where it exists
 # {cite:p}`efron1987better`, percentile otherwise), and the interval says what other splits, samples and initial weights would give
 # on these same people. Under the subject protocol the test people are themselves a sample. The intervals of differences in cross-entropy and accuracy
 # come from a bootstrap on two levels there: people are resampled within their class, each with all slices, then simulations. Slices
 # of one person are not independent of each other and are never resampled. A difference that is decided in this way is decided for other test
-# people, too. For other people in *training* it is decided only as far as the simulations vary them, and all of theirs come from one collection. The intervals of other
+# people, too. For other people in *training* it is decided only as far as the simulations vary them, and all of them come from one
+# collection. The intervals of other
 # measures, and of medians that are not differences, cover simulations alone unless a caption says otherwise.
 #
 # A difference is called better or worse where its interval leaves out zero, and undecided where it does not, or where there are fewer

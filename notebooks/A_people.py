@@ -18,8 +18,8 @@
 # # The people behind the slices
 #
 # The dataset is published as single images. If several of them show one person, and a random split puts some of these into
-# training and some into the test part, then a network can be right about a test image because it knows the *person*, not because it sees
-# the *disease*. How often does that happen, and what is it worth?
+# training and some into the test part, then a network can be right about a test image because it recognises the *person*, not the
+# *disease*. How often does that happen, and how much does it change the scores?
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
@@ -65,18 +65,18 @@ glue_values(
 # ## Finding people
 #
 # Images are averaged to 64 × 64 pixels, mean-centred and normalised, so that the inner product of two of them is the correlation of their
-# pixels. Two images are joined if they correlate above a threshold $t$, and the connected components are taken for people.
-# Components are the right notion because a person's slices form a *chain*: each resembles the next, while the first and the last may have little in
+# pixels. Two images are joined if they correlate above a threshold $t$, and the connected components are taken to be people. Components are
+# appropriate because a person's slices form a *chain*: each resembles the next, while the first and the last may have little in
 # common, which is why perceptual hashes and clusterings by average distance fail here. The number of components is known for every $t$ at
-# once from a maximum spanning tree of the correlations, and the threshold is set in the middle of the longest range over which nothing changes, so it is read
-# off the data rather than chosen ({numref}`fig-people-curve`).
+# once from a maximum spanning tree of the correlations, and the threshold is set in the middle of the longest range over which nothing
+# changes, so it is determined by the data and not chosen ({numref}`fig-people-curve`).
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Connected components against the threshold of correlation. On the shaded plateau the groups do not change.", "name": "fig-people-curve"}, "image": {"alt": "Connected components against the threshold of correlation"}}
 thresholds, n_components = audit.curve
 _ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
 
 # %% [markdown]
-# From {glue:text}`n_images:d` images it finds {glue:text}`n_people:d` people of {glue:text}`slices:s` slices each, for every
+# In {glue:text}`n_images:d` images the method finds {glue:text}`n_people:d` people of {glue:text}`slices:s` slices each, for every
 # threshold from {glue:text}`plateau_low:.3f` to {glue:text}`plateau_high:.3f`; {glue:text}`purity_percent:.4g` % of them have all their slices in one
 # class. {glue:text}`check:s` {numref}`fig-chains` shows three of them.
 
@@ -88,15 +88,15 @@ for person in people:
     flat = slices.flatten(1).float()
     _, _, directions = np.linalg.svd((flat - flat.mean(0)).numpy(), full_matrices=False)
     order = np.argsort((flat - flat.mean(0)).numpy() @ directions[0])
-    rows.append(slices[order[np.linspace(0, len(order) - 1, 8).astype(int)], 0].numpy())
-_ = figures.plot_image_grid(np.concatenate(rows), n_columns=8)
+    rows.append(figures.SheetRow("", slices[order[np.linspace(0, len(order) - 1, 8).astype(int)], 0].numpy()))
+_ = figures.plot_sheet(rows)
 
 # %% [markdown]
 # ## What a split leaks
 #
-# The most forgetful diagnostician imaginable copies the label of the training image that correlates best with the test image. Whatever
-# it achieves on people it has never seen is a fair yardstick; what it achieves beyond that under another split is recognition. As a control, the labels are then shuffled among
-# the *people*, so that they carry no information on disease at all: what accuracy is left beyond guessing is recognition of people.
+# The simplest classifier copies the label of the training image that correlates best with the test image. Its accuracy on held-out people
+# is a reference; what it achieves beyond that under another split is recognition of people. As a control, the labels are then shuffled
+# among the *people*, so that they carry no information on disease at all: any accuracy above chance is then recognition of people.
 
 # %% tags=["hide-input"]
 protocols = ["image", *(["published"] if image_set.published_test is not None else []), "subject"]
@@ -130,35 +130,39 @@ glue_values(
     nn_accuracy_subject_percent=100 * subject.accuracy,
     majority_percent=100 * subject.majority_accuracy,
     random_label_accuracy_percent=100 * image.random_label_accuracy,
-    reading="An accuracy near that of the true labels, from labels that mean nothing, shows that the image protocol measures how well people are "
+    reading="An accuracy near that of the true labels, from labels without meaning, shows that the image protocol measures how well people are "
     "recognised."
     if image.random_label_accuracy > 0.8 * image.accuracy
     else "Random labels do much worse than true ones here, so recognising people is not all that the image protocol rewards.",
 )
 
 # %% [markdown]
-# Under the image protocol copying is right for {glue:text}`nn_accuracy_image_percent:.1f` % of the test images, under the subject protocol for
-# {glue:text}`nn_accuracy_subject_percent:.1f` %, where always naming the most frequent class reaches {glue:text}`majority_percent:.1f` %. With random labels
+# Under the image protocol this classifier is right for {glue:text}`nn_accuracy_image_percent:.1f` % of the test images, under the subject
+# protocol for
+# {glue:text}`nn_accuracy_subject_percent:.1f` %, where always predicting the most frequent class reaches {glue:text}`majority_percent:.1f`
+# %. With random labels
 # the image protocol still awards {glue:text}`random_label_accuracy_percent:.1f` %. {glue:text}`reading:s`
 #
-# {numref}`fig-twins` shows where the resemblance lies: {glue:text}`twin_share_percent:.1f` % of the test images have a twin above the threshold when
+# {numref}`fig-twins` shows the similarities: {glue:text}`twin_share_percent:.1f` % of the test images have a twin above the threshold when
 # images are split, and none when people are.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of each test image with its most similar training image, under both protocols; the dashed line is the threshold that tells people apart.", "name": "fig-twins"}, "image": {"alt": "Correlation of each test image with its most similar training image, under both protocols"}}
 curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
-    curves[protocol] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[1].numpy()
-_ = figures.plot_twin_correlations(curves, threshold=audit.threshold)
+    curves[f"{protocol} protocol"] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[
+        1
+    ].numpy()
+_ = figures.plot_correlations(curves, threshold=audit.threshold)
 
 # %% [markdown]
 # ## What follows
 #
 # {cite:t}`yagis2021effect` measured the effect in experiments of their own: on OASIS, from which these slices seem to come too, a split by slices raised the accuracy by
 # about thirty points over a split by people. A review found
-# that more than half of the surveyed work on Alzheimer's disease and convolutional networks may be affected {cite:p}`wen2020convolutional`. Nothing about
-# an image-split result is wrong as arithmetic. It answers the question how well a network completes a *known person's* stack of slices. Whoever wants to know
-# about a *new* person needs the subject protocol, and has to accept that its precision is set by the number of people.
+# that more than half of the surveyed work on Alzheimer's disease and convolutional networks may be affected {cite:p}`wen2020convolutional`.
+# A result under the image protocol is not wrong. It answers the question how well a network classifies further slices of *known people*.
+# For *new* people the subject protocol is needed, and its precision is limited by the number of people.
 
 # %% tags=["hide-input"]
 assert subject.shared_subjects == 0 and subject.near_twins == 0

@@ -17,7 +17,7 @@
 # (app-reproducing)=
 # # Reproducing this book
 #
-# What does it take to make every page again, and what may differ when you do?
+# How is every page made again, what does it cost, and what may differ?
 
 # %% tags=["parameters"]
 executed: str = ""  # folder of the other notebooks' executed copies; filled in by `make book`
@@ -29,6 +29,7 @@ n_network_simulations: int = 1  # of the larger networks
 epochs: int = 3  # passes over the training images
 
 # %% tags=["hide-input"]
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,7 @@ from mri_aug.book.profiles import OTHER_DATASETS, PROFILES
 from mri_aug.book.publishing.notebooks import executions
 from mri_aug.book.report import glue_values, numbered_table
 from mri_aug.models.training import TrainConfig
-from mri_aug.provenance import code_fingerprint, machine, versions
+from mri_aug.provenance import code_fingerprint, machine, project, versions
 
 # %% [markdown]
 # ## Commands
@@ -56,13 +57,13 @@ from mri_aug.provenance import code_fingerprint, machine, versions
 # | `mri-aug study --parts sweep filters` | some parts of them alone |
 # | `mri-aug study --parts cnn --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited as `results/NAME.csv` with its manifest |
 # | `mri-aug study --pretrained resnet18 vit_b_16` | also networks that start from ImageNet's weights, which are downloaded |
-# | `mri-aug vary --generator NAME --plan` | what a generator's variations for a study would cost; without `--plan`, makes what the bank lacks |
+# | `mri-aug vary --generator NAME --plan` | what a generator's images for a study would cost; without `--plan`, makes those that the bank lacks |
 # | `mri-aug vary --generator NAME --max-usd 20 --max-images 500` | the same, stopping before either limit is exceeded |
 #
-# A study may be interrupted at any moment, and goes on from there when the same command is given again. A second `make book` runs only what
-# changed. The parts are those of {numref}`Chapter %s <ch-results>`: `cnn`, the thesis's own comparison under both protocols; the side questions
+# A study may be interrupted at any moment and is resumed by the same command. A second `make book` runs only what changed. The parts are
+# those of {numref}`Chapter %s <ch-results>`: `cnn`, the thesis's own comparison under both protocols; the side questions
 # `policies`, `controls`, `filters`, `classes` and `sweep`; and one part for each larger network, under the network's name. Parts share
-# conditions, and what one has computed the next finds finished.
+# conditions, and each condition is computed once.
 #
 # ## Sizes
 
@@ -107,12 +108,13 @@ glue_values(
 # goes from {glue:text}`decay_high:.2f` to {glue:text}`decay_low:.2f` and back as the learning rate rises and falls, its second stays at Adam's default of 0.999. Numbers are
 # {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
 # chapter 7 took {glue:text}`../notebooks/07_results.ipynb::core_hours:.2f` hours of one core; the profile thesis, with a hundred simulations on
-# everyone, takes many days on two cores and belongs on a cluster.
+# everyone, takes many days on two cores and needs a cluster.
 #
 # ## Machine, versions and times
 #
-# Processor {glue:text}`processor:s`, {glue:text}`cores:d` cores, {glue:text}`memory:.1f` GiB of memory, {glue:text}`system:s`. The code that a simulation
-# runs through has the fingerprint {glue:text}`library:s`. Networks are built and trained with PyTorch {cite:p}`paszke2019pytorch`; stratified splits, scores and
+# Processor {glue:text}`processor:s`, {glue:text}`cores:d` cores, {glue:text}`memory:.1f` GiB of memory, {glue:text}`system:s`. The code of
+# a simulation has the fingerprint {glue:text}`library:s`. Networks are built and trained with PyTorch {cite:p}`paszke2019pytorch`;
+# stratified splits, scores and
 # principal components are scikit-learn's {cite:p}`pedregosa2011scikit`.
 
 # %% tags=["hide-input"]
@@ -134,18 +136,57 @@ numbered_table(
     formats={"seconds": ".0f"} if len(times) else None,
 )
 
+# %% tags=["remove-cell"]
+measured = json.loads((project() / "benchmarks" / "benchmarks.json").read_text(encoding="utf-8"))["sections"]
+tables = {name: section["tables"] for name, section in measured.items()}
+pace = {row["contender"]: row["images_per_second"] for row in tables["throughput"]["throughput"] if row["n"]}
+ours, others = pace.pop("this library"), pace
+searched, statistics = tables["growth"]["people"], tables["growth"]["statistics"][-1]
+policy = max(tables["policies"]["policies"], key=lambda row: row["percent_of_step"])
+idle = measured["throughput"]["machine"]
+glue_values(
+    bench_machine=f"{idle['processor']}, {idle['cores']} cores",
+    bench_pace=ours,
+    bench_plain=ours / others["plain script"],
+    bench_fastest=max(others, key=others.get),
+    bench_fastest_ratio=ours / max(others.values()),
+    bench_policy=policy["policy"],
+    bench_policy_percent=policy["percent_of_step"],
+    bench_morph=tables["growth"]["morph"][0]["variations_per_second"],
+    bench_people=", ".join(f"{row['images']:,} images in {row['seconds']:.0f} s" for row in searched),
+    bench_rows=statistics["rows"],
+    bench_statistics=statistics["seconds"],
+)
+
 # %% [markdown]
+# ## Cost
+#
+# Training is what a study pays for. On an idle machine ({glue:text}`bench_machine:s`) the library trains {glue:text}`bench_pace:.0f` images of
+# 128 × 128 pixels per second, {glue:text}`bench_plain:.1f` times as many as a plain PyTorch script that reads a folder of images, and
+# {glue:text}`bench_fastest_ratio:.1f` times as many as the fastest of the alternatives measured, {glue:text}`bench_fastest:s`. The gain comes from bookkeeping and
+# not from another algorithm: batches are an index into one tensor of bytes, convolutions run on parts of a batch that fit into the processor's cache, the memory layout is the one
+# that its convolutions read, freed memory is kept, and each core runs a simulation of its own. None of this changes what is learned, but for the
+# rounding of the same sums in another order.
+#
+# The rest is small beside it. The most expensive policy, *{glue:text}`bench_policy:s`*, adds {glue:text}`bench_policy_percent:.0f` % to a training step, and `morph` makes
+# {glue:text}`bench_morph:.0f` images per second. A training holds its images once, as bytes, so memory grows with them and a step costs the same at any
+# number of images. People are recovered from all pairs of images, so that this cost grows with the square of their number
+# ({glue:text}`bench_people:s`). The statistics of chapter 7 take {glue:text}`bench_statistics:.0f` s for {glue:text}`bench_rows:,d` simulations.
+# `make bench` repeats these measurements on an idle machine; `benchmarks/README.md` holds its tables and plot, and says what each gain is worth.
+#
 # ## What is fixed and what may differ
 #
 # Every random draw takes a seed: the phantoms, the split, the sample, the initial weights, the order of batches, the policy and the generator.
 # Simulation $r$ derives its seeds from the study's seed and $r$ alone, so results do not depend on how many processes ran them or in which order, and the
-# same machine repeats every digit. Another processor may round differently, and training amplifies that: expect medians
-# that agree within their intervals, not digits. A row of the study is stored under a key made of the images, the condition, the configuration, the seeds and the code that it ran through; when any
+# same machine repeats every digit. Another processor may round differently, and training amplifies such differences: medians should agree
+# within their intervals, not digit by digit. A row of the study is stored under a key made of the images, the condition, the configuration,
+# the seeds and the code that it ran through; when any
 # of these changes, the row is computed anew.
 #
-# The hub's dataset is pinned to one commit, for a later one merges its classes. Nothing else is downloaded unless you ask for ImageNet's weights or for a
-# generator that a service runs. Variations that were bought are kept in a bank and never asked for again. The thesis's own synthetic images cannot be
-# reproduced by anyone, since the service that made them is gone.
+# The hub's dataset is pinned to one commit, because a later one merges its classes. Nothing else is downloaded unless you ask for
+# ImageNet's weights or for a
+# generator that a service runs. Images that were bought are kept in a bank and never requested again. The thesis's own synthetic images
+# cannot be reproduced, since the service that made them no longer exists.
 
 # %% tags=["hide-input"]
 assert set(PROFILES) == {"smoke", "demo", "thesis"}

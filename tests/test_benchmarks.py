@@ -12,15 +12,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mri_aug.book.figures.speed import plot_gains, plot_growth, plot_throughput
 from mri_aug.models.networks import count_parameters, make_model
 from mri_aug.provenance import project
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
 
-from benchmarks import ablation, contenders, footprint, growth, layers, peers, plain
+from benchmarks import ablation, contenders, footprint, growth, layers, peers, plain, report
 from benchmarks.flops import forward_flops, training_flops
-from benchmarks.processes import ProcessFailed, in_process, resident_megabytes, side_by_side
+from benchmarks.processes import ProcessError, in_process, resident_megabytes, side_by_side
 from benchmarks.record import Record
 from benchmarks.run import SECTIONS, main, measure_all
 from benchmarks.settings import Settings, precision, prepare
@@ -113,12 +112,12 @@ def fail():
 
 def test_processes_run_side_by_side_and_say_why_they_failed():
     assert [value for value, _ in side_by_side(meet_and_return, 2, 7)] == [7, 7]
-    with pytest.raises(ProcessFailed, match="no_such_framework") as missing:
+    with pytest.raises(ProcessError, match="no_such_framework") as missing:
         in_process(fail_to_import)
-    with pytest.raises(ProcessFailed, match="ValueError: two lines$") as failed:
+    with pytest.raises(ProcessError, match="ValueError: two lines$") as failed:
         in_process(fail)
     assert missing.value.missing and not failed.value.missing
-    with pytest.raises(ProcessFailed, match="one_dies died without a word|BrokenBarrier"):
+    with pytest.raises(ProcessError, match="one_dies died without a word|BrokenBarrier"):
         side_by_side(one_dies, 2)
 
 
@@ -150,7 +149,7 @@ def test_disk_and_memory_train_on_the_same_images(work, toy_images):
 
 
 def test_an_absent_framework_is_a_row_that_says_so():
-    error = ProcessFailed("ModuleNotFoundError: No module named 'keras'", missing=True)
+    error = ProcessError("ModuleNotFoundError: No module named 'keras'", missing=True)
     row = contenders._absent("Keras", error)
     assert row["n"] == 0 and "not installed" in row["note"] and "keras" in row["note"]
     assert contenders._summary([row]) == [row]
@@ -167,7 +166,7 @@ def test_a_contender_that_fails_half_way_keeps_no_other_row(work, monkeypatch):
     def fails_the_second_time(function, task):
         for outcome in finished:
             return outcome
-        raise ProcessFailed("out of memory")
+        raise ProcessError("out of memory")
 
     monkeypatch.setattr(contenders, "in_process", fails_the_second_time)
     rows = contenders._their_simulations(Settings(work, quick=True, seeds=3, epochs=1))
@@ -243,24 +242,33 @@ def test_quick_sizes_are_smaller(tmp_path):
     assert Settings(tmp_path).size(100, 1) == 100 and Settings(tmp_path, quick=True).size(100, 1) == 1
 
 
-# --- charts ----------------------------------------------------------------------------------------------------
+# --- the report ------------------------------------------------------------------------------------------------
 
 
-def test_charts_show_the_numbers():
-    rates = pd.DataFrame(
-        {"contender": ["a", "b", "c"], "images_per_second": [10.0, 40.0, None], "least": [9.0, 38.0, None],
-         "most": [11.0, 41.0, None]}
-    )  # fmt: skip
-    ax = plot_throughput(rates, ours="b")
-    assert [bar.get_width() for bar in ax.patches] == [40.0, 10.0]
-    assert "4.0 x" in [text.get_text() for text in ax.texts]
-    with pytest.raises(ValueError, match="no throughput of 'c'"):
-        plot_throughput(rates, ours="c")
-    gains = pd.DataFrame({"step": ["loop", "x"], "images_per_second": [10.0, 15.0], "factor": [1.0, 1.5]})
-    ax = plot_gains(gains)
-    assert [bar.get_width() for bar in ax.patches] == [10.0, 5.0]
-    assert "x 1.50" in [text.get_text() for text in ax.texts]
-    line = plot_growth(pd.DataFrame({"n": [1, 2], "s": [3.0, 6.0]}), "n", "s", x_label="n", y_label="s").lines[0]
-    assert line.get_ydata().tolist() == [3.0, 6.0]
-    with pytest.raises(ValueError, match="lacks"):
-        plot_growth(gains, "n", "s", x_label="n", y_label="s")
+def test_the_report_holds_the_numbers_and_the_rest_of_the_text(tmp_path):
+    rows = [
+        {"contender": contenders.OURS, "images_per_second": 40.0, "least": 38.0, "most": 41.0, "n": 3, "note": ""},
+        {"contender": "fastai", "images_per_second": 10.0, "least": 9.0, "most": 11.0, "n": 3, "note": ""},
+        {"contender": "Keras on torch", "n": 0, "note": "not installed"},
+    ]
+    run = RUN | {"n_images": 96, "n_people": 16, "dataset": "toy"}
+    Record(tmp_path).keep("throughput", {"throughput": rows}, seconds=1, run=run)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{report.END}\nafter\n") and "old" not in text
+    assert "| fastai | 10 | 4.0 × |" in text and "| Keras on torch | not installed |" in text
+    assert "96 images of 16 people (toy)" in text and "![" in text
+    bars = report.draw_throughput(rows).axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == [10.0, 40.0] and (tmp_path / "throughput.png").is_file()
+    readme.write_text("nowhere")
+    with pytest.raises(ValueError, match="must hold the lines"):
+        report.write(tmp_path)
+
+
+def test_the_committed_report_is_of_the_committed_record():
+    text = (report.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert text.split(report.BEGIN)[1].split(report.END)[0].strip() == "\n\n".join(
+        report.parts(Record(report.FOLDER).content)
+    )

@@ -32,6 +32,10 @@ RESULTS = [
         "numbered_table(pd.DataFrame({'class': ['non', 'mild'], 'share': [real_frac, None]}), "
         "'The shares', 'tab-toy', formats={'share': '.1%'})"
     ),
+    new_code_cell(
+        "import os\nprint(real_frac, os.environ['TQDM_DISABLE'], os.path.basename(os.getcwd()))",
+        metadata={"tags": ["remove-cell"]},
+    ),
 ]
 REPRODUCING = [
     new_markdown_cell("# Reproducing"),

@@ -1,7 +1,7 @@
-"""Gradient descent, momentum and Adam as chapter 4 writes them, one line of NumPy per equation.
+"""Gradient descent, momentum and Adam as in chapter 4, one line of NumPy per equation.
 
-They exist to be read and to draw paths on a loss surface small enough to plot. They do not train
-the models of this thesis: that is ``torch.optim``, against which the tests hold them.
+They are there to be read and to draw paths on a loss of two parameters. The models of this thesis are trained by
+``torch.optim``, with which the tests compare these functions.
 """
 
 from __future__ import annotations
@@ -31,14 +31,9 @@ def descend(gradient: Gradient, start: ArrayLike, *, learning_rate: float | Sequ
     -------
     ndarray of float64, shape (n_steps + 1, d)
         The path, its first row ``start``.
-
-    Raises
-    ------
-    ValueError
-        If a rate is not positive, or there is not one for each step.
     """
     path = [np.asarray(start, dtype=np.float64)]
-    for eta in _rates(learning_rate, n_steps):
+    for eta in np.broadcast_to(learning_rate, n_steps):
         path.append(path[-1] - eta * gradient(path[-1]))
     return np.stack(path)
 
@@ -58,21 +53,15 @@ def descend_with_momentum(
     gradient, start, learning_rate, n_steps
         As for :func:`descend`.
     momentum : float
-        The share beta of the velocity that survives a step, in [0, 1).
+        The share beta of the velocity that is kept at each step, in [0, 1).
 
     Returns
     -------
     ndarray of float64, shape (n_steps + 1, d)
-
-    Raises
-    ------
-    ValueError
-        As :func:`descend`, or if ``momentum`` lies outside [0, 1).
     """
-    _check_decay("momentum", momentum)
     path = [np.asarray(start, dtype=np.float64)]
     velocity = np.zeros_like(path[0])
-    for eta in _rates(learning_rate, n_steps):
+    for eta in np.broadcast_to(learning_rate, n_steps):
         velocity = momentum * velocity + gradient(path[-1])
         path.append(path[-1] - eta * velocity)
     return np.stack(path)
@@ -96,23 +85,16 @@ def descend_with_adam(
     betas : (float, float)
         Decay of the running mean of the gradient and of its square, each in [0, 1).
     epsilon : float
-        Added to the square root of the second moment, so that nothing is divided by zero.
+        Added to the square root of the second moment, to avoid division by zero.
 
     Returns
     -------
     ndarray of float64, shape (n_steps + 1, d)
-
-    Raises
-    ------
-    ValueError
-        As :func:`descend`, or if a decay lies outside [0, 1).
     """
     beta1, beta2 = betas
-    _check_decay("betas[0]", beta1)
-    _check_decay("betas[1]", beta2)
     path = [np.asarray(start, dtype=np.float64)]
     mean, square = np.zeros_like(path[0]), np.zeros_like(path[0])
-    for t, eta in enumerate(_rates(learning_rate, n_steps), start=1):
+    for t, eta in enumerate(np.broadcast_to(learning_rate, n_steps), start=1):
         g = gradient(path[-1])
         mean = beta1 * mean + (1 - beta1) * g
         square = beta2 * square + (1 - beta2) * g**2
@@ -148,14 +130,7 @@ def one_cycle(
     Returns
     -------
     ndarray of float64, shape (n_steps,)
-
-    Raises
-    ------
-    ValueError
-        If ``n_steps`` leaves no step before or after the peak, or ``max_rate`` is not positive.
     """
-    if not max_rate > 0:
-        raise ValueError(f"max_rate must be positive, got {max_rate}")
     first = max_rate / start_divisor
     return _cycle(n_steps, rising_share, first, max_rate, first / end_divisor)
 
@@ -179,19 +154,12 @@ def one_cycle_momentum(
     Returns
     -------
     ndarray of float64, shape (n_steps,)
-
-    Raises
-    ------
-    ValueError
-        If ``n_steps`` leaves no step before or after the peak.
     """
     return _cycle(n_steps, rising_share, highest, lowest, highest)
 
 
 def _cycle(n_steps: int, rising_share: float, first: float, peak: float, last: float) -> NDArray:
     at = rising_share * n_steps - 1
-    if not 0 < at < n_steps - 1:
-        raise ValueError(f"the peak must lie inside the cycle: {n_steps} steps, {rising_share:.0%} of them rising")
     steps = np.arange(n_steps)
     rising = _cosine(first, peak, steps / at)
     falling = _cosine(peak, last, (steps - at) / (n_steps - 1 - at))
@@ -200,17 +168,3 @@ def _cycle(n_steps: int, rising_share: float, first: float, peak: float, last: f
 
 def _cosine(start: float, end: float, progress: NDArray) -> NDArray:
     return end + (start - end) / 2 * (1 + np.cos(np.pi * progress))
-
-
-def _rates(learning_rate: float | Sequence[float], n_steps: int) -> NDArray:
-    rates = np.asarray(learning_rate, dtype=np.float64)
-    if rates.shape not in ((), (n_steps,)):
-        raise ValueError(f"give one learning rate, or one for each of the {n_steps} steps; got shape {rates.shape}")
-    if n_steps < 1 or not np.all(rates > 0):
-        raise ValueError(f"n_steps must be at least 1 and every learning rate positive, got {n_steps} and {rates}")
-    return np.broadcast_to(rates, (n_steps,))
-
-
-def _check_decay(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value}")

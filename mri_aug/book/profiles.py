@@ -1,6 +1,6 @@
-"""How much is computed: the sizes that the book's notebooks and its study run at.
+"""How much is computed: the sizes of the book's notebooks and of its study.
 
-A profile is nothing but values for the notebooks' parameters; it decides nothing else.
+A profile holds values of the notebooks' parameters, and nothing else.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch on a processor: name it yourself, on a GPU
+_NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch without a GPU
 _ALL_POLICIES = (
     "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "standard",
     "traditional", "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
@@ -17,17 +17,15 @@ _SMALL = {
     "policies": ("traditional", "elastic", "autoaugment"),
     "sweep": (0.1, 0.6),
     "architectures": _NETWORKS,
-    "pretrained": (),  # needs a download of torchvision's weights, so no profile asks for it
+    "pretrained": (),  # needs a download of torchvision's weights
     "network_controls": False,
     "side_protocols": ("image",),
 }
-# smoke: does every line run? Two to five minutes on two cores, and no number in it means anything.
-# demo: the notebooks' own defaults, a quarter of an hour at most on two slow cores without bfloat16: half of it is the
-# study, and half of that the thesis's own comparison.
-# Fewer than five simulations decide nothing, so what the side questions and the networks say stays undecided: they show
-# how it is read.
-# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols; many
-# days on two cores, so a cluster (--scheduler). One command, resumed by itself.
+# smoke: does every line run? Some minutes on two cores; its numbers mean nothing.
+# demo: the notebooks' own defaults, at most a quarter of an hour on two slow cores without bfloat16. Half of it is the
+# study, and half of that the thesis's own comparison; side questions and networks have too few simulations to decide.
+# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols:
+# many days on two cores, so use a cluster (--scheduler); one command, resumable.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "smoke": {
@@ -46,8 +44,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
         },
     }
 )  # fmt: skip
-# A real dataset is not simulated to size: all its people take part, so that demo takes some hours on the thesis's, and
-# need not be cut short to fit into minutes.
+# A real dataset has a given size: all its people take part, so that demo takes some hours on the thesis's.
 OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "smoke": {"dataset_subjects": 0},
@@ -55,7 +52,7 @@ OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "thesis": {"dataset_subjects": 0},
     }
 )
-_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # sizes that are not of the study's parts
+_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # sizes of anything but the study's parts
 
 
 def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
@@ -70,8 +67,8 @@ def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, obje
     Returns
     -------
     dict
-        ``dataset_subjects``, people described in the chapters on the data; ``n_subjects``, people in the study; 0 is
-        everyone; ``epochs`` of training; ``max_slices`` that chapter 3 draws maps for; and the keywords of
+        ``dataset_subjects``, people described in the chapters on the data, and ``n_subjects``, people in the study (0
+        is everyone); ``epochs`` of training; ``max_slices`` of the heat maps in chapter 3; and the keywords of
         :func:`mri_aug.study.parts.chapter_parts`, sequences as lists.
 
     Raises
@@ -86,5 +83,5 @@ def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, obje
 
 
 def part_sizes(parameters: Mapping[str, object]) -> dict[str, object]:
-    """Return those of a profile's parameters that say how large the parts of the study are."""
+    """Return those of a profile's parameters that are sizes of the study's parts."""
     return {name: value for name, value in parameters.items() if name not in _NOT_OF_PARTS}

@@ -1,37 +1,34 @@
-"""How a page looks: the style of its figures, its numbered tables, and the values that its prose takes."""
+"""How a page looks: the style of its figures, its numbered tables, and the values quoted in its prose."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
+from matplotlib.axes import Axes
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 # Okabe and Ito's colours (2008), told apart under every common colour blindness; the pale yellow is left out
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+INK, FAINT_INK = "#222222", "#555555"
+MARKERS = "osD^vPX"  # one for each colour
 PAGE_WIDTH = 7.2  # inches: 720 px of page at 100 dots per inch
 
 
 def use_book_style(*, image_format: str = "svg") -> None:
-    """Set the figure style of this session, in a notebook or a script.
+    """Set the figure style of this session.
 
     Parameters
     ----------
     image_format : {"svg", "png"}
         ``"svg"`` for charts: sharp, and compared byte by byte when a notebook is executed twice.
-        ``"png"`` for sheets of photographs and heat maps, where vector files grow large.
-
-    Raises
-    ------
-    ValueError
-        If ``image_format`` is neither.
+        ``"png"`` for sheets of slices and heat maps, where vector files grow large.
     """
-    if image_format not in ("svg", "png"):
-        raise ValueError(f"image_format must be 'svg' or 'png', got {image_format!r}")
     sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE), font="DejaVu Sans", font_scale=0.85)
     mpl.rcParams.update(
         {
@@ -61,10 +58,29 @@ def use_book_style(*, image_format: str = "svg") -> None:
     set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
 
 
+def new_axes(height: float) -> Axes:
+    """Return the Axes of a new figure as wide as the page, ``height`` inches high."""
+    return plt.subplots(figsize=(PAGE_WIDTH, height), layout="constrained")[1]
+
+
+def check_colours(names: Collection[object], kind: str) -> None:
+    """Raise a ValueError where there are more names of a kind than colours, or none."""
+    if not 0 < len(names) <= len(PALETTE):
+        raise ValueError(f"one to {len(PALETTE)} {kind}s can be told apart in a figure, got {len(names)}: name fewer")
+
+
+def legend_below(ax: Axes) -> None:
+    """Draw the legend of what is labelled below a figure of one Axes, in as many columns as fit."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        columns = max(1, min(len(labels), 95 // (max(map(len, labels)) + 6)))
+        ax.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
+
+
 def numbered_table(
     table: pd.DataFrame, caption: str, name: str, *, formats: Mapping[str, str] | None = None
 ) -> Markdown:
-    """Show a table that the book numbers, lists and links to.
+    """Return a table that the book numbers, lists and links to.
 
     Parameters
     ----------
@@ -75,27 +91,23 @@ def numbered_table(
     name : str
         The target of ``{numref}`name```, unique in the book.
     formats : mapping of column to format specification, optional
-        As in ``format(value, ".3f")``; by default numbers that are not whole have three decimals. A missing value
+        As in ``format(value, ".3f")``; by default numbers other than integers have three decimals. A missing value
         is a dash.
 
     Raises
     ------
     ValueError
-        If the table is empty, a format names no column, or the caption breaks over lines.
+        If the table is empty.
     """
     formats = dict(formats or {})
-    if unknown := [column for column in formats if column not in table.columns]:
-        raise ValueError(f"formats has {unknown}, which are no columns of the table: {list(table.columns)}")
     if table.empty:
         raise ValueError(f"table {name!r} has no rows or no columns: nothing to show")
-    if "\n" in caption:
-        raise ValueError(f"the caption of table {name!r} must be one line, got {caption!r}")
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
     rows = [[_cell(value, formats.get(column)) for column, value in zip(table.columns, row, strict=True)]
             for row in table.itertuples(index=False, name=None)]  # fmt: skip
     lines = [[_cell(column, None) for column in table.columns], ["---:" if right else ":---" for right in numeric]]
     body = "\n".join("| " + " | ".join(row) + " |" for row in lines + rows)
-    # colons, not backticks: JupyterLab, which knows no directives, then still draws the table
+    # colons, not backticks: JupyterLab, which has no directives, then still shows the table
     return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{body}\n:::\n")
 
 
@@ -111,21 +123,31 @@ def _cell(value: object, specification: str | None) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def power_text(value: float, digits: int = 0) -> str:
+    """Return a small number in scientific notation.
+
+    >>> power_text(4.2e-07, 1)
+    '4.2 × 10⁻⁷'
+    """
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def glue_values(**values: str | int | float) -> None:
-    """Make numbers and words available to the prose of every page, by name, without showing them here.
+    """Make numbers and words available by name to the prose of every page.
 
     In a page: ``{glue:text}`../notebooks/07_results.ipynb::name:.3f```. The format is required there.
 
     Raises
     ------
     ValueError
-        If a value is neither a number nor a string: its printed form could not be formatted in the prose.
+        If a value is neither a number nor a string, and so cannot be formatted in the prose.
     """
-    from myst_nb import glue  # brings Sphinx, which only notebooks need
+    from myst_nb import glue  # imports Sphinx, which only notebooks need
 
     for name, value in values.items():
         if hasattr(value, "item"):
-            value = value.item()  # NumPy prints its scalars as np.float64(0.3), which no format takes
+            value = value.item()  # NumPy prints its scalars as np.float64(0.3), which cannot be formatted
         if not isinstance(value, str | int | float):
             raise ValueError(f"{name} must be a number or a string to be quoted in prose, got {type(value).__name__}")
         glue(name, value, display=False)

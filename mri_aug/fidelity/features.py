@@ -1,8 +1,4 @@
-"""Networks that turn images into features, by name: distances between sets of images are distances between these.
-
-A measure means nothing without the name of its network, so each carries one. It trains a network where asked to and
-compares no images.
-"""
+"""Networks that turn images into features; a distance depends on its network, so each network has a name."""
 
 from __future__ import annotations
 
@@ -25,47 +21,52 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, eq=False)
 class FeatureNetwork:
-    """A function from images to features, and what to call it in a table.
+    """A function from images to features, with its name.
 
     Parameters
     ----------
     name : str
         Architecture, and what it was trained on.
     forward : callable
-        uint8 images (n, 1, 128, 128) to features (n, d), a float tensor.
+        uint8 images (n, 1, height, width) to features (n, d), a float tensor.
     """
 
     name: str
     forward: Callable[[Tensor], Tensor]
 
     def extract(self, images: Tensor) -> np.ndarray:
-        """Return the features of uint8 images (n, 1, 128, 128), float64 of shape (n, d)."""
+        """Return the features of uint8 images (n, 1, height, width), float64 of shape (n, d)."""
         with torch.inference_mode():
             return torch.cat([self.forward(batch).double().cpu() for batch in images.split(_BATCH)]).numpy()
 
 
-def domain_network(training: ImageSet, *, seed: int, config: TrainConfig | None = None) -> FeatureNetwork:
-    """Train the thesis's CNN to tell the classes of real slices, and return what it makes of an image.
+def domain_network(
+    training: ImageSet, *, seed: int, name: str = "real slices of other people", config: TrainConfig | None = None
+) -> FeatureNetwork:
+    """Train the thesis's CNN on the classes of a set of slices, and return its features.
 
-    The features are the means and standard deviations of each channel of both convolutions, which see texture, blur
-    and noise, and the last hidden layer, which sees anatomy: 160 in all, each brought to mean 0 and variance 1 over
-    the training images. Train it on people who are on neither side of a comparison, since a network knows its own.
+    They are the means and standard deviations of each channel of both convolutions, which describe texture, blur and
+    noise, and the last hidden layer, which describes anatomy: 160 in all, standardised over the training images. Train
+    it on people who are on neither side of a comparison, for example simulated ones.
 
     Parameters
     ----------
     training : ImageSet
-        For example :attr:`mri_aug.fidelity.table.Parts.others`.
     seed : int
         Of the initial weights and the order of images.
+    name : str
+        What the images are.
     config : TrainConfig, optional
     """
-    classifier = train(make_model("cnn", n_classes=training.n_classes, seed=seed), training, seed=seed, config=config)
+    model = make_model("cnn", n_classes=training.n_classes, seed=seed, image_size=training.images.shape[-1])
+    classifier = train(model, training, seed=seed, config=config)
     raw = FeatureNetwork("", lambda images: _layers(classifier, images)).extract(training.images)
     mean, scale = torch.from_numpy(raw.mean(0)), torch.from_numpy(raw.std(0))
-    # a unit that never fires on real training images would otherwise divide by zero
-    scale = torch.where(scale > 1e-6, scale, 1.0)
-    name = f"CNN trained on {len(training):,} real slices of other people"
-    return FeatureNetwork(name, lambda images: (_layers(classifier, images).double().cpu() - mean) / scale)
+    scale = torch.where(scale > 1e-6, scale, 1.0)  # of a unit that is never active
+    return FeatureNetwork(
+        f"CNN trained on {len(training):,} {name}",
+        lambda images: (_layers(classifier, images).double().cpu() - mean) / scale,
+    )
 
 
 def imagenet_network(weights: str | Path = "imagenet", *, architecture: str = "resnet18") -> FeatureNetwork:

@@ -1,7 +1,7 @@
 """Filters: which variations a simulation keeps, decided from its real training sample alone.
 
-A filter sees the variations, their sources and the real sample; never a validation or test image, nor a
-score. It returns a mask: it alters no image, replaces none, and leaves counting what was dropped to its caller.
+A filter sees the variations, their sources and the real sample, but no validation or test image and no score. It
+returns a mask and neither changes nor replaces an image.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from mri_aug.data.people import nearest_twins
 from mri_aug.fidelity.realism import cross_fitted_probabilities
 
 FILTERS = ("none", "near-copy", "confidence")
-_QUANTILE = 0.95  # of real neighbours: a median would call two fifths of deformations that a person sees as new copies
+_QUANTILE = 0.95  # of real neighbours; the median would call two fifths of visibly different deformations copies
 
 
 def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSet, *, seed: int) -> np.ndarray:
     """Return which variations to keep.
 
-    ``"near-copy"`` drops a variation that is more alike to its source, or to any real training image, than
-    neighbouring slices of a person in the sample are to each other (:func:`near_copy_threshold`).
-    ``"confidence"`` drops one whose label is made no likelier by its looks: a classifier that did not train on the
-    source's person gives the label at most the share that the class has among the images it trained on. Where no
-    such classifier has seen the class (one person holds all of it), nothing can be said and the variation is kept.
-    Both drop blank images. ``"none"`` keeps all.
+    ``"near-copy"`` drops a variation that is more similar to its source, or to any real training image, than
+    neighbouring slices of a person in the sample are to each other (:func:`near_copy_threshold`). ``"confidence"``
+    drops one to whose label a classifier that did not train on the source's person gives at most the share of the
+    class among its training images. Where no such classifier has seen the class, because one person has all its
+    images, the variation is kept. Both drop blank images. ``"none"`` keeps all.
 
     Measured on one core for 3,400 variations and 1,459 real images: 2 s each.
 
@@ -35,13 +34,13 @@ def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSe
     ----------
     name : str
         One of ``FILTERS``.
-    variations : Tensor of uint8, shape (n, 1, 128, 128)
+    variations : Tensor of uint8, shape (n, 1, height, width)
     sources : ImageSet of n images
-        The real image that each variation was made from, with its label.
+        The real image that each variation derives from, with its label.
     real : ImageSet
         The simulation's real training images.
     seed : int
-        Of the classifiers behind ``"confidence"``; the others draw nothing.
+        Of the classifiers of ``"confidence"``; the other filters are deterministic.
 
     Returns
     -------
@@ -51,7 +50,7 @@ def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSe
     Raises
     ------
     ValueError
-        If the name is unknown, variations and sources differ in number, or the sample is too small to judge by.
+        If the name is unknown, variations and sources differ in number, or the sample is too small.
     """
     if name not in FILTERS:
         raise ValueError(f"no filter is called {name!r}; the known ones are {', '.join(FILTERS)}")
@@ -73,17 +72,16 @@ def near_copy_threshold(real: ImageSet) -> float:
     """Return the correlation above which a variation counts as a near copy.
 
     It is the 95 % quantile, over the real images, of the similarity to the most similar other image of the same person
-    (:func:`mri_aug.data.linkage.neighbour_similarity`): what is above it is closer to one real image than neighbouring
-    slices of one head are to each other. On the thesis's images it is 0.993.
+    (:func:`mri_aug.data.linkage.neighbour_similarity`). On the thesis's images it is 0.993.
 
     Raises
     ------
     ValueError
-        If no person has two images, so that there are no neighbours.
+        If no person has two images.
     """
     neighbours = neighbour_similarity(real)
     if not np.isfinite(neighbours).any():
-        raise ValueError("the real sample holds no two images of one person, so near copies have no yardstick")
+        raise ValueError("no person in the real sample has two images, so there is no reference for near copies")
     return float(np.nanquantile(neighbours, _QUANTILE))
 
 

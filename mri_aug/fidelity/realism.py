@@ -1,23 +1,33 @@
-"""Cross-validated AUC of a real-versus-synthetic classifier on people that it was not trained on."""
+"""Classifiers judged on people outside their training set: labels of variations, and real against synthetic."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
-from mri_aug.fidelity.resampling import Estimate, People, interval, owners
+from mri_aug.data.imageset import ImageSet
+from mri_aug.fidelity.resampling import MIN_PEOPLE, Estimate, People, interval, person_ids
 from mri_aug.models.networks import make_model
-from mri_aug.models.training import TrainConfig, predict, train
+from mri_aug.models.training import Classifier, TrainConfig, predict, train
 
 N_FOLDS = 3
-# At a quarter of the resolution people's classes are told as well as at half of it, at a third of the cost, so that a
-# filter does not outweigh the training it serves. Two epochs: with people held out, more raise the cross-entropy
-# (measured at half the resolution: 0.98 after two, 1.23 after eight).
-_POOL = 4
+# At 32 x 32 the classes of people are recognised as well as at 64 x 64, at a third of the cost, so that a filter does
+# not cost more than the training that it serves. Two epochs: with held-out people, more raise the cross-entropy
+# (measured at 64 x 64: 0.98 after two, 1.23 after eight).
+_SIZE = 32
 _CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=2e-3)
 _MIN_STEPS = 64  # small samples need more than two epochs to learn anything
+
+
+def train_judge(real: ImageSet, *, seed: int) -> Classifier:
+    """Train a small classifier of the classes: the thesis's CNN on images averaged to 32 x 32."""
+    pool = real.images.shape[-1] // _SIZE
+    network = make_model("cnn", n_classes=real.n_classes, image_size=real.images.shape[-1] // pool, seed=seed)
+    n_steps = max(_MIN_STEPS, _CONFIG.n_steps(len(real)))
+    return train(nn.Sequential(nn.AvgPool2d(pool), network), real, seed=seed, config=_CONFIG, n_steps=n_steps)
 
 
 def cross_fitted_probabilities(
@@ -25,12 +35,12 @@ def cross_fitted_probabilities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return class probabilities of images, each from a classifier that did not train on its source's person.
 
-    The network is the thesis's CNN on images averaged to 32 x 32. Measured: 3,400 images judged with 1,459 real ones
-    in 2 s on one core. A source outside the sample was seen by no classifier; the first fold's judges it.
+    Measured: 3,400 images judged with 1,459 real ones in 2 s on one core. A source outside the sample is judged by the
+    classifier of the first fold, since none was trained on it.
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 1, 128, 128)
+    images : Tensor of uint8, shape (n, 1, height, width)
         Variations, or the sources themselves.
     sources : ImageSet of n images
         The real image that each derives from.
@@ -44,74 +54,70 @@ def cross_fitted_probabilities(
     probabilities : ndarray of float64, shape (n, n_classes)
         Rows sum to one.
     shares : ndarray of float64, shape (n, n_classes)
-        Share of each class among the images that the judging classifier trained on: what it would say of an image
-        that tells it nothing.
+        Share of each class among the training images of the classifier used: its answer for an uninformative image.
 
     Raises
     ------
     ValueError
-        If images and sources differ in number, or the sample holds fewer than two people (or, of unknown people,
+        If images and sources differ in number, or the sample has fewer than two people (or, where people are unknown,
         images).
     """
     if len(images) != len(sources):
         raise ValueError(f"each image needs its source, got {len(images)} images and {len(sources)} sources")
-    fold_of = people_folds(real, seed=seed)
-    real_folds = np.array([fold_of[owner] for owner in owners(real)])
-    folds = np.array([fold_of.get(owner, 0) for owner in owners(sources)], dtype=np.int64)
+    people = person_ids(real)
+    real_folds = people_folds(people, real.labels.numpy(), seed=seed)
+    fold_of = dict(zip(people.tolist(), real_folds.tolist(), strict=True))
+    folds = np.array([fold_of.get(person, 0) for person in person_ids(sources).tolist()], dtype=np.int64)
     probabilities = np.empty((len(images), real.n_classes))
     shares = np.empty_like(probabilities)
     for fold in np.unique(folds):
-        part = real[real_folds != fold]
-        rows = folds == fold
-        network = make_model("cnn", n_classes=real.n_classes, image_size=IMAGE_SIZE // _POOL, seed=seed)
-        model = nn.Sequential(nn.AvgPool2d(_POOL), network)
-        n_steps = max(_MIN_STEPS, _CONFIG.n_steps(len(part)))
-        classifier = train(model, part, seed=seed, config=_CONFIG, n_steps=n_steps)
-        probabilities[rows] = predict(classifier, images[torch.from_numpy(rows)])
+        part, rows = real[real_folds != fold], folds == fold
+        probabilities[rows] = predict(train_judge(part, seed=seed), images[torch.from_numpy(rows)])
         shares[rows] = np.bincount(part.labels.numpy(), minlength=real.n_classes) / len(part)
     return probabilities, shares
 
 
-def people_folds(image_set: ImageSet, *, seed: int, n_folds: int = N_FOLDS) -> dict[tuple[str, int], int]:
-    """Deal the people of a set into folds of nearly equal shares of each class.
+def people_folds(people: np.ndarray, strata: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return the fold of each image, int64 (n,): stratified, with each person's images in one fold.
 
     Parameters
     ----------
-    image_set : ImageSet
+    people, strata : ndarray of int64, shape (n,)
+        The person in each image (:func:`mri_aug.fidelity.resampling.person_ids`), and its class.
     seed : int
-    n_folds : int
-        At most; no more than there are people.
-
-    Returns
-    -------
-    dict
-        Fold, from 0, of each owner (:func:`owners`).
 
     Raises
     ------
     ValueError
-        If there are fewer than two owners.
+        If there are fewer than two people, or no stratum has two images.
     """
-    labels = dict(zip(owners(image_set), image_set.labels.tolist(), strict=True))
-    if len(labels) < 2:
-        raise ValueError(f"judging images by classifiers that never saw their person needs 2 people, got {len(labels)}")
-    people = sorted(labels)
-    rng = np.random.default_rng(seed)
-    # ordered by class, at random within one: dealing them in turn gives every fold its share of each class
-    order = np.lexsort((rng.random(len(people)), [labels[person] for person in people]))
-    return {people[row]: place % min(n_folds, len(people)) for place, row in enumerate(order)}
+    from sklearn.model_selection import StratifiedGroupKFold  # imported late: it takes a second
+
+    n_people, most = len(np.unique(people)), np.bincount(strata).max(initial=0)
+    if n_people < 2 or most < 2:
+        raise ValueError(
+            "classifiers of other people's images need two people and a class of two images, "
+            f"got {n_people} people and at most {most} images of a class"
+        )
+    division = StratifiedGroupKFold(min(N_FOLDS, n_people, most), shuffle=True, random_state=seed % 2**32)
+    folds = np.empty(len(people), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for fold, (_, rows) in enumerate(division.split(people, strata, people)):
+            folds[rows] = fold
+    return folds
 
 
 _WIDTH = 16  # channels of the first layer
-# small batches and a high rate: batch normalisation bears them, and 100 steps have to do on a few hundred images
+# batch normalisation allows a high rate, so that 100 steps on a few hundred images are enough
 DETECTOR_CONFIG = TrainConfig(epochs=8, batch_size=32, learning_rate=1e-2)
 
 
 def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: TrainConfig | None = None) -> np.ndarray:
-    """Return how synthetic each image looks to a network that trained on images of other people.
+    """Return the probability of being synthetic, from a network that trained on images of other people.
 
-    The network is fully convolutional, at full resolution, and averages over positions: it is good at texture, blur
-    and noise, by which generators give themselves away. A source and its variation are in the same fold.
+    The network is fully convolutional, at full resolution, and averages over positions, so it detects texture, blur and
+    noise. A source and its variation are in the same fold.
 
     Parameters
     ----------
@@ -124,7 +130,7 @@ def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: T
     Returns
     -------
     ndarray of float64, shape (n + m,)
-        Probability of being synthetic, the real images first.
+        The real images first.
 
     Raises
     ------
@@ -132,12 +138,11 @@ def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: T
         If there are fewer than two people.
     """
     everyone = real.join(synthetic)
-    fold_of = people_folds(everyone, seed=seed)
-    folds = np.array([fold_of[owner] for owner in owners(everyone)])
     origin = torch.cat([torch.zeros(len(real), dtype=torch.int64), torch.ones(len(synthetic), dtype=torch.int64)])
+    folds = people_folds(person_ids(everyone), (2 * everyone.labels + origin).numpy(), seed=seed)
     question = ImageSet(everyone.images, origin, everyone.subjects, everyone.source_ids, ("real", "synthetic"))
     scores = np.empty(len(everyone))
-    for fold in range(min(N_FOLDS, len(fold_of))):
+    for fold in np.unique(folds):
         rows = folds == fold
         classifier = train(_detector(seed), question[~rows], seed=seed, config=config or DETECTOR_CONFIG)
         scores[rows] = predict(classifier, question.images[torch.from_numpy(rows)])[:, 1]
@@ -147,9 +152,9 @@ def detector_scores(real: ImageSet, synthetic: ImageSet, *, seed: int, config: T
 def separability(
     scores: np.ndarray, synthetic: np.ndarray, people: People, *, rows: np.ndarray, confidence_level: float = 0.95
 ) -> Estimate:
-    """Return the area under the curve: how often a synthetic image looks more synthetic than a real one.
+    """Return the area under the ROC curve: how often a synthetic image scores higher than a real one.
 
-    0.5 is chance, 1 is certainty; below 0.5 is chance too, since folds of few people are not quite independent.
+    0.5 is chance and 1 perfect separation; values below 0.5 occur by chance, since folds of few people are dependent.
 
     Parameters
     ----------
@@ -161,11 +166,11 @@ def separability(
         The images to count.
     confidence_level : float in (0, 1)
     """
-    value = _area(scores[rows], synthetic[rows], np.ones((1, rows.sum())))[0]
-    if people.count(rows) < 2:
-        return Estimate(float(value))
+    value, n_people = _area(scores[rows], synthetic[rows], np.ones((1, rows.sum())))[0], people.count(rows)
+    if n_people < MIN_PEOPLE:
+        return Estimate(float(value), n_people=n_people)
     resampled = _area(scores[rows], synthetic[rows], people.draws[:, people.person[rows]])
-    return interval(value, resampled, confidence_level=confidence_level)
+    return interval(value, resampled, confidence_level=confidence_level, n_people=n_people)
 
 
 def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

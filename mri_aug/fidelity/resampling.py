@@ -1,7 +1,4 @@
-"""Intervals over people: resample them within their class, with all their images; slices are never resampled.
-
-It knows no measure: it returns how often each person is drawn, and means under such draws.
-"""
+"""Intervals over people: resample them with all their images; slices are never resampled."""
 
 from __future__ import annotations
 
@@ -11,27 +8,32 @@ import numpy as np
 
 from mri_aug.data.imageset import ImageSet
 
+MIN_PEOPLE = 3  # for an interval
+
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """The people of n images, numbered from 0, and how often each resample draws them.
+    """The people in n images, numbered from 0, and how often each resample draws them.
 
     Parameters
     ----------
-    person : ndarray of int64, shape (n,)
+    person, labels : ndarray of int64, shape (n,)
+        The person in each image, and its class.
     draws : ndarray of int64, shape (n_resamples, n_people)
-        Rows of counts; people of one class share as many draws as they are.
+        Counts, which sum to the number of people.
     """
 
     person: np.ndarray
+    labels: np.ndarray
     draws: np.ndarray
 
     @property
     def n_people(self) -> int:
+        """Number of people."""
         return self.draws.shape[1]
 
     def count(self, rows: np.ndarray) -> int:
-        """Return how many people the chosen images show; rows is bool (n,)."""
+        """Return the number of people in the chosen images; rows is bool (n,)."""
         return len(np.unique(self.person[rows]))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
@@ -41,47 +43,58 @@ class People:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its percentile interval; NaN where it is not defined."""
+    """A number with its percentile interval and the number of people behind it; NaN where it is not defined."""
 
-    value: float
+    value: float = float("nan")
     low: float = float("nan")
     high: float = float("nan")
+    n_people: int = 0
 
 
-def resample_people(image_set: ImageSet, *, n_resamples: int, seed: int) -> People:
-    """Draw the people of each class with replacement, as many as there are.
+def person_ids(image_set: ImageSet) -> np.ndarray:
+    """Return a number for the person in each image, int64 (n,), the same in every set of one dataset.
+
+    It is the subject or, where that is unknown, a negative number for the real image that the image derives from.
+    """
+    subjects, sources = image_set.subjects.numpy(), image_set.source_ids.numpy()
+    return np.where(subjects >= 0, subjects, -2 - sources)
+
+
+def resample_people(image_set: ImageSet, *, n_resamples: int, seed: int, within_class: bool = False) -> People:
+    """Draw people with replacement, as many as there are.
 
     Parameters
     ----------
     image_set : ImageSet
-        Where a person is unknown, the real image stands for one.
+        Where a person is unknown, each real image counts as one.
     n_resamples : int
     seed : int
+    within_class : bool
+        Keep each class's number of people, for what is measured within classes. Elsewhere a class of one or two
+        people would then seem to be known exactly.
     """
-    whose = owners(image_set)
-    number = {owner: place for place, owner in enumerate(sorted(set(whose)))}
-    person = np.array([number[owner] for owner in whose], dtype=np.int64)
-    label_of = np.empty(len(number), dtype=np.int64)
-    label_of[person] = image_set.labels.numpy()
-    rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, len(number)), dtype=np.int64)
-    for label in np.unique(label_of):
-        members = np.flatnonzero(label_of == label)
+    labels = image_set.labels.numpy()
+    _, first, person = np.unique(person_ids(image_set), return_index=True, return_inverse=True)
+    rng, draws = np.random.default_rng(seed), np.zeros((n_resamples, len(first)), dtype=np.int64)
+    strata = labels[first] if within_class else np.zeros(len(first))
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
         draws[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_resamples)
-    return People(person, draws)
+    return People(person, labels, draws)
 
 
-def interval(value: float, resampled: np.ndarray, *, confidence_level: float) -> Estimate:
-    """Return a value with the percentile interval of its resamples; undefined resamples are left out."""
+def interval(value: float, resampled: np.ndarray, *, confidence_level: float, n_people: int) -> Estimate:
+    """Return a value with the percentile interval of its resamples, leaving out undefined ones."""
     resampled = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or not len(resampled):
-        return Estimate(float(value))
+        return Estimate(float(value), n_people=n_people)
     tail = (1 - confidence_level) / 2
     low, high = np.quantile(resampled, (tail, 1 - tail))
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), float(low), float(high), n_people)
 
 
 def mean_estimate(values: np.ndarray, people: People, *, rows: np.ndarray, confidence_level: float) -> Estimate:
-    """Return the mean over the chosen images, with its interval over people where there are two or more.
+    """Return the mean over the chosen images, with its interval over people where there are enough.
 
     Parameters
     ----------
@@ -92,17 +105,10 @@ def mean_estimate(values: np.ndarray, people: People, *, rows: np.ndarray, confi
     confidence_level : float in (0, 1)
     """
     rows = rows & np.isfinite(values)
-    if not rows.any():
-        return Estimate(float("nan"))
-    if people.count(rows) < 2:
-        return Estimate(float(values[rows].mean()))
+    n_people = people.count(rows)
+    if n_people < MIN_PEOPLE:
+        return Estimate(float(values[rows].mean()) if n_people else float("nan"), n_people=n_people)
     totals, sizes = people.sums(np.where(rows, values, 0)), people.sums(rows.astype(float))
     drawn = people.draws @ sizes
     resampled = np.divide(people.draws @ totals, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
-    return interval(values[rows].mean(), resampled, confidence_level=confidence_level)
-
-
-def owners(image_set: ImageSet) -> list[tuple[str, int]]:
-    """Return to whom each image belongs: its person or, where that is unknown, its real image."""
-    pairs = zip(image_set.subjects.tolist(), image_set.source_ids.tolist(), strict=True)
-    return [("subject", subject) if subject >= 0 else ("image", source) for subject, source in pairs]
+    return interval(values[rows].mean(), resampled, confidence_level=confidence_level, n_people=n_people)

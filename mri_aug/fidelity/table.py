@@ -1,60 +1,58 @@
-"""The fidelity table: how close, diverse, correct and original each generator's images are, beside real people.
+"""The fidelity table: how close, diverse, correct and original each generator's images are, next to real people.
 
-Divides people into groups, makes the candidates' images and calls the measures; the measures live beside it.
+The sample that a generator is fitted on is compared with everyone outside it, first as it is (real against real) and
+then as its variations. Both comparisons are of the same people, so their difference is due to the generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.fidelity.distances import (
-    coverage_measures,
-    kernel_distance,
+from mri_aug.fidelity.distances import coverage_measures, squared_mmd
+from mri_aug.fidelity.features import FeatureNetwork
+from mri_aug.fidelity.realism import detector_scores, separability, train_judge
+from mri_aug.fidelity.resampling import Estimate, mean_estimate, person_ids, resample_people
+from mri_aug.fidelity.similarity import (
+    memorisation,
+    real_similarity,
     similarity_of_neighbours,
     similarity_within_source,
 )
-from mri_aug.fidelity.features import FeatureNetwork
-from mri_aug.fidelity.memorisation import Memorisation, memorisation, memorisation_yardstick
-from mri_aug.fidelity.realism import cross_fitted_probabilities, detector_scores, people_folds, separability
-from mri_aug.fidelity.resampling import Estimate, mean_estimate, owners, resample_people
-from mri_aug.generators.base import ImageGenerator
-from mri_aug.models.training import TrainConfig
-from mri_aug.results.sentences import ALL_CLASSES, YARDSTICK
+from mri_aug.generators.bank.bank import BankedGenerator
+from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
+from mri_aug.models.training import TrainConfig, predict
 
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The images of a comparison.
-
-    Parameters
-    ----------
-    training : ImageSet of n images
-        What the generators were fitted on; each image is also the source of one variation.
-    matched : ndarray of int64, shape (m,)
-        Training images of as many people of each class as the yardstick has, as far as there are so many.
-    yardstick, reference : ImageSet
-        Two halves of the people held out: what real images of other people look like, and what all are compared with.
-    """
-
-    training: ImageSet
-    matched: np.ndarray
-    yardstick: ImageSet
-    reference: ImageSet
-
-    @property
-    def others(self) -> ImageSet:
-        """Training images of people who are not matched: a network that they teach knows nobody who is compared."""
-        rest = np.setdiff1d(np.arange(len(self.training)), self.matched)
-        return self.training[rest]
+REAL = "real"  # the rows of real people
+ALL_CLASSES = "all"  # the rows over all classes
+MEASURES: Mapping[str, str] = MappingProxyType(
+    {
+        "mmd": "squared MMD within class",
+        "mmd_sources": "squared MMD within class to the sources",
+        "precision": "precision",
+        "density": "density",
+        "recall": "recall",
+        "coverage": "coverage",
+        "ms_ssim": "MS-SSIM within a source",
+        "source_similarity": "correlation with the source",
+        "nearest_similarity": "correlation with the nearest training image",
+        "near_copies": "share of near copies",
+        "consistency": "label consistency",
+        "auc": "real or synthetic, area under the curve",
+    }
+)
+_HIGHER_IS_WORSE = ("mmd", "mmd_sources", "ms_ssim", "near_copies", "auc")
+_LOWER_IS_WORSE = ("precision", "coverage", "consistency")
+_NULL = {"mmd_sources": 0.0, "auc": 0.5}  # known values, which are compared with in place of real people's
+_TOLERANCE = 1e-6  # rounding errors, by which duplicates may differ from their sources
+_MAX_NEIGHBOURS = 256  # real images that are compared with their neighbours for MS-SSIM
+_CARD = ("learns from", "who sees the images", "licence and limits")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ class Candidate:
     repeats : Tensor of uint8, shape (n_sources, n_repeats, 1, 128, 128)
         Several of each of a few sources, for diversity.
     repeated : ndarray of int64, shape (n_sources,)
-        Those sources' positions among the training images.
+        The positions of these sources among the training images.
     """
 
     variations: Tensor
@@ -76,57 +74,16 @@ class Candidate:
     repeated: np.ndarray
 
 
-def divide(training: ImageSet, held_out: ImageSet, *, seed: int) -> Parts:
-    """Halve the people held out, by class, and choose training people to match a half.
-
-    The numbers of people and of images bear on every measure of distance, so a generator's variations are compared
-    with the reference by as many people as the yardstick is.
-
-    Parameters
-    ----------
-    training : ImageSet
-        What the generators are fitted on.
-    held_out : ImageSet
-        Real images that they are not fitted on; of other people, or memorisation goes unseen.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        If a person is in both, or there are fewer than two people in either.
-    """
-    both = set(owners(training)) & set(owners(held_out))
-    if both:
-        raise ValueError(
-            f"{len(both)} people are both in training and held out; divide the dataset by "
-            'mri_aug.data.splits.split(image_set, "subject", seed=...)'
-        )
-    halves = people_folds(held_out, seed=seed, n_folds=2)
-    half = torch.tensor([halves[owner] for owner in owners(held_out)])
-    yardstick, reference = held_out[half == 0], held_out[half == 1]
-    wanted = np.bincount(list(_label_of_owner(yardstick).values()), minlength=training.n_classes)
-    labels = _label_of_owner(training)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    people = [list(labels)[place] for place in order]
-    chosen = {
-        person
-        for label, count in enumerate(wanted)
-        for person in [person for person in people if labels[person] == label][:count]
-    }
-    matched = np.flatnonzero([owner in chosen for owner in owners(training)])
-    return Parts(training, matched, yardstick, reference)
-
-
 def make_candidate(
-    generator: ImageGenerator, parts: Parts, *, seed: int, n_sources: int = 24, n_repeats: int = 4
+    generator: ImageGenerator, training: ImageSet, *, seed: int, n_sources: int = 24, n_repeats: int = 4
 ) -> Candidate:
-    """Ask a fitted generator for what the measures need: ``n + n_sources * n_repeats`` variations.
+    """Make the images that the measures need: ``n + n_sources * n_repeats`` variations.
 
     Parameters
     ----------
     generator : ImageGenerator
-        Fitted on ``parts.training`` where it learns.
-    parts : Parts
+        Fitted on ``training`` where it learns.
+    training : ImageSet of n images
     seed : int
     n_sources, n_repeats : int
         How many sources are varied several times, and how often; sources are spread evenly over the training images,
@@ -135,22 +92,16 @@ def make_candidate(
     Raises
     ------
     ValueError
-        If fewer than one source or two repeats are asked for.
+        If there is no source or fewer than two repeats.
     """
     if n_sources < 1 or n_repeats < 2:
         raise ValueError(f"diversity needs a source and two variations of it, got {n_sources} and {n_repeats}")
-    training = parts.training
     by_class = np.argsort(training.labels.numpy(), kind="stable")
     repeated = by_class[np.unique(np.linspace(0, len(training) - 1, n_sources).round().astype(np.int64))]
-    rows = np.concatenate([np.arange(len(training)), np.repeat(repeated, n_repeats)])
-    asked = training[rows]
-    made = generator.vary(asked.images, asked.labels, seed=seed)
+    sources = training[np.concatenate([np.arange(len(training)), np.repeat(repeated, n_repeats)])]
+    made = generator.vary(sources.images, sources.labels, seed=seed)
     repeats = made[len(training) :].unflatten(0, (len(repeated), n_repeats))
     return Candidate(made[: len(training)], repeats, repeated)
-
-
-def _label_of_owner(image_set: ImageSet) -> dict[tuple[str, int], int]:
-    return dict(zip(owners(image_set), image_set.labels.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -159,79 +110,108 @@ class _Options:
     n_resamples: int
     confidence_level: float
 
-    def people(self, image_set: ImageSet):
-        return resample_people(image_set, n_resamples=self.n_resamples, seed=self.seed)
+    def people(self, image_set: ImageSet, *, within_class: bool = False):
+        return resample_people(image_set, n_resamples=self.n_resamples, seed=self.seed, within_class=within_class)
 
 
 def fidelity_table(
     candidates: Mapping[str, Candidate],
-    parts: Parts,
+    training: ImageSet,
+    others: ImageSet,
     *,
     network: FeatureNetwork,
     seed: int,
     config: TrainConfig | None = None,
     n_resamples: int = 500,
     confidence_level: float = 0.95,
-    progress: bool = False,
 ) -> pd.DataFrame:
-    """Measure generators against people held out, and those people against each other.
+    """Compare generators' variations with real people outside their training set, and the training people likewise.
 
-    Intervals resample people within their class (percentiles); they do not cover the training of the networks. Those
-    of precision, recall, density and coverage hold the reach of each image fixed. Measured on one core: about 20 s for
-    two generators and 350 training images.
+    Intervals are percentiles over resampled people, three at least; they do not cover the training of the networks.
+    Those of precision, recall, density and coverage hold the radius of each image fixed. About 25 s on one core for two
+    generators, 288 training images and 416 others.
 
     Parameters
     ----------
     candidates : mapping of str to Candidate
         By the generator's name.
-    parts : Parts
+    training : ImageSet
+        What the generators were fitted on, and the sources of their variations.
+    others : ImageSet
+        Everyone else: real people who are not in ``training``, in the same class shares.
     network : FeatureNetwork
-        For the distances; see :mod:`mri_aug.fidelity.features`.
+        For the distances; trained on neither set.
     seed : int
         Of the classifiers and of the resamples.
     config : TrainConfig, optional
-        How the network that tells real from synthetic is trained; by default
+        How the network that separates real from synthetic is trained; by default
         :data:`mri_aug.fidelity.realism.DETECTOR_CONFIG`.
     n_resamples : int
     confidence_level : float in (0, 1)
-    progress : bool
 
     Returns
     -------
     DataFrame
-        Columns ``generator`` (:data:`YARDSTICK` first), ``class`` (:data:`ALL_CLASSES` first), ``measure``,
-        ``value``, ``low`` and ``high``; NaN where a class has too few people. Measures: ``kid`` (0 is best),
-        ``kid_sources`` (to the variations' own sources; none for the yardstick), ``precision``, ``density``,
-        ``recall``, ``coverage``, ``ms_ssim`` (within a source, 1 is no diversity), ``source_similarity``,
-        ``nearest_similarity``, ``near_copies`` (share), ``consistency`` (share that a classifier which never saw the
-        source's person gives the source's label), ``auc`` (0.5: not to be told from real). In the yardstick's rows
-        similarity is that of neighbouring slices, and consistency is that of the sources themselves.
+        Columns ``generator`` (:data:`REAL` first), ``class`` (:data:`ALL_CLASSES` first), ``measure``, ``value``,
+        ``low``, ``high`` and ``n_people``; NaN where a class has too few people. Measures: ``mmd`` (to ``others``; 0
+        in expectation for real people), ``mmd_sources`` (to the variations' own sources; none for real people),
+        ``precision``, ``density``, ``recall``, ``coverage``, ``ms_ssim`` (within a source, 1 is no diversity),
+        ``source_similarity``, ``nearest_similarity``, ``near_copies`` (share), ``consistency`` (share to which a
+        classifier trained on ``others`` gives the source's label), ``auc`` (0.5: real and synthetic are not
+        separated). Real people's rows hold the sources for distances, coverage and consistency, neighbouring slices
+        for ``ms_ssim``, and ``others`` for similarity to the training images.
+
+    Raises
+    ------
+    ValueError
+        If a person is in both sets.
     """
+    if both := set(person_ids(training)) & set(person_ids(others)):
+        raise ValueError(f"{len(both)} people are both in training and in others; divide the dataset by people")
     options = _Options(seed, n_resamples, confidence_level)
-    consistency = _consistency(candidates, parts, seed)
+    judge = train_judge(others, seed=seed)
     rows = []
-    for name in tqdm([YARDSTICK, *candidates], disable=not progress, desc="fidelity"):
+    for name in (REAL, *candidates):
         candidate = candidates.get(name)
         if candidate is None:
-            images, matched, sources, origin = parts.yardstick, parts.yardstick, None, parts.reference
-            likeness = memorisation_yardstick(images, parts.training)
-            repeated, similarity = images, similarity_of_neighbours(images)
+            images, shown, likeness = training, others, real_similarity(others, training).columns()
+            compared = np.unique(np.linspace(0, len(training) - 1, _MAX_NEIGHBOURS).round().astype(np.int64))
+            similarity = similarity_of_neighbours(training, compared)
         else:
-            images = replace(parts.training, images=candidate.variations)
-            matched, sources, origin = images[parts.matched], parts.training[parts.matched], parts.training
-            likeness = memorisation(candidate.variations, parts.training)
-            repeated, similarity = parts.training[candidate.repeated], similarity_within_source(candidate.repeats)
+            images = shown = replace(training, images=candidate.variations)
+            likeness = memorisation(candidate.variations, training).columns()
+            compared, similarity = candidate.repeated, similarity_within_source(candidate.repeats)
+        right = predict(judge, images.images).argmax(1) == training.labels.numpy()
         found = [
-            *_distances(matched, sources, parts.reference, network, options),
-            *_means(repeated, {"ms_ssim": similarity}, options),
-            *_means(images, _likeness(likeness), options),
-            *_means(parts.training, {"consistency": consistency[name]}, options),
-            *_separability(origin, images, options, config),
+            *_distances(images, None if candidate is None else training, others, network, options),
+            *_means(training[compared], {"ms_ssim": similarity}, options),
+            *_means(shown, likeness, options),
+            *_means(training, {"consistency": right}, options),
+            *_separability(others if candidate is None else training, images, options, config),
         ]
         rows += [(name, *row) for row in found]
-    table = pd.DataFrame(rows, columns=["generator", "class", "measure", "value", "low", "high"])
-    order = {label: place for place, label in enumerate([ALL_CLASSES, *parts.training.class_names])}
+    table = pd.DataFrame(rows, columns=["generator", "class", "measure", "value", "low", "high", "n_people"])
+    order = {label: place for place, label in enumerate([ALL_CLASSES, *training.class_names])}
     return table.sort_values("class", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+
+
+def compared_with_real(table: pd.DataFrame) -> pd.DataFrame:
+    """Return, by measure and generator, "worse" where its interval over all classes lies beyond real people's.
+
+    The intervals are compared with the known values 0 and 0.5 for ``mmd_sources`` and ``auc``. "–" where intervals
+    overlap, which does not show equality, or where one is undefined.
+    """
+    rows = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])[["low", "high"]]
+    names = [name for name in table["generator"].unique() if name != REAL]
+    found = pd.DataFrame("–", index=[*_HIGHER_IS_WORSE, *_LOWER_IS_WORSE], columns=names)
+    for measure in found.index:
+        low, high = (_NULL[measure],) * 2 if measure in _NULL else rows.loc[(REAL, measure)]
+        for name in names:
+            own = rows.loc[(name, measure)]
+            above = measure in _HIGHER_IS_WORSE
+            if own["low"] > high + _TOLERANCE if above else own["high"] < low - _TOLERANCE:
+                found.loc[measure, name] = "worse"
+    return found
 
 
 def _classes(image_set: ImageSet) -> Iterator[tuple[str, np.ndarray]]:
@@ -242,7 +222,7 @@ def _classes(image_set: ImageSet) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _row(name: str, measure: str, estimate: Estimate) -> tuple:
-    return name, measure, estimate.value, estimate.low, estimate.high
+    return name, measure, estimate.value, estimate.low, estimate.high, estimate.n_people
 
 
 def _means(image_set: ImageSet, values: Mapping[str, np.ndarray], options: _Options) -> Iterator[tuple]:
@@ -254,31 +234,22 @@ def _means(image_set: ImageSet, values: Mapping[str, np.ndarray], options: _Opti
 
 
 def _distances(
-    images: ImageSet, sources: ImageSet | None, reference: ImageSet, network: FeatureNetwork, options: _Options
+    images: ImageSet, sources: ImageSet | None, others: ImageSet, network: FeatureNetwork, options: _Options
 ) -> Iterator[tuple]:
-    own = None if sources is None else network.extract(sources.images)
-    x, y = network.extract(images.images), network.extract(reference.images)
-    x_people, y_people = options.people(images), options.people(reference)
-    for (name, x_rows), (_, y_rows) in zip(_classes(images), _classes(reference), strict=True):
-        level = options.confidence_level
-        chosen = {"x_rows": x_rows, "y_rows": y_rows, "confidence_level": level}
-        yield _row(name, "kid", kernel_distance(x, y, x_people, y_people, **chosen))
-        if sources is None:
-            yield _row(name, "kid_sources", Estimate(float("nan")))
-        else:
-            chosen |= {"y_rows": x_rows, "same_people": True}
-            yield _row(name, "kid_sources", kernel_distance(x, own, x_people, x_people, **chosen))
+    x, y = network.extract(images.images), network.extract(others.images)
+    x_people, y_people = (options.people(one, within_class=True) for one in (images, others))
+    names = [ALL_CLASSES, *images.class_names]
+    chosen = {"n_classes": images.n_classes, "confidence_level": options.confidence_level}
+    for name, found in zip(names, squared_mmd(x, y, x_people, y_people, **chosen), strict=True):
+        yield _row(name, "mmd", found)
+    moved = [Estimate()] * len(names)
+    if sources is not None:
+        moved = squared_mmd(x, network.extract(sources.images), x_people, x_people, same_people=True, **chosen)
+    for name, found in zip(names, moved, strict=True):
+        yield _row(name, "mmd_sources", found)
     found = coverage_measures(y, x, real_people=y_people.person, synthetic_people=x_people.person)
     yield from _means(images, {"precision": found.precision, "density": found.density}, options)
-    yield from _means(reference, {"recall": found.recall, "coverage": found.coverage}, options)
-
-
-def _likeness(found: Memorisation) -> dict[str, np.ndarray]:
-    return {
-        "source_similarity": found.source,
-        "nearest_similarity": found.nearest,
-        "near_copies": found.near_copies,
-    }
+    yield from _means(others, {"recall": found.recall, "coverage": found.coverage}, options)
 
 
 def _separability(real: ImageSet, images: ImageSet, options: _Options, config: TrainConfig | None) -> Iterator[tuple]:
@@ -290,15 +261,48 @@ def _separability(real: ImageSet, images: ImageSet, options: _Options, config: T
         yield _row(name, "auc", separability(scores, synthetic, people, rows=rows, confidence_level=level))
 
 
-def _consistency(candidates: Mapping[str, Candidate], parts: Parts, seed: int) -> dict[str, np.ndarray]:
-    """Return, by name, which images are given their label; all are judged by the same classifiers.
+def generator_kinds() -> pd.DataFrame:
+    """Return what is known of each kind beforehand: columns ``generator``, ``learns from``, ``who sees the images``."""
+    rows = [{"generator": name, **_card(generator_kind(name))} for name in GENERATORS]
+    return pd.DataFrame(rows, columns=["generator", *_CARD[:2]])
 
-    The sources' own consistency is the yardstick's: other people may be easier or harder to tell.
+
+def generation_card(
+    generator: ImageGenerator, candidate: Candidate, training: ImageSet, *, seconds: float, usd: float = 0.0
+) -> pd.DataFrame:
+    """Return the card of a generator as a table of two columns, ``item`` and ``what``.
+
+    Its attribute ``card``, a mapping with the keys ``"learns from"``, ``"who sees the images"`` and ``"licence and
+    limits"``, says what is known of its kind; what it leaves out is "not stated".
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+        As fitted.
+    candidate : Candidate
+    training : ImageSet
+        What it was fitted on.
+    seconds : float
+        Spent on fitting and varying, on this machine.
+    usd : float
+        Paid for them.
     """
-    sets = {YARDSTICK: parts.training}
-    sets |= {name: replace(parts.training, images=candidate.variations) for name, candidate in candidates.items()}
-    judged = reduce(ImageSet.join, sets.values())
-    probabilities, _ = cross_fitted_probabilities(judged.images, judged, parts.training, seed=seed)
-    right = probabilities.argmax(1) == judged.labels.numpy()
-    ends = np.cumsum([len(image_set) for image_set in sets.values()])
-    return dict(zip(sets, np.split(right, ends[:-1]), strict=True))
+    card, n_people = _card(generator), len(np.unique(person_ids(training)))
+    repeatable = generator.reproducible and not isinstance(generator, BankedGenerator)
+    rows = {
+        "generator": generator.name,
+        "learns from": card["learns from"],
+        "fitted on": f"{len(training):,} slices of {n_people} people" if generator.learns_from_study else "–",
+        "who sees the images": card["who sees the images"],
+        "variations here": f"{len(candidate.variations) + candidate.repeats.shape[:2].numel():,}",
+        "cost": f"{seconds:,.0f} s on this machine, {usd:.2f} US dollars",
+        "fingerprint": generator.fingerprint,
+        "reproducible": "yes, by its seed" if repeatable else "no: only what the bank keeps",
+        "licence and limits": card["licence and limits"],
+        "not for": "clinical use, or any statement about a person",
+    }
+    return pd.DataFrame({"item": rows.keys(), "what": rows.values()})
+
+
+def _card(generator: object) -> dict[str, str]:
+    return dict.fromkeys(_CARD, "not stated") | dict(getattr(generator, "card", {}))

@@ -1,6 +1,5 @@
-"""Heat maps, and what they are worth."""
+"""Heat maps of networks, and measures of what the maps are worth."""
 
-from mri_aug.gradcam.maps import gradcam_by_hand, heatmaps
-from mri_aug.gradcam.methods import METHODS
+from mri_aug.gradcam.maps import METHODS, gradcam_by_hand, heatmaps
 
 __all__ = ["METHODS", "gradcam_by_hand", "heatmaps"]

@@ -1,7 +1,6 @@
-"""The networks whose maps chapter 3 compares, and every measure of a network's maps in one table.
+"""Train the networks whose maps chapter 3 compares, and collect every measure of their maps in one table.
 
-Networks are trained as conditions are in a study, but here they are kept, which a study does not do. Means and
-intervals over people are the business of :mod:`mri_aug.cam_summary`.
+Unlike a study, this keeps the trained networks. :mod:`mri_aug.results.maps` adds means and intervals over people.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from mri_aug.data.imageset import ImageSet
 from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
 from mri_aug.gradcam.localisation import brain_masks, energy_share, pointing_hits
 from mri_aug.gradcam.maps import heatmaps, map_grid
-from mri_aug.gradcam.sanity import map_likeness, randomised, shift_likeness
+from mri_aug.gradcam.sanity import randomised, rank_correlation, shift_likeness
 from mri_aug.models.training import Classifier, TrainConfig, keep_freed_memory
 from mri_aug.study.conditions import Condition
 from mri_aug.study.simulation import Seeds, train_arm
@@ -33,10 +32,10 @@ def train_arms(
     configs: Mapping[str, TrainConfig],
     n_jobs: int = 2,
 ) -> dict[str, Classifier]:
-    """Train one network per condition, side by side on the cores, and return them.
+    """Train one network per condition, in parallel, and return them.
 
-    All start from the seeds of one simulation: the same sample, the same first weights, the same order of images.
-    At the defaults the thesis's CNN takes some 1.5 ms per image and epoch on one core.
+    All use the seeds of one simulation: the same sample, initial weights and order of images. At the defaults the
+    thesis's CNN takes about 1.5 ms per image and epoch on one core.
 
     Parameters
     ----------
@@ -45,10 +44,10 @@ def train_arms(
         The training images of each protocol that a condition names.
     seed : int
     configs : mapping of str to TrainConfig
-        For each architecture that a condition names. A rate above what the architecture bears is lowered to it
+        For each architecture that a condition names. The learning rate is capped for the architecture
         (:func:`mri_aug.models.networks.highest_learning_rate`).
     n_jobs : int
-        Processes, of one thread each; their number does not change the networks.
+        Processes of one thread each; their number does not change the networks.
 
     Returns
     -------
@@ -63,7 +62,7 @@ def train_arms(
     for name, condition in conditions.items():
         if condition.protocol not in training or condition.architecture not in configs:
             raise ValueError(
-                f"condition {name!r} asks for protocol {condition.protocol!r} and architecture "
+                f"condition {name!r} needs protocol {condition.protocol!r} and architecture "
                 f"{condition.architecture!r}; training has {', '.join(training)}, configs {', '.join(configs)}"
             )
     seeds = Seeds.of(seed, 0)
@@ -71,7 +70,7 @@ def train_arms(
         joblib.delayed(_train)(condition, training[condition.protocol], seeds, configs[condition.architecture])
         for condition in conditions.values()
     )
-    return dict(zip(conditions, _side_by_side(jobs, n_jobs), strict=True))
+    return dict(zip(conditions, _in_parallel(jobs, n_jobs), strict=True))
 
 
 def measure_maps(
@@ -91,46 +90,46 @@ def measure_maps(
     classifier : Classifier
     test : ImageSet of n images
     target : array of int, shape (n,)
-        The class that the maps are asked for.
+        The class that the maps explain.
     method : str
     n_steps : int
         Of the deletion and insertion curves, which cost four times as many forward passes per image.
     n_draws : int
-        Of random weights, averaged over: the maps of one draw may favour dark tissue, those of the next bright.
+        Of random weights, to average over: the maps of one draw may favour dark tissue, those of the next bright.
     seed : int
         Of the random weights and the random orders.
 
     Returns
     -------
     DataFrame
-        ``image`` (its position), ``subject``, ``label``, ``target``; ``brain`` (share of the picture's energy),
-        ``energy`` and ``pointing`` (in the atrophied tissue, of the brain; NaN where it is unknown), ``shift``,
-        ``rank`` and ``ssim`` (likeness to the map of the same network with random weights), ``deletion`` and
-        ``insertion`` (areas). ``..._chance`` is what a uniform map or a random order gives, ``..._random`` what the
-        network with random weights does on average.
+        ``image`` (its position), ``subject``, ``label``, ``target``; ``brain`` (share of the energy in the brain),
+        ``energy`` and ``pointing`` (in the atrophied tissue within the brain; NaN where it is unknown), ``shift``,
+        ``rank`` (correlation with the map of the same network with random weights), ``deletion`` and ``insertion``
+        (areas). ``..._chance`` is the value of a uniform map or a random order, ``..._random`` the mean of networks
+        with random weights.
     """
     explain = partial(heatmaps, method=method, target=target, mean=classifier.mean, std=classifier.std)
     draws = np.random.SeedSequence(seed).generate_state(n_draws).tolist()
     cams = explain(classifier.model, test.images)
-    lost = [explain(randomised(classifier.model, seed=draw), test.images) for draw in draws]
+    random = [explain(randomised(classifier.model, seed=draw), test.images) for draw in draws]
     brain, uniform = brain_masks(test.images), np.ones_like(cams)
     everywhere = np.ones_like(brain)
     lesion = np.zeros_like(brain) if test.atrophy is None else test.atrophy[:, 0].numpy()
     columns = {"image": np.arange(len(test)), "subject": test.subjects.numpy(), "label": test.labels.numpy()}
     columns["target"] = np.asarray(target)
-    for ending, maps in (("", [cams]), ("_random", lost), ("_chance", [uniform])):
+    for ending, maps in (("", [cams]), ("_random", random), ("_chance", [uniform])):
         columns[f"brain{ending}"] = _average(energy_share(one, brain, within=everywhere) for one in maps)
         columns[f"energy{ending}"] = _average(energy_share(one, lesion, within=brain) for one in maps)
         columns[f"pointing{ending}"] = _average(pointing_hits(one, lesion, within=brain) for one in maps)
     columns["shift"] = shift_likeness(partial(explain, classifier.model), test.images, within=brain)
-    likeness = [map_likeness(cams, one, within=brain) for one in lost]
-    columns |= {name: _average(one[name] for one in likeness) for name in ("rank", "ssim")}
-    noise = random_maps(len(test), grid=map_grid(classifier.model, test.images[:1]), seed=seed)
+    columns["rank"] = _average(rank_correlation(cams, one, within=brain) for one in random)
+    grid = map_grid(classifier.model, test.images[:1])
+    noise = random_maps(len(test), grid=grid, size=test.images.shape[-1], seed=seed)
     for ending, order in (("", cams), ("_chance", noise)):
         curves = perturbation_curves(classifier, test.images, order, columns["target"], within=brain, n_steps=n_steps)
         columns[f"deletion{ending}"], columns[f"insertion{ending}"] = curves.areas()
-    dead = np.ptp(cams, axis=(1, 2)) == 0  # the order of a map that is the same everywhere is no order
-    columns |= {name: np.where(dead, np.nan, columns[name]) for name in ("deletion", "insertion")}
+    constant = np.ptp(cams, axis=(1, 2)) == 0  # such a map orders nothing
+    columns |= {name: np.where(constant, np.nan, columns[name]) for name in ("deletion", "insertion")}
     return pd.DataFrame(columns)
 
 
@@ -143,14 +142,14 @@ def measure_networks(
     seed: int,
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """Return :func:`measure_maps` of several networks and methods, side by side on the cores.
+    """Return :func:`measure_maps` of several networks and methods, computed in parallel.
 
     Parameters
     ----------
     networks : mapping of str to Classifier
     test : ImageSet
     targets : mapping of str to array of int, shape (n,)
-        The class asked about, for each network.
+        The class to explain, for each network.
     methods : sequence of str
     seed, n_jobs : int
 
@@ -161,30 +160,27 @@ def measure_networks(
     """
     names = [(network, method) for network in networks for method in methods]
     jobs = (
-        joblib.delayed(_measure)(networks[network], test, targets[network], method, seed) for network, method in names
+        joblib.delayed(measure_maps)(networks[network], test, target=targets[network], method=method, seed=seed)
+        for network, method in names
     )
-    named = zip(names, _side_by_side(jobs, n_jobs), strict=True)
+    named = zip(names, _in_parallel(jobs, n_jobs), strict=True)
     return pd.concat([table.assign(network=name, method=method) for (name, method), table in named], ignore_index=True)
 
 
-def _side_by_side(jobs: Iterable, n_jobs: int) -> list:
+def _in_parallel(jobs: Iterable, n_jobs: int) -> list:
     """Return the results of joblib's delayed calls, computed in processes of one thread each."""
     with warnings.catch_warnings():
-        # a process that has grown by 300 MB is replaced between two jobs; nothing is lost but a second
+        # loky replaces a process that has grown by 300 MB; this costs a second and loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
         with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
             return joblib.Parallel()(jobs)
 
 
 def _average(values: Iterable[ArrayLike]) -> NDArray[np.float64]:
-    """Return the mean over draws for each image, of those that have a value."""
+    """Return the mean over draws for each image, leaving out NaN."""
     return pd.DataFrame(np.stack([np.asarray(one, float) for one in values])).mean(axis=0).to_numpy()
 
 
 def _train(condition: Condition, training: ImageSet, seeds: Seeds, config: TrainConfig) -> Classifier:
     keep_freed_memory()
     return train_arm(condition, training, seeds, config=config).classifier
-
-
-def _measure(classifier: Classifier, test: ImageSet, target: NDArray, method: str, seed: int) -> pd.DataFrame:
-    return measure_maps(classifier, test, target=target, method=method, seed=seed)

@@ -1,8 +1,7 @@
-"""Does a heat map rank what the network uses? Deletion and insertion curves, and maps that know nothing.
+"""Deletion and insertion curves, which show whether a heat map ranks the pixels that the network uses.
 
-The map is taken as an order of pixels, as in RISE (Petsiuk et al. 2018, arXiv 1806.07421, section 4.2): taking away
-what the network uses should ruin its answer early, and giving it back should restore it early. Nothing here makes the
-map; no interval is computed.
+The map is used as an order of pixels, as in RISE (Petsiuk et al. 2018, arXiv 1806.07421, section 4.2): removing what
+the network uses should lower its answer early, and restoring it should raise the answer early.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.gradcam.maps import check_images
 from mri_aug.models.training import Classifier, predict
 
-BLUR_PIXELS = 8.0  # standard deviation: sulci and the borders of ventricles are gone, the brain's brightness stays
+BLUR = 1 / 16  # standard deviation as a share of the side: sulci and edges of ventricles vanish, brightness stays
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class PerturbationCurves:
     insertion: NDArray[np.float64]
 
     def areas(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the areas under both curves, each of shape (n,): small is good for deletion, large for insertion."""
+        """Return the areas under both curves, each of shape (n,); deletion should be small and insertion large."""
         return tuple(np.trapezoid(curve, self.replaced, axis=1) for curve in (self.deletion, self.insertion))
 
 
@@ -51,31 +50,23 @@ def perturbation_curves(
     *,
     within: ArrayLike,
     n_steps: int = 10,
-    fill: Tensor | None = None,
 ) -> PerturbationCurves:
-    """Return how the probability of a class falls and rises as pixels go and come in the order of a map.
+    """Return the probability of a class as pixels are removed and restored in the order of a map.
 
-    Only pixels of the brain take part: the background holds nothing to delete. Costs ``2 * n_steps`` forward passes
-    per image, and another order costs them again.
+    A removed pixel takes the value of the blurred image. Black would be a poor replacement: in a brain slice it is
+    fluid and looks like atrophy. Costs ``2 * n_steps`` forward passes per image.
 
     Parameters
     ----------
     classifier : Classifier
-    images : Tensor of uint8, shape (n, 1, 128, 128)
-    cams : array of float, shape (n, 128, 128)
-        The order: the largest value goes first. Equal values go from the top left.
+    images : Tensor of uint8, shape (n, 1, height, width)
+    cams : array of float, shape (n, height, width)
+        The order: the largest value first, equal values from the top left.
     target : array of int, shape (n,)
-        The class whose probability is followed.
-    within : array of bool, shape (n, 128, 128)
-        The pixels that take part, such as :func:`mri_aug.gradcam.localisation.brain_masks`.
+        The class whose probability is recorded.
+    within : array of bool, shape (n, height, width)
+        The pixels that are replaced, such as :func:`mri_aug.gradcam.localisation.brain_masks`.
     n_steps : int
-    fill : Tensor of uint8, shape (n, 1, 128, 128), optional
-        What stands in the place of a pixel that is gone; by default the same place of the image blurred by
-        ``BLUR_PIXELS``. Black would not do: in a brain slice it is fluid, and looks like atrophy.
-
-    Returns
-    -------
-    PerturbationCurves
 
     Raises
     ------
@@ -83,18 +74,16 @@ def perturbation_curves(
         If images are not uint8 of that shape, lengths or shapes disagree, or ``n_steps`` is below 1.
     """
     check_images(images)
-    fill = blurred(images) if fill is None else fill
-    check_images(fill)
     cams, within, target = np.asarray(cams), np.asarray(within, bool), np.asarray(target)
-    shape = (len(images), IMAGE_SIZE, IMAGE_SIZE)
-    if cams.shape != shape or within.shape != shape or len(fill) != len(images) or target.shape != shape[:1]:
+    shape = tuple(images[:, 0].shape)
+    if cams.shape != shape or within.shape != shape or target.shape != shape[:1]:
         raise ValueError(
-            f"cams and within must have shape {shape}, target {shape[:1]} and fill that of the images, got "
-            f"{cams.shape}, {within.shape}, {target.shape} and {tuple(fill.shape)}"
+            f"cams and within must have shape {shape} and target {shape[:1]}, got {cams.shape}, {within.shape} and "
+            f"{target.shape}"
         )
     if n_steps < 1:
         raise ValueError(f"n_steps must be at least 1, got {n_steps}")
-    ranks = torch.from_numpy(_ranks(cams, within))[:, None]
+    fill, ranks = blurred(images), torch.from_numpy(_ranks(cams, within))[:, None]
     replaced = np.linspace(0, 1, n_steps + 1)
     rows = np.arange(len(images))
 
@@ -112,33 +101,36 @@ def perturbation_curves(
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Return uint8 images (n, 1, 128, 128) blurred by a Gaussian of ``BLUR_PIXELS``."""
-    check_images(images)
-    size = 2 * round(3 * BLUR_PIXELS) + 1
-    return transforms.gaussian_blur(images, [size, size], [BLUR_PIXELS, BLUR_PIXELS])
+    """Return uint8 images (n, 1, height, width) blurred by a Gaussian whose standard deviation is ``BLUR``."""
+    sigma = BLUR * images.shape[-1]
+    size = 2 * round(3 * sigma) + 1
+    return transforms.gaussian_blur(images, [size, size], [sigma, sigma])
 
 
-def random_maps(n: int, *, grid: int, seed: int) -> NDArray[np.float32]:
-    """Return maps that know nothing but are as coarse as a network's: noise on a grid, enlarged bilinearly.
+def random_maps(n: int, *, grid: int, size: int = IMAGE_SIZE, seed: int) -> NDArray[np.float32]:
+    """Return uninformative maps as coarse as a network's: noise on a grid, enlarged bilinearly.
+
+    Noise of single pixels would damage an image in another way than the maps do.
 
     Parameters
     ----------
     n : int
     grid : int
-        Positions along a side of the layer that the maps to compare with come from: 32 for ``cnn``, 4 for ``resnet18``
-        and 8 for the transformers. Noise of single pixels would be another kind of damage to an image.
+        Positions along a side, as :func:`mri_aug.gradcam.maps.map_grid` returns for the network.
+    size : int
+        Pixels along a side.
     seed : int
 
     Returns
     -------
-    ndarray of float32, shape (n, 128, 128), in [0, 1]
+    ndarray of float32, shape (n, size, size), in [0, 1]
     """
     noise = torch.rand(n, 1, grid, grid, generator=torch.Generator().manual_seed(int(seed)))
-    return functional.interpolate(noise, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear")[:, 0].numpy()
+    return functional.interpolate(noise, size=(size, size), mode="bilinear")[:, 0].numpy()
 
 
 def _ranks(cams: NDArray, within: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return each pixel's place in the order, in [0, 1) from the largest value on; infinite outside ``within``."""
+    """Return each pixel's place in the order, from 0 for the largest value to below 1; infinite outside ``within``."""
     n, *size = cams.shape
     order = np.argsort(np.where(within, -cams, np.inf).reshape(n, -1), axis=1, kind="stable")
     places = np.empty(order.shape)

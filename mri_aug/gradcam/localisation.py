@@ -1,7 +1,7 @@
-"""Where a heat map falls: its energy and its maximum inside a known region, against chance; and maps averaged.
+"""Where a heat map falls: its energy and maximum inside a known region, and maps averaged over brains.
 
-Takes maps and masks, whatever made them. It knows no network, draws no picture and computes no interval: the
-values it returns are one per image, to be averaged per person and resampled by :mod:`mri_aug.cam_summary`.
+Works on maps and masks of any origin and returns one value per image; :mod:`mri_aug.results.maps` averages them over
+people and adds intervals.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.gradcam.maps import check_images
 
 BRAIN_THRESHOLD = 16  # of 255: above the ringing that JPEG leaves on a black background
@@ -22,15 +21,15 @@ def brain_masks(images: Tensor) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    images : Tensor of uint8, shape (n, 1, 128, 128)
+    images : Tensor of uint8, shape (n, 1, height, width)
 
     Returns
     -------
-    ndarray of bool, shape (n, 128, 128)
-        All False for a slice without anything bright.
+    ndarray of bool, shape (n, height, width)
+        All False for a slice without a bright pixel.
     """
     check_images(images)
-    masks = np.zeros((len(images), IMAGE_SIZE, IMAGE_SIZE), dtype=bool)
+    masks = np.zeros(images[:, 0].shape, dtype=bool)
     for mask, image in zip(masks, images[:, 0].cpu().numpy(), strict=True):
         regions, n_regions = ndimage.label(image > BRAIN_THRESHOLD)
         if n_regions:
@@ -41,14 +40,14 @@ def brain_masks(images: Tensor) -> NDArray[np.bool_]:
 def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
     """Return the share of each map's energy inside ``within`` that falls inside ``regions``.
 
-    What a map gets that knows nothing is the same of a uniform one: ``energy_share(np.ones_like(cams), ...)``,
-    the region's share of the area.
+    Chance level is the share for a uniform map, ``energy_share(np.ones_like(cams), ...)``: the region's share of the
+    area.
 
     Parameters
     ----------
-    cams : array of float, shape (n, height, width), not negative
+    cams : array of float, shape (n, height, width), non-negative
     regions, within : array of bool, shape (n, height, width)
-        For instance the atrophied tissue, and the brain.
+        For example the atrophied tissue, and the brain.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> N
     Raises
     ------
     ValueError
-        If the shapes differ or a map is negative somewhere.
+        If the shapes differ or a map has negative values.
     """
     cams, regions, within = _checked(cams, regions, within)
     energy = cams * within
@@ -70,14 +69,13 @@ def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> N
 def pointing_hits(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
     """Return whether each map's maximum inside ``within`` lies in ``regions``: the pointing game.
 
-    Zhang et al. (2018, Int. J. Comput. Vis. 126:1084) count a hit within 15 pixels of an object as large as the
-    picture; atrophy is a few pixels wide, so no tolerance is given here. Where several pixels share the maximum, the
-    share of them that hit. A map that knows nothing hits with the region's share of the area, which is what a uniform
-    map returns: ``pointing_hits(np.ones_like(cams), ...)``.
+    Zhang et al. (2018, Int. J. Comput. Vis. 126:1084) allow a margin of 15 pixels around large objects; atrophy is a
+    few pixels wide, so no margin is used here. Where several pixels share the maximum, the value is the share of them
+    that hit. Chance level is that of a uniform map, the region's share of the area.
 
     Parameters
     ----------
-    cams : array of float, shape (n, height, width), not negative
+    cams : array of float, shape (n, height, width), non-negative
     regions, within : array of bool, shape (n, height, width)
 
     Returns
@@ -97,7 +95,7 @@ def pointing_hits(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> 
 
 
 def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return maps shifted and stretched so that all brains fill one box, and the outline they then share.
+    """Return maps shifted and scaled so that all brains fill one box, and the outline that they then share.
 
     Parameters
     ----------
@@ -109,10 +107,10 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
     Returns
     -------
     aligned : ndarray of float32, shape (n, height, width)
-        Every brain's bounding box brought to the mean bounding box, by linear interpolation; what lies
-        outside its brain is zero, and so is a map without a brain.
+        Each brain's bounding box is mapped to the mean bounding box by linear interpolation. Zero outside the brain,
+        and everywhere if there is none.
     outline : ndarray of bool, shape (height, width)
-        Where at least half of the brains are.
+        True where at least half of the brains are.
 
     Raises
     ------
@@ -122,10 +120,10 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
     maps, masks = np.asarray(maps, np.float32), np.asarray(masks, bool)
     if maps.ndim != 3 or maps.shape != masks.shape:
         raise ValueError(f"maps and masks must share one shape (n, height, width), got {maps.shape} and {masks.shape}")
-    present = np.flatnonzero(masks.any(axis=(1, 2)))
-    if not len(present):
+    spans = [ndimage.find_objects(mask)[0] if mask.any() else None for mask in masks.astype(np.int8)]
+    boxes = {k: np.array([(one.start, one.stop) for one in span], float) for k, span in enumerate(spans) if span}
+    if not boxes:
         raise ValueError("no mask holds a brain: there is no outline to share")
-    boxes = {k: np.array([_span(masks[k].any(axis=1)), _span(masks[k].any(axis=0))], float) for k in present}
     common = np.mean(list(boxes.values()), axis=0)
     aligned, covered = np.zeros_like(maps), np.zeros(maps.shape, np.float32)
     for k, box in boxes.items():
@@ -133,13 +131,7 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
         offset = box[:, 0] - scale * common[:, 0]
         for source, destination in ((maps[k] * masks[k], aligned), (masks[k].astype(np.float32), covered)):
             ndimage.affine_transform(source, scale, offset, output=destination[k], order=1)
-    return aligned, covered[present].mean(axis=0) >= 0.5
-
-
-def _span(occupied: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the first occupied place and the one after the last."""
-    places = np.flatnonzero(occupied)
-    return int(places[0]), int(places[-1]) + 1
+    return aligned, covered[list(boxes)].mean(axis=0) >= 0.5
 
 
 def _checked(cams, regions, within) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -150,5 +142,5 @@ def _checked(cams, regions, within) -> tuple[NDArray[np.float64], NDArray[np.boo
             f"{regions.shape} and {within.shape}"
         )
     if (cams < 0).any():
-        raise ValueError("cams must not be negative: a share of energy would mean nothing")
+        raise ValueError("cams must not be negative: a share of energy would have no meaning")
     return cams, regions, within

@@ -1,7 +1,7 @@
-"""Intervals and tests for a handful of numbers: one per simulation, or one per simulation and subject.
+"""Intervals, tests and outcomes for arrays of numbers: one per simulation, or one per person and simulation.
 
-Takes and returns arrays. It knows nothing of conditions, tables or metrics' names, and every interval
-states in its docstring which uncertainty it covers.
+Knows nothing of conditions, tables or files. All of it is in closed form, so that it needs no seed, and each interval
+says in its docstring which uncertainty it covers.
 """
 
 from __future__ import annotations
@@ -10,106 +10,198 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import optimize, stats
 
-MIN_VALUES = 3  # one or two values have no interval
+MIN_SIMULATIONS = 10  # fewer have a range and no verdict
+TEST_RATIO = 0.25  # tested over not tested: a fifth is tested, and those who validate count as given to the training
+_MIN_STRATUM = 5  # people; a smaller class is merged with its neighbour
 
 
 class Interval(NamedTuple):
-    """A confidence interval and how it was made: "BCa", "percentile", or "none" where there were too few values."""
+    """A confidence interval and how it was made: its method's name, "range" (minimum and maximum) or "none"."""
 
     low: float
     high: float
     method: str
 
 
-def median_interval(
-    values: ArrayLike, *, confidence_level: float = 0.95, n_resamples: int = 9999, seed: int = 0
-) -> Interval:
-    """Return a bootstrap interval of the median: what other simulations of the same study would give.
+_NO_INTERVAL = Interval(float("nan"), float("nan"), "none")
 
-    Bias-corrected and accelerated (Efron 1987) as in :func:`scipy.stats.bootstrap`; where that is undefined,
-    for instance because most values are tied, the percentile interval of the same resamples, and ``method``
-    says so. NaN for fewer than three values. About a millisecond for a hundred values.
+
+def value_range(values: ArrayLike) -> Interval:
+    """Return the least and the greatest value, which stand for an interval below ten simulations."""
+    values = np.asarray(values, dtype=float)
+    return Interval(float(values.min()), float(values.max()), "range") if len(values) > 1 else _NO_INTERVAL
+
+
+def median_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Interval:
+    """Return the exact interval of a median: what other simulations of the same study would give.
+
+    Its ends are two of the values (Conover 1999, section 3.2; :func:`scipy.stats.quantile_test`). It covers at least
+    as often as it says, whatever the distribution. Fewer than ten values have a range.
+    """
+    values = _finite(values, confidence_level)
+    if len(values) < MIN_SIMULATIONS:
+        return value_range(values)
+    low, high = stats.quantile_test(values, p=0.5).confidence_interval(confidence_level)
+    return Interval(float(low), float(high), "order statistics")
+
+
+def mean_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Interval:
+    """Return Student's interval of a mean: what other simulations of the same study would give.
+
+    Fewer than ten values have a range.
+    """
+    values = _finite(values, confidence_level)
+    n = len(values)
+    if n < MIN_SIMULATIONS:
+        return value_range(values)
+    half = stats.t.ppf(0.5 + confidence_level / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return Interval(float(values.mean() - half), float(values.mean() + half), "t")
+
+
+def crossed_interval(
+    values: NDArray, labels: NDArray, repeats: NDArray, *, confidence_level: float = 0.95
+) -> tuple[float, Interval]:
+    r"""Return a mean over people and simulations with the interval that other people and other trainings would give.
+
+    People and trainings are crossed, and their variances add (Owen 2007): :math:`V = V_P + V_T`. :math:`V_P` is the
+    variance of resampling people within their class, in closed form. :math:`V_T` is that of resampling repeats, or
+    simulations if that is greater. What varies by person and simulation is in both, so that :math:`V` errs upwards.
+    The interval is Student's with Satterthwaite's degrees of freedom.
+
+    Error rates, of 1,000 simulated studies of 200 people each: where two arms are the same but for a seed, zero is left
+    out in 1.4 to 3.4 % of them with 20 repeats, in 1.6 to 3.5 % with 2 or 5; where each person has a difference of
+    their own that averages to zero over all the people there are, in 1.4 to 3.3 %. Percentiles of a crossed bootstrap
+    leave it out in 1 to 6 % with 20 repeats, in up to 23 % with 2. Of studies whose true difference is the margin,
+    at most 2.2 % are called equivalent; of those without any difference 73 to 100 % with 20 repeats (0.05 nats from
+    network to network) and 17 to 65 % with 5.
 
     Parameters
     ----------
-    values : array of float, shape (n,)
+    values : array of float, shape (n_people, n_simulations)
+        NaN where a simulation did not test a person.
+    labels : array of int, shape (n_people,)
+        Ordinal classes; those of fewer than five people are merged with a neighbour.
+    repeats : array of int, shape (n_simulations,)
+        The repeat to which a simulation belongs.
     confidence_level : float in (0, 1)
-    n_resamples : int
-    seed : int
 
     Returns
     -------
-    Interval
+    mean : float
+        Over all that were tested.
+    interval : Interval
+        Of the simulations' means, "range", for fewer than ten simulations.
+    """
+    tested = np.isfinite(values)
+    filled = np.where(tested, values, 0.0)
+    mean = float(filled.sum() / tested.sum()) if tested.any() else float("nan")
+    counts = tested.sum(axis=0)
+    n = int((counts > 0).sum())
+    if n < MIN_SIMULATIONS:
+        return mean, value_range(filled.sum(axis=0)[counts > 0] / counts[counts > 0])
+    residuals = np.where(tested, values - mean, 0.0) / tested.sum()  # they add up to zero
+    people, trainings = residuals.sum(axis=1), residuals.sum(axis=0)[counts > 0]
+    strata = merged_classes(labels)
+    of_people = sum(_variance_of_sum(people[strata == stratum]) for stratum in np.unique(strata))
+    of_repeats = np.bincount(np.unique(repeats[counts > 0], return_inverse=True)[1], weights=trainings)
+    of_trainings = max(_variance_of_sum(trainings), _variance_of_sum(of_repeats))
+    variance = of_people + of_trainings
+    if not variance > 0:
+        return mean, Interval(mean, mean, "people and trainings")
+    freedom = variance**2 / (
+        of_people**2 / max(len(people) - len(np.unique(strata)), 1) + of_trainings**2 / (len(trainings) - 1)
+    )
+    half = stats.t.ppf(0.5 + confidence_level / 2, freedom) * np.sqrt(variance)
+    return mean, Interval(mean - float(half), mean + float(half), "people and trainings")
 
-    Raises
-    ------
-    ValueError
-        If a value is not finite, or an option is out of range.
+
+def merged_classes(labels: NDArray) -> NDArray:
+    """Return the classes in which people are resampled: small ones join the class below, the lowest the one above.
+
+    Two people cannot show how much people of a class vary. In the thesis's dataset the two moderately demented join
+    the mildly demented.
+
+    >>> merged_classes(np.repeat([0, 1, 2, 3], [9, 8, 7, 2])).tolist()[-3:]
+    [2, 2, 2]
+    """
+    strata = np.asarray(labels).copy()
+    while True:
+        classes, counts = np.unique(strata, return_counts=True)
+        small = np.flatnonzero(counts < _MIN_STRATUM)
+        if not len(small) or len(classes) == 1:
+            return strata
+        place = small[-1]
+        strata[strata == classes[place]] = classes[place - 1 if place else 1]
+
+
+def _variance_of_sum(parts: NDArray) -> float:
+    """Return the variance of a sum of as many parts, drawn anew; zero for a single part."""
+    n = len(parts)
+    return float(n * parts.var(ddof=1)) if n > 1 else 0.0
+
+
+def corrected_p_value(values: ArrayLike, *, ratio: float = TEST_RATIO) -> float:
+    r"""Return the two-sided p value that paired differences have mean zero, corrected for shared training sets.
+
+    Simulations train on much the same images, so that their mean varies more than :math:`s^2/n`. The corrected
+    resampled t test takes :math:`(1/n + n_\mathrm{test} / n_\mathrm{train}) s^2` (Nadeau and Bengio 2003, section 4).
+    The ratio is 1/4 under every protocol of this study: a fifth is tested, and all the rest is given to the training,
+    which chooses its step and its temperature on those who validate. The test asks about a new dataset and is stricter
+    than the intervals over simulations of this one; more simulations hardly help it.
+
+    Parameters
+    ----------
+    values : array of float, shape (n_simulations,)
+    ratio : float
+
+    Returns
+    -------
+    float
+        NaN for fewer than ten simulations; one where all differences are zero.
     """
     values = np.asarray(values, dtype=float)
-    _check_options(confidence_level, n_resamples)
-    if not np.isfinite(values).all():
-        raise ValueError("values must be finite: drop or explain missing ones before asking for an interval")
-    if len(values) < MIN_VALUES:
-        return Interval(float("nan"), float("nan"), "none")
-    if np.ptp(values) == 0:
-        return Interval(float(values[0]), float(values[0]), "percentile")
-    medians = bootstrap_medians(values, n_resamples=n_resamples, rng=np.random.default_rng(seed))
-    tails = np.array([0.5 - confidence_level / 2, 0.5 + confidence_level / 2])
-    accelerated = _accelerated(np.sort(values), medians, tails)
-    method = "BCa" if np.isfinite(accelerated).all() else "percentile"
-    low, high = np.quantile(medians, accelerated if method == "BCa" else tails)
-    return Interval(float(low), float(high), method)
+    n = len(values)
+    if n < MIN_SIMULATIONS:
+        return float("nan")
+    deviation = values.std(ddof=1)
+    if deviation == 0:
+        return float(values.mean() == 0)
+    return float(2 * stats.t.sf(abs(values.mean()) / (deviation * np.sqrt(1 / n + ratio)), n - 1))
 
 
-def bootstrap_medians(values: NDArray, *, n_resamples: int, rng: np.random.Generator) -> NDArray:
-    """Return the medians of resamples of ``values``, without drawing the resamples.
+def outcome(interval: Interval, *, lower_is_better: bool, margin: float | None) -> str:
+    """Return what an interval of a difference shows, by two one-sided tests (Schuirmann 1987).
 
-    Drawing n of n values with replacement is looking up n uniform numbers in the sorted values, and looking up
-    keeps their order. So the resample's k-th smallest value sits where the k-th smallest of n uniform numbers
-    falls, which is Beta(k, n + 1 - k) (David and Nagaraja 2003, section 2.3). The distribution is that of the
-    ordinary bootstrap at a cost that does not grow with n.
+    Parameters
+    ----------
+    interval : Interval
+    lower_is_better : bool
+    margin : float, optional
+        Differences of less than this, either way, are equivalent; None where no margin was fixed.
 
     Returns
     -------
-    array of float, shape (n_resamples,)
+    str
+        "better" or "worse" where the interval leaves out zero, "equivalent" where it lies inside the margin, both
+        ("better, equivalent"), "undecided", or "no verdict" for a range.
     """
-    values, n = np.sort(values), len(values)
-    rank = (n + 1) // 2
-    lower = rng.beta(rank, n + 1 - rank, size=n_resamples)
-    at_lower = values[np.minimum((lower * n).astype(int), n - 1)]
-    if n % 2:
-        return at_lower
-    # given the k-th, the next is the least of the n - k uniform numbers above it
-    upper = lower + (1 - lower) * (1 - rng.random(n_resamples) ** (1 / (n - rank)))
-    return (at_lower + values[np.minimum((upper * n).astype(int), n - 1)]) / 2
-
-
-def _accelerated(ordered: NDArray, medians: NDArray, tails: NDArray) -> NDArray:
-    """Return the quantiles of the bootstrap distribution that BCa reads (Efron 1987, eqs. 2.3 and 4.1), or NaN.
-
-    The same numbers as :func:`scipy.stats.bootstrap`, whose jackknife builds a table of n x n.
-    """
-    n = len(ordered)
-    left_out = np.arange(n)
-    lower, upper = (n - 2) // 2, (n - 1) // 2  # the middle of n - 1 values; those from the one left out on move up
-    jackknife = (ordered[lower + (left_out <= lower)] + ordered[upper + (left_out <= upper)]) / 2
-    deviations = jackknife.mean() - jackknife
-    estimate = np.median(ordered)
-    below = ((medians < estimate).mean() + (medians <= estimate).mean()) / 2
-    with np.errstate(all="ignore"):  # undefined for tied values: the caller looks for NaN
-        acceleration = (deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5)
-        bias = stats.norm.ppf(below)
-        shifted = bias + stats.norm.ppf(tails)
-        return stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
+    low, high, method = interval
+    if method in ("range", "none"):
+        return "no verdict"
+    found = []
+    if low > 0 or high < 0:
+        found.append("better" if (high < 0) == lower_is_better else "worse")
+    if margin is not None and -margin < low and high < margin:
+        found.append("equivalent")
+    return ", ".join(found) or "undecided"
 
 
 def share_interval(share: float, n: int, *, confidence_level: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share of ``n`` simulations (Brown, Cai and DasGupta 2001, eq. 4).
+    """Return Wilson's score interval of a share of ``n`` (Brown, Cai and DasGupta 2001, eq. 4).
 
-    Unlike a bootstrap it stays honest when all simulations agree: five wins of five give 0.57 to 1, not 1 to 1.
+    Unlike a bootstrap it stays honest when all agree: five of five give 0.57 to 1, not 1 to 1.
 
     Parameters
     ----------
@@ -118,108 +210,70 @@ def share_interval(share: float, n: int, *, confidence_level: float = 0.95) -> I
     n : int
     confidence_level : float in (0, 1)
     """
-    _check_options(confidence_level)
+    _check_level(confidence_level)
     if n < 1 or not 0 <= share <= 1:
-        raise ValueError(f"a share must lie in [0, 1] of at least one simulation, got {share} of {n}")
+        raise ValueError(f"a share must lie in [0, 1] of at least one, got {share} of {n}")
     z = stats.norm.ppf(0.5 + confidence_level / 2)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return Interval(float(max(0.0, centre - half)), float(min(1.0, centre + half)), "Wilson")
 
 
-def paired_p_value(differences: ArrayLike) -> float:
-    """Return the two-sided p value of Wilcoxon's signed-rank test that paired differences centre on zero.
-
-    Robust as the median is. It cannot fall below 2 / 2**n: under six pairs never below 0.05. One where all
-    differences are zero.
-    """
-    differences = np.asarray(differences, dtype=float)
-    if not len(differences):
-        return float("nan")
-    if not differences.any():
-        return 1.0
-    return float(stats.wilcoxon(differences).pvalue)
-
-
 def holm(p_values: ArrayLike) -> NDArray:
     """Return p values adjusted for their number by Holm's step-down method (Holm 1979), in the order given.
 
-    The i-th smallest of m is multiplied by m - i + 1; each is at least its predecessor and at most one.
-    NaN stays NaN and does not count.
+    The i-th smallest of m is multiplied by m - i + 1; each is at least its predecessor and at most one. NaN stays NaN
+    but counts: a contrast that was planned and could not be tested does not make the others more certain.
     """
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(p_values.shape, np.nan)
     order = np.argsort(p_values)[: np.isfinite(p_values).sum()]  # NaN sorts last
-    factors = np.arange(len(order), 0, -1)
+    factors = len(p_values) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
     return adjusted
 
 
-def subject_weights(strata: NDArray, *, n_resamples: int, rng: np.random.Generator) -> NDArray:
-    """Return how often each subject is drawn when subjects are resampled within their class.
+def detectable_difference(deviation: float, n: int, *, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the smallest mean of ``n`` paired differences of that standard deviation that a test finds.
+
+    The two-sided z test: (z_{1 - level/2} + z_power) deviation / sqrt(n).
+    """
+    return float((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * deviation / np.sqrt(n))
+
+
+def detectable_accuracy(discordance: float, n: int, *, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the smallest difference in accuracy that McNemar's test finds among ``n`` people.
 
     Parameters
     ----------
-    strata : array of int, shape (n_subjects,)
-        The class of each subject; each class keeps its number of subjects in every resample.
-    n_resamples : int
-    rng : numpy.random.Generator
+    discordance : float in (0, 1]
+        Share of people on whom exactly one of the two arms is right.
+    n : int
+    power, level : float in (0, 1)
 
     Returns
     -------
-    array of float, shape (n_resamples, n_subjects)
+    float
+        The difference at which ``n`` people have that power (Connor 1987); NaN where even the greatest difference that
+        the discordance allows would be missed.
     """
-    weights = np.empty((n_resamples, len(strata)))
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), n_resamples)
-    return weights
+    z_level, z_power = stats.norm.ppf(1 - level / 2), stats.norm.ppf(power)
+
+    def lacking(difference: float) -> float:
+        needed = z_level * np.sqrt(discordance) + z_power * np.sqrt(discordance - difference**2)
+        return difference * np.sqrt(n) - needed
+
+    return float(optimize.brentq(lacking, 0, discordance)) if lacking(discordance) > 0 else float("nan")
 
 
-def resampled_medians(values: NDArray, *, rng: np.random.Generator) -> NDArray:
-    """Return the median of each row after drawing its entries with replacement: the second of two levels.
-
-    The entries are not drawn one by one. The k-th smallest of m draws from n sorted values is the value at place
-    floor(n U), where U is the k-th smallest of m uniform numbers, which follows Beta(k, m - k + 1) (Efron 1979,
-    section 3, has the bootstrap distribution of the median in this way). The law is the same, at the cost of sorting.
-
-    Parameters
-    ----------
-    values : array of float, shape (n_resamples, n_simulations)
-        NaN where a resample left a simulation without a subject; such entries are passed over.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    array of float, shape (n_resamples,)
-        NaN where all entries drawn were passed over, which happens where few people were tested.
-    """
-    n = values.shape[1]
-    n_known = n - np.isnan(values).sum(axis=1)
-    luck = rng.random((len(values), 3)).T  # row by row, so that rows in blocks have the numbers of rows at once
-    n_drawn = stats.binom.ppf(luck[0], n, n_known / n).clip(0).astype(int)  # those of the n draws with a known value
-    upper = n_drawn // 2 + 1  # the ranks in the middle: two if the number is even
-    lower = np.maximum((n_drawn + 1) // 2, 1)
-    places = special.betaincinv(upper, np.maximum(n_drawn - upper + 1, 1), luck[1])
-    below = places * luck[2] ** (1 / lower)  # the largest of the lower ones, which are uniform below it
-    ordered = np.sort(values, axis=1)  # NaN last
-    middle = np.stack([np.where(lower == upper, places, below), places], axis=1)
-    chosen = np.clip((middle * n_known[:, None]).astype(int), 0, np.maximum(n_known - 1, 0)[:, None])
-    medians = np.take_along_axis(ordered, chosen, axis=1).mean(axis=1)
-    medians[n_drawn == 0] = np.nan
-    return medians
+def _finite(values: ArrayLike, confidence_level: float) -> NDArray:
+    _check_level(confidence_level)
+    values = np.asarray(values, dtype=float)
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite: drop or explain missing ones before computing an interval")
+    return values
 
 
-def percentile_interval(distribution: NDArray, *, confidence_level: float) -> Interval:
-    """Return the central share of a bootstrap distribution; resamples without a value, NaN, are left out of it."""
-    _check_options(confidence_level)
-    tail = (1 - confidence_level) / 2
-    low, high = np.nanquantile(distribution, (tail, 1 - tail))
-    return Interval(float(low), float(high), "percentile")
-
-
-def _check_options(confidence_level: float, n_resamples: int = 1) -> None:
+def _check_level(confidence_level: float) -> None:
     if not 0 < confidence_level < 1:
         raise ValueError(f"confidence_level must lie between 0 and 1, got {confidence_level}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")

@@ -1,7 +1,7 @@
-"""What a measure of heat maps is worth over people: averages, references, and intervals that resample people.
+"""Averages of heat-map measures over people, against their references, with intervals that resample people.
 
 Takes one row per image, whatever measured it, and returns a table. It never resamples slices: those of one person are
-nearly copies of each other.
+nearly identical.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mri_aug.results import inference
 from mri_aug.results.sentences import estimate_text, minus_signs
 
-MIN_PEOPLE = 5  # fewer are drawn again and again in a handful of ways, and their interval is far too narrow
+MIN_PEOPLE = 5  # resamples of fewer people differ in too few ways, and the interval is far too narrow
 
 Effect = Literal["ratio", "difference"]
 
 
 class Measure(NamedTuple):
-    """A measure of maps: its columns in the rows of :func:`mri_aug.gradcam.comparison.measure_maps`, and how it is read."""
+    """A measure of maps: its columns in the rows of :func:`mri_aug.gradcam.comparison.measure_maps`, and its effect."""
 
     value: str
     reference: str | None
     effect: Effect
     words: str  # the head of a table's column
-    level: float | None  # what a map that knows nothing gives, where that is known
+    level: float | None  # the value of an uninformative map, where it is known
 
 
 MEASURES = (
@@ -53,12 +52,11 @@ def over_people(
     n_resamples: int = 1999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return a measure's mean over people, set against its reference, with an interval for other people.
+    """Return a measure's mean over people compared with its reference, with an interval for other people.
 
     Each person's images are averaged first, then people; images without a value are left out. The interval is the
-    percentile bootstrap of people, each drawn together with all their images and whatever their class: a class of one
-    or two people, kept at its size, would seem to be known exactly. It does not cover other networks trained in the
-    same way.
+    percentile bootstrap of people with all their images. They are not drawn within their class, since a class of one
+    or two people would then seem to be known exactly. It does not cover other networks trained in the same way.
 
     Parameters
     ----------
@@ -72,8 +70,8 @@ def over_people(
         Columns whose combinations are rows of the result; all images together by default.
     effect : {"difference", "ratio"}
         Mean value minus mean reference, or divided by it. Without a reference the value itself.
-    confidence_level, n_resamples, seed
-        As for :func:`mri_aug.results.subject_interval`.
+    confidence_level : float in (0, 1)
+    n_resamples, seed : int
 
     Returns
     -------
@@ -101,9 +99,8 @@ def over_people(
         estimate = float(_effects(np.ones((1, n)), values, effect)[0]) if n else np.nan
         if n >= MIN_PEOPLE:
             drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples).astype(float)
-            low, high, _ = inference.percentile_interval(
-                _effects(drawn, values, effect), confidence_level=confidence_level
-            )
+            tail = (1 - confidence_level) / 2
+            low, high = np.nanquantile(_effects(drawn, values, effect), (tail, 1 - tail))
         means = dict(zip(("value", "reference"), values.mean(axis=0) if n else (np.nan,) * 2, strict=False))
         record = {**dict(zip(by, key, strict=True)), "n_people": n, "reference": np.nan, **means}
         records.append(record | {"effect": estimate, "low": low, "high": high})
@@ -111,7 +108,7 @@ def over_people(
 
 
 def measure_table(rows: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame:
-    """Return every measure of :data:`MEASURES` as text with its interval, one row per value of ``by``.
+    """Return each measure of :data:`MEASURES` as text with its interval, one row per value of ``by``.
 
     Parameters
     ----------

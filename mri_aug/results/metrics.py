@@ -1,7 +1,6 @@
 """Score predicted probabilities against ordinal labels, per image and per subject.
 
-Works on arrays only: it never sees a network, an image or a file, and it does not say
-how certain a score is, which is the business of :mod:`mri_aug.results`.
+Works on arrays only: it never sees a network, an image or a file, and does not say how certain a score is.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike, *
 
 
 def by_subject(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike) -> pd.DataFrame:
-    """Return one row per subject, enough to resample people instead of slices.
+    """Return one row per subject, so that people are compared instead of slices.
 
     Parameters
     ----------
@@ -95,10 +94,10 @@ def by_subject(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike)
         people,
         person_labels,
         n_images,
-        np.bincount(position, weights=_surprise(probabilities, labels)) / n_images,
+        np.bincount(position, weights=_log_loss(probabilities, labels)) / n_images,
         np.bincount(position, weights=right) / n_images,
         means.argmax(axis=1),
-        _surprise(means, person_labels),
+        _log_loss(means, person_labels),
     )
     return pd.DataFrame(dict(zip(BY_SUBJECT_COLUMNS, columns, strict=True)))
 
@@ -149,7 +148,7 @@ def _scores(probabilities: NDArray, labels: NDArray, n_bins: int) -> dict[str, f
     }
 
 
-def _surprise(probabilities: NDArray, labels: NDArray) -> NDArray:
+def _log_loss(probabilities: NDArray, labels: NDArray) -> NDArray:
     """Return the cross-entropy of each row, clipped as scikit-learn's ``log_loss`` clips."""
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], np.finfo(float).eps, 1))
 

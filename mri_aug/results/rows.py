@@ -7,13 +7,12 @@ table makes every interval too narrow.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-from mri_aug.results.metrics import BY_SUBJECT_COLUMNS
 
 
 def pivot(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
@@ -60,15 +59,39 @@ def check_known(name: str, names: Iterable[str], role: str, by: str) -> None:
         raise ValueError(f"the {role} {name!r} is not in column {by!r}, which has {list(names)}")
 
 
-def decode_by_subject(text: str) -> pd.DataFrame:
-    """Return the table that :func:`mri_aug.results.metrics.encode_by_subject` wrote."""
-    return pd.DataFrame(decode_columns(text))
+def stacked_people(texts: Sequence[str], names: Sequence[str]) -> tuple[NDArray, dict[str, NDArray]]:
+    """Return columns of :func:`mri_aug.results.metrics.encode_by_subject` from many rows, end to end.
+
+    Returns
+    -------
+    row : array of int, shape (n,)
+        The place in ``texts`` of the row that each entry is from.
+    columns : dict of str to array, shape (n,) or (n, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If a text is something else, lacks a column or has columns of different lengths.
+    """
+    lengths, lists = [], {name: [] for name in names}
+    for text in texts:
+        try:
+            table = json.loads(text)
+            columns = {name: table[name] for name in names}
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"by_subject must be JSON written by encode_by_subject with {', '.join(names)}, got {str(text)[:60]!r}"
+            ) from error
+        if len({len(values) for values in columns.values()}) > 1:
+            raise ValueError(f"by_subject has columns of different lengths: {text[:60]!r}")
+        lengths.append(len(columns[names[0]]))
+        for name, values in columns.items():
+            lists[name].extend(values)
+    return np.repeat(np.arange(len(lengths)), lengths), {name: _array(values) for name, values in lists.items()}
 
 
-def decode_columns(text: str) -> dict[str, NDArray]:
-    """Return the columns that :func:`mri_aug.results.metrics.encode_by_subject` wrote, as arrays."""
-    try:
-        columns = json.loads(text)
-        return {name: np.asarray(columns[name]) for name in BY_SUBJECT_COLUMNS}
-    except (TypeError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"by_subject must be JSON written by encode_by_subject, got {str(text)[:60]!r}") from error
+def _array(values: list) -> NDArray:
+    if not values or not isinstance(values[0], list):
+        return np.array(values)
+    # np.array of nested lists takes ten times as long
+    return np.fromiter(chain.from_iterable(values), float).reshape(len(values), -1)

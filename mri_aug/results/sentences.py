@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from mri_aug.results.rows import decode_columns, require_columns
+from mri_aug.results.inference import MIN_SIMULATIONS
+from mri_aug.results.rows import require_columns, stacked_people
 
 Verdict = Literal["better", "worse", "undecided"]
 
 YARDSTICK = "real"  # the row of the fidelity table that holds real people whom no generator saw
 ALL_CLASSES = "all"  # its rows over all classes
-MIN_SIMULATIONS = 5  # the extremes of n values hold the median with probability 1 - 2 ** (1 - n): 0.94 at five
-PEOPLE = "people"  # the method of an interval that covers which people were tested
+_PER_PERSON = "people and trainings"  # the method of an interval that covers which people were tested
 MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
 _LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
 _GAINS = {
@@ -29,6 +28,7 @@ _GAINS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "kappa": "quadratic weighted kappa",
+    "auc": "area under the curve",
 }
 
 
@@ -67,60 +67,46 @@ def minus_signs(numbers: str) -> str:
     return numbers.replace("-", "\N{MINUS SIGN}")
 
 
-def interval_text(low: float, high: float, specification: str = ".3f") -> str:
-    """Return an interval in brackets that does not break over lines; a dash where it is not defined.
+def interval_text(low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
+    r"""Return an interval in brackets that does not break over lines, or a range; a dash where it is not defined.
 
     >>> interval_text(0.1, 0.25)
-    '[0.100,\\xa00.250]'
+    '[0.100,\xa00.250]'
+    >>> interval_text(0.1, 0.25, method="range")
+    '0.100\xa0to\xa00.250'
     >>> interval_text(float("nan"), float("nan"))
     '–'
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return "–"
-    return minus_signs(f"[{low:{specification}},\N{NO-BREAK SPACE}{high:{specification}}]")
+    ends = [f"{end:{specification}}" for end in (low, high)]
+    if method == "range":
+        return minus_signs("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(ends))
+    return minus_signs(f"[{ends[0]},\N{NO-BREAK SPACE}{ends[1]}]")
 
 
-def estimate_text(value: float, low: float, high: float, specification: str = ".3f") -> str:
-    """Return a value and, where it is defined, its interval; a dash where there is no value.
+def estimate_text(value: float, low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
+    r"""Return a value and, where it is defined, its interval; a dash where there is no value.
 
     >>> estimate_text(-0.2, -0.25, 0.1, ".2f")
-    '−0.20 [−0.25,\\xa00.10]'
+    '−0.20 [−0.25,\xa00.10]'
     >>> estimate_text(0.2, float("nan"), float("nan"), ".2f")
     '0.20'
     """
     if not math.isfinite(value):
         return "–"
-    text = minus_signs(f"{value:{specification}}")
-    return f"{text} {interval_text(low, high, specification)}".removesuffix(" –")
+    text, around = minus_signs(f"{value:{specification}}"), interval_text(low, high, specification, method=method)
+    return f"{text} ({around})" if method == "range" else f"{text} {around}".removesuffix(" –")
 
 
 def verdict(row: Mapping) -> Verdict:
-    """Return which way a paired comparison falls.
+    """Return which way a paired comparison falls: the first word of its ``outcome``, if that is better or worse.
 
-    Parameters
-    ----------
-    row : mapping
-        A row of :func:`mri_aug.results.comparison.compare`.
-
-    Returns
-    -------
-    str
-        "better" or "worse" where the interval of the median paired difference leaves out zero, seen from the
-        condition; "undecided" where it does not, or where there are fewer than five simulations.
+    Everything else is "undecided" here: fewer than ten simulations, and an interval that holds zero, be it inside the
+    margin of equivalence or not.
     """
-    low, high = row["low"], row["high"]
-    if row["n"] < MIN_SIMULATIONS or not (low > 0 or high < 0):
-        return "undecided"
-    return "better" if (high < 0) == row["lower_is_better"] else "worse"
-
-
-def smallest_p_value(n: int) -> float:
-    """Return the least p value that Wilcoxon's signed-rank test can give for ``n`` pairs, two-sided.
-
-    >>> smallest_p_value(5)
-    0.0625
-    """
-    return min(1.0, 2 / 2**n)
+    found = row["outcome"].split(",")[0]
+    return found if found in ("better", "worse") else "undecided"
 
 
 def sentence(
@@ -129,7 +115,6 @@ def sentence(
     condition: str | None = None,
     baseline: str | None = None,
     metric: str | None = None,
-    relative: bool | None = None,
 ) -> str:
     """Return one sentence that says what a paired comparison found, with its numbers.
 
@@ -139,9 +124,6 @@ def sentence(
         A row of :func:`mri_aug.results.comparison.compare`.
     condition, baseline, metric : str, optional
         The words to use for them; the row's own by default.
-    relative : bool, optional
-        Say the difference in percent of the baseline rather than in the metric's units. By default for
-        metrics of which less is better.
 
     Returns
     -------
@@ -151,8 +133,7 @@ def sentence(
     condition = condition or str(row["condition"])
     baseline = baseline or str(row["baseline"])
     metric = metric or metric_name(row["metric"])
-    relative = bool(row["lower_is_better"]) if relative is None else relative
-    prefix = "percent" if relative and math.isfinite(row["percent"]) else "difference"
+    prefix = "percent" if math.isfinite(row["percent"]) else "difference"
     found = verdict(row)
     if row["n"] < MIN_SIMULATIONS:
         return _capital(_too_few(row, prefix, condition, baseline, metric))
@@ -160,7 +141,8 @@ def sentence(
         n = int(row["n"])
         return _capital(
             f"{condition} and {baseline} cannot be told apart in {metric} by {n} paired simulations: "
-            f"the median paired difference is {_signed(row[prefix], prefix)} ({_interval(row, prefix, 1)})."
+            f"the mean paired difference is {_signed(row[prefix], prefix)} ({_interval(row, prefix, 1)}"
+            f"{'; they are equivalent' if 'equivalent' in row['outcome'] else ''})."
         )
     sign = 1 if row["difference"] > 0 else -1
     return _capital(
@@ -176,7 +158,7 @@ def _too_few(row: Mapping, prefix: str, condition: str, baseline: str, metric: s
         return f"No simulation of {condition} has a counterpart of {baseline}, so their {metric} is not compared."
     simulations = "one paired simulation was" if n == 1 else f"{n} paired simulations were"
     return (
-        f"Only {simulations} run, too few for an interval to mean much: the median difference in {metric} between "
+        f"Only {simulations} run, too few for a verdict: the mean difference in {metric} between "
         f"{condition} and {baseline} is {_signed(row[prefix], prefix)}."
     )
 
@@ -186,11 +168,9 @@ def _caveats(row: Mapping, found: Verdict) -> str:
     share = row["probability"] if found == "better" else 1 - row["probability"]
     if share < MEANINGFUL_SHARE:
         text += f", less consistent than the {MEANINGFUL_SHARE:.2f} usually asked of a meaningful difference"
-    level = 1 - row["confidence_level"]
-    # with few pairs the test cannot be sure of anything, which says nothing about this comparison
-    if row["p_holm"] > level >= smallest_p_value(row["n"]):
+    if row["p_holm"] > 1 - row["confidence_level"]:
         adjusted = "" if row["primary"] else ", adjusted for the number of comparisons,"
-        text += f"; a signed-rank test{adjusted} is less sure (p = {row['p_holm']:.2f})"
+        text += f"; the test for other images{adjusted} is less sure (p = {row['p_holm']:.2f})"
     return text
 
 
@@ -218,7 +198,7 @@ def _signed(value: float, prefix: str) -> str:
 def _interval(row: Mapping, prefix: str, sign: int) -> str:
     low, high = ("percent_low", "percent_high") if prefix == "percent" else ("low", "high")
     ends = sorted((sign * row[low], sign * row[high]))
-    people = " over people" if row.get("method") == PEOPLE else ""
+    people = " over people" if row.get("method") == _PER_PERSON else ""
     first, last = (_number(end, prefix) for end in ends)
     return f"{row['confidence_level'] * 100:g} % interval{people} {first} to {last}"
 
@@ -256,9 +236,9 @@ def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mappin
         listed = f" ({'; '.join(named)})" if named else ""
         said.append(f"{_count(len(named))} {verb}{'s' * (len(named) == 1)} {what}{listed}")
     n_open = sum(verdict(row) == "undecided" for row in rows)
-    people = " (intervals over people)" if first.get("method") == PEOPLE else ""
+    people = " (intervals over people)" if first.get("method") == _PER_PERSON else ""
     return (
-        f"Of {len(rows)} {things}, each held against {baseline} in {n} paired simulations{people}, {said[0]}, "
+        f"Of {len(rows)} {things}, each compared with {baseline} in {n} paired simulations{people}, {said[0]}, "
         f"{said[1]}, and {_are(n_open)} undecided."
     )
 
@@ -269,7 +249,7 @@ def agreement(comparison: pd.DataFrame, *, things: str, protocols: tuple[str, st
     Parameters
     ----------
     comparison : DataFrame
-        From :func:`mri_aug.results.tables.paired_groups`: rows of :func:`mri_aug.results.comparison.compare` and ``protocol``.
+        From :func:`mri_aug.results.tables.paired_groups`.
     things : str
         What the conditions are, in the plural.
     protocols : pair of str
@@ -300,8 +280,8 @@ def agreement(comparison: pd.DataFrame, *, things: str, protocols: tuple[str, st
         return text
     correlation = minus_signs(f"{spearmanr(*values).statistic:.2f}")
     return (
-        f"{text} The rank correlation of their median differences under the two is {correlation}, where 1 is one and "
-        "the same order and 0 no order in common."
+        f"{text} The rank correlation of their mean differences under the two is {correlation}, where 1 is the "
+        "same order and 0 no order in common."
     )
 
 
@@ -338,8 +318,8 @@ def without_image(rows: pd.DataFrame) -> pd.DataFrame:
     require_columns(rows, ("protocol", "simulation", "by_subject"))
     records = []
     for row in rows.drop_duplicates(["protocol", "simulation"]).itertuples():
-        people = decode_columns(row.by_subject)
-        shares = np.bincount(people["label"], weights=people["n_images"])
+        _, people = stacked_people([row.by_subject], ("label", "n_images"))
+        shares = np.bincount(people["label"].astype(int), weights=people["n_images"])
         shares = shares[shares > 0] / shares.sum()
         entropy = float(-(shares * np.log(shares)).sum())
         records.append({"protocol": row.protocol, "cross_entropy": entropy, "accuracy": float(shares.max())})
@@ -376,116 +356,3 @@ def yardstick_sentences(rows: pd.DataFrame, arms: Sequence[str], *, names: Mappi
             f"{n_accuracy or 'none'} a median accuracy above the latter."
         )
     return " ".join(said)
-
-
-MEASURES: Mapping[str, str] = MappingProxyType(
-    {
-        "kid": "kernel inception distance",
-        "kid_sources": "kernel inception distance to the sources",
-        "precision": "precision",
-        "density": "density",
-        "recall": "recall",
-        "coverage": "coverage",
-        "ms_ssim": "MS-SSIM within a source",
-        "source_similarity": "correlation with the source",
-        "nearest_similarity": "correlation with the nearest training image",
-        "near_copies": "share of near copies",
-        "consistency": "label consistency",
-        "auc": "real or synthetic, area under the curve",
-    }
-)
-# measure: which way is worse (1: higher), what to say if it is found worse, and what if it is not
-_SAYINGS = {
-    "kid": (
-        1,
-        "its images lie farther from real people than another group of real people does",
-        "its images are not found farther from real people than another group of real people is",
-    ),
-    "kid_sources": (
-        1,
-        "its images as a whole have moved away from their sources",
-        "its images as a whole are not found to have moved away from their sources",
-    ),
-    "precision": (
-        -1,
-        "more of its images lie where no real image does",
-        "no more of its images than of real people's are found where no real image lies",
-    ),
-    "coverage": (
-        -1,
-        "more of the real images have nothing like them among its own",
-        "it is not found to reach less of the real images than another group of people does",
-    ),
-    "ms_ssim": (
-        1,
-        "variations of one source differ less among themselves than neighbouring slices of a person do",
-        "variations of one source are not found to differ less among themselves than neighbouring slices do",
-    ),
-    "near_copies": (
-        1,
-        "more of its images nearly copy another than neighbouring slices of a person do",
-        "no more of its images are found nearly to copy another than neighbouring slices of a person do",
-    ),
-    "consistency": (
-        -1,
-        "a classifier that never saw a person recognises the label in variations less often than in their sources",
-        "a classifier that never saw a person is not found to recognise labels less often in variations",
-    ),
-    "auc": (
-        1,
-        "a network that tries can tell its images from real ones",
-        "a network that tries is not found to tell its images from real ones",
-    ),
-}
-# where no difference has a known value, that is the better yardstick: small groups of real people scatter about it
-_NO_DIFFERENCE = {"kid_sources": 0.0, "auc": 0.5}
-_DUST = 1e-6  # rounding, by which copies may miss it
-
-
-def strengths(table: pd.DataFrame, generator: str) -> str:
-    """Return, in one sentence, the measures by which a generator is not found worse than real people.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From :func:`mri_aug.fidelity.table.fidelity_table`.
-    generator : str
-
-    Raises
-    ------
-    ValueError
-        If the table does not hold the generator.
-    """
-    said = [good for worse, _, good in _judged(table, generator) if not worse]
-    return _sentence(said, "It is found worse than real people by every measure.")
-
-
-def failures(table: pd.DataFrame, generator: str) -> str:
-    """Return, in one sentence, the measures by which a generator is found worse; as :func:`strengths`."""
-    said = [bad for worse, bad, _ in _judged(table, generator) if worse]
-    return _sentence(said, "By no measure is it found worse than real people.")
-
-
-def _judged(table: pd.DataFrame, generator: str) -> list[tuple[bool, str, str]]:
-    """Return, per measure that is defined for both, whether the generator is worse, and both sayings with numbers."""
-    if generator not in set(table["generator"]):
-        raise ValueError(f"the table holds {', '.join(table['generator'].unique())}, not {generator!r}")
-    rows = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])
-    judged = []
-    for measure, (direction, bad, good) in _SAYINGS.items():
-        own, real = rows.loc[(generator, measure)], rows.loc[(YARDSTICK, measure)]
-        if measure in _NO_DIFFERENCE:
-            real = dict.fromkeys(("value", "low", "high"), _NO_DIFFERENCE[measure])
-        if not (math.isfinite(own["low"]) and math.isfinite(real["low"])):
-            continue
-        worse = own["low"] > real["high"] + _DUST if direction > 0 else own["high"] < real["low"] - _DUST
-        numbers = f" ({own['value']:.3f} against {real['value']:.3f})"
-        judged.append((bool(worse), bad + numbers, good + numbers))
-    return judged
-
-
-def _sentence(said: list[str], otherwise: str) -> str:
-    if not said:
-        return otherwise
-    text = f"{'; '.join(said)}.".replace("(-", "(\N{MINUS SIGN}").replace(" -", " \N{MINUS SIGN}")
-    return text[0].upper() + text[1:]

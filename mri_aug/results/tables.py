@@ -1,6 +1,6 @@
 """Arrange a study's rows as the tables of a page: medians, intervals and contrasts, one row per training set.
 
-Computes no statistic of its own; :mod:`mri_aug.results.comparison` does.
+Computes no statistic of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.results.comparison import compare, compare_people, summarise
-from mri_aug.results.inference import MIN_VALUES
-from mri_aug.results.sentences import MIN_SIMULATIONS, estimate_text, interval_text, minus_signs, verdict
-from mri_aug.results.subject_interval import METRICS
+from mri_aug.results.comparison import compare, summarise
+from mri_aug.results.inference import MIN_SIMULATIONS
+from mri_aug.results.people import compare_people, person_scores, scores_in
+from mri_aug.results.sentences import estimate_text, interval_text, minus_signs
 
 _USES = {
     "mixed": "{real} + {synthetic}",
@@ -26,22 +26,22 @@ _STEPS = ", as many steps as all"
 
 
 def arm_words(rows: pd.DataFrame, *, class_names: Sequence[str] = ()) -> dict[str, str]:
-    """Return what each condition is called on the page, by its label, from the columns that describe it.
+    r"""Return what each condition is called on the page, by its label, from the columns that describe it.
 
     Parameters
     ----------
     rows : DataFrame
-        A study's table, or any part of it; tables from before a column was invented will do.
+        A study's table, or any part of it; columns of later programs may be missing.
     class_names : sequence of str, optional
         In ordinal order, for conditions in which some classes alone receive variations.
 
     Examples
     --------
     >>> arm_words(pd.DataFrame({"condition": ["a"], "real_frac": [0.3], "budget": ["steps"]}))
-    {'a': '30\\xa0% real, as many steps as all'}
+    {'a': '30\xa0% real, as many steps as all'}
     """
     first = rows.drop_duplicates("condition").to_dict("records")
-    # a table joined to one from before a column was invented has gaps there
+    # a table joined to an older one has gaps where that lacked a column
     known = [{name: value for name, value in row.items() if pd.notna(value)} for row in first]
     return {row["condition"]: _words(row, class_names) for row in known}
 
@@ -52,7 +52,7 @@ def _words(row: Mapping, class_names: Sequence[str]) -> str:
     if generator != "none":
         labels = [int(label) for label in row["synth_classes"].split("+") if label]
         names = " + ".join(class_names[label] if label < len(class_names) else str(label) for label in labels)
-        kind = "copies" if generator == "duplicate" else "synthetic"
+        kind = "duplicates" if generator == "duplicate" else "synthetic"
         amount = f"{kind} of {names}" if names else f"{_percent(row['synth_frac'])} {kind}"
         text = _USES[row.get("synth_use", "mixed")].format(real=real, synthetic=amount)
     if row.get("filter", "none") != "none":
@@ -130,44 +130,58 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
     Returns
     -------
     DataFrame
-        Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``median``;
-        ``difference`` and ``interval``, in percent where less is better; ``better in`` (of the simulations); ``p``
-        (Holm's, but the primary contrast's own; missing below five pairs, where it means nothing); and ``finding``.
+        Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
+        geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten
+        simulations), in percent or nats per person where less is better; ``better in`` (of the simulations, with
+        Wilson's interval); ``p`` (Holm's, but the primary contrast's own); and ``outcome``.
     """
     several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
     records = []
     for row in comparison.to_dict("records"):
-        percent = row["lower_is_better"]
-        value, low, high = ("percent", "percent_low", "percent_high") if percent else ("difference", "low", "high")
-        specification = "+.1f" if percent else "+.3f"
+        difference, interval = _difference_texts(row)
         records.append(
             {"training set": words.get(row["condition"], row["condition"])}
             | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
             | ({"protocol": row["protocol"]} if "protocol" in several else {})
             | {
                 "n": row["n"],
-                "median": row["median"],
-                "difference, %" if percent else "difference": _number(row[value], specification),
-                "interval": interval_text(row[low], row[high], specification),
+                "mean": row["level"],
+                "difference": difference,
+                "interval": interval,
                 "better in": share_text(row),
-                "p": f"{row['p_holm']:.2f}" if row["n"] >= MIN_SIMULATIONS else None,
-                "finding": verdict(row),
+                "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
+                "outcome": row["outcome"],
             }
         )
     return pd.DataFrame(records)
 
 
-def share_text(row: Mapping) -> str:
-    """Return in how many simulations a condition is the better one: in percent, or counted where they are few.
+def _difference_texts(row: Mapping) -> tuple[str | None, str]:
+    """Return a contrast's difference with its unit, and its interval."""
+    names, specification, unit = ("difference", "low", "high"), "+.3f", ""
+    if row["unit"] == "log ratio":
+        names, specification, unit = ("percent", "percent_low", "percent_high"), "+.1f", "\N{NO-BREAK SPACE}%"
+    elif row["unit"] == "nats per person":
+        unit = "\N{NO-BREAK SPACE}nats"
+    value, low, high = (row[name] for name in names)
+    text = minus_signs(f"{value:{specification}}{unit}") if pd.notna(value) else None
+    return text, interval_text(low, high, specification, method=row["method"])
 
-    >>> share_text({"n": 2, "probability": 0.5}), share_text({"n": 20, "probability": 0.95})
-    ('1 of 2', '95 %')
+
+def share_text(row: Mapping) -> str:
+    r"""Return in how many simulations a condition is the better one: in percent with Wilson's interval, or counted.
+
+    >>> share_text({"n": 2, "probability": 0.5})
+    '1 of 2'
+    >>> share_text({"n": 20, "probability": 0.95, "probability_low": 0.764, "probability_high": 0.991})
+    '95 % [76,\xa099]'
     """
     if row["n"] == 0:
         return "–"
     if row["n"] < MIN_SIMULATIONS:
         return f"{row['probability'] * row['n']:g} of {row['n']}"
-    return f"{100 * row['probability']:.0f} %"
+    low, high = 100 * row["probability_low"], 100 * row["probability_high"]
+    return f"{100 * row['probability']:.0f} % {interval_text(low, high, '.0f')}"
 
 
 def recalls(rows: pd.DataFrame, class_names: Sequence[str], *, by: str = "condition") -> pd.DataFrame:
@@ -185,31 +199,34 @@ def recalls(rows: pd.DataFrame, class_names: Sequence[str], *, by: str = "condit
     return _as_groups(pd.concat(parts, ignore_index=True), value="median")
 
 
-def paired_groups(rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition") -> pd.DataFrame:
+def paired_groups(
+    rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition", primary: str | None = None
+) -> pd.DataFrame:
     """Return paired differences from a baseline under each protocol.
 
-    Under the subject protocol the question is of other people, and intervals are those of
-    :func:`mri_aug.results.comparison.compare_people` where the rows hold each person's scores of the metric.
+    Under the subject protocol a cross-entropy is compared person by person
+    (:func:`mri_aug.results.people.compare_people`), in nats and by the best score that the rows keep; where they keep
+    none, as rows of earlier programs, it is compared as under the other protocols.
 
     Returns
     -------
     DataFrame
-        The columns of :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and ``value``: the
-        median difference, in percent of the baseline where less is better.
+        The columns of :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and
+        ``value``: the mean difference, in percent where it is a log ratio.
     """
-    has_people = "by_subject" in rows and metric.removeprefix("test_") in METRICS
-    ways = {"subject": compare_people if has_people else compare}
-    parts = [
-        ways.get(protocol, compare)(part, metric, baseline=baseline, by=by).assign(
-            protocol=protocol, group=f"{protocol} protocol"
-        )
-        for protocol, part in rows.groupby("protocol")
-        if baseline in set(part[by]) and part[by].nunique() > 1
-    ]
+    parts = []
+    for protocol, part in rows.groupby("protocol"):
+        if baseline not in set(part[by]) or part[by].nunique() == 1:
+            continue
+        if protocol == "subject" and metric == "test_cross_entropy" and (scores := scores_in(part)):
+            found = compare_people(person_scores(part, scores[-1], by=by), baseline=baseline, primary=primary)
+        else:
+            found = compare(part, metric, baseline=baseline, by=by, primary=primary)
+        parts.append(found.assign(protocol=protocol, group=f"{protocol} protocol"))
     if not parts:
         raise ValueError(f"no protocol has simulations of {baseline!r} and of anything else")
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(value=table["percent" if table["lower_is_better"].iloc[0] else "difference"])
+    return table.assign(value=table["percent"].where(table["unit"] == "log ratio", table["difference"]))
 
 
 def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -218,15 +235,15 @@ def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``group`` ("real alone", "filled with variations", "filled with copies"), ``real_frac``, ``value``, ``low``,
+        ``group`` ("real alone", "filled with variations", "filled with duplicates"), ``real_frac``, ``value``, ``low``,
         ``high``, ``n``; ordered by group, then share.
     """
     columns = rows.drop_duplicates("condition").set_index("condition")
     table = _as_groups(summarise(rows, metric), value="median")
-    kinds = {"none": "real alone", "duplicate": "filled with copies"}
+    kinds = {"none": "real alone", "duplicate": "filled with duplicates"}
     table["group"] = [kinds.get(columns.at[name, "generator"], "filled with variations") for name in table["condition"]]
     table["real_frac"] = [float(columns.at[name, "real_frac"]) for name in table["condition"]]
-    table["place"] = table["group"].map({"real alone": 0, "filled with variations": 1, "filled with copies": 2})
+    table["place"] = table["group"].map({"real alone": 0, "filled with variations": 1, "filled with duplicates": 2})
     return table.sort_values(["place", "real_frac"], ignore_index=True).drop(columns="place")
 
 
@@ -238,9 +255,4 @@ def _as_groups(summary: pd.DataFrame, *, value: str) -> pd.DataFrame:
 def _with_interval(row: pd.Series, specification: str) -> str | None:
     if not row["n"]:
         return None
-    low, high = (row["low"], row["high"]) if row["n"] >= MIN_VALUES else (float("nan"), float("nan"))
-    return estimate_text(row["median"], low, high, specification)
-
-
-def _number(value: float, specification: str) -> str | None:
-    return minus_signs(f"{value:{specification}}") if pd.notna(value) else None
+    return estimate_text(row["median"], row["low"], row["high"], specification, method=row["method"])

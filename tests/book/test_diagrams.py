@@ -18,8 +18,8 @@ import torchvision
 from torch import nn
 
 from mri_aug.book import diagrams
-from mri_aug.book.layer_table import LayerRow, layer_table
-from mri_aug.book.optimisers import descend
+from mri_aug.book.diagrams import layer_table
+from mri_aug.book.diagrams.networks import LayerRow
 
 IMAGE = np.add.outer(np.arange(128), np.arange(128)) % 256
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
@@ -161,32 +161,6 @@ def test_patches_are_read_row_by_row_and_give_the_image_back():
     np.testing.assert_array_equal(np.block([[patches[8 * i + j] for j in range(8)] for i in range(8)]), IMAGE)
 
 
-def test_descent_and_curves_draw_one_line_for_each_name():
-    hessian = np.diag([1.0, 9.0])
-    paths = {f"{rate}": descend(hessian.dot, (-2, 1), learning_rate=rate, n_steps=5) for rate in (0.05, 0.1)}
-    legend = diagrams.plot_descent(hessian, paths).get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["0.05", "0.1"]
-    ax = diagrams.plot_curves({"a": ([0, 1], [1, 2]), "b": ([0, 1], [2, 1])}, x_label="x", y_label="y")
-    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 2
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: diagrams.plot_network((4, 2)), "at least 3 layers"),
-        (lambda: diagrams.plot_network((4, 20, 2)), r"1 to 8 neurons, got \(4, 20, 2\)"),
-        (lambda: diagrams.max_pool(np.ones((3, 4))), "3 x 4 cannot be cut into blocks of 2 x 2"),
-        (lambda: diagrams.patches_of(IMAGE, patch_size=10), "128 x 128 cannot be cut into patches of 10 x 10"),
-        (lambda: diagrams.plot_attention(IMAGE, np.ones(9), query=0, patch_size=16), "each of the 64 patches"),
-        (lambda: diagrams.plot_resnet([("fc", "dense", (4,), 20, "")]), "layer1.0.conv1"),
-        (lambda: diagrams.plot_layers([("fc", "dense", (4,), 20, "")] * 12, IMAGE), "1 to 9 layers in a chain, got 12"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_rows_count_shared_layers_once_and_leave_the_model_alone():
     relu = nn.ReLU()
     model = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.BatchNorm2d(2), relu).train()
@@ -208,11 +182,6 @@ def test_rows_take_attention_as_one_layer():
     assert [row.output_shape for row in attention] == [(5, 8), (5, 8)]
     outside = vit.class_token.numel() + vit.encoder.pos_embedding.numel()
     assert sum(row.n_parameters for row in rows) + outside == sum(p.numel() for p in vit.parameters())
-
-
-def test_a_model_without_layers_is_refused():
-    with pytest.raises(ValueError, match="has no layers"):
-        layer_table(nn.Sequential())
 
 
 def test_drawing_needs_no_torch():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mri_aug.book.gallery import Gallery
+from mri_aug.book.figures.images import Gallery
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +95,3 @@ def test_bytes_per_picture_stay_small():
     cams = {"cnn": rng.random((2, 128, 128))}
     text = Gallery("t", images, ["a", "b"], ["1", "2"], cams, {"cnn": ["", ""]}).html()
     assert len(text) < 2 * 2 * 50_000
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"images": np.zeros((0, 8, 8), np.uint8)}, "n at least 1"),
-        ({"images": np.zeros((4, 32, 32))}, "uint8"),
-        ({"captions": {"cnn": [""] * 4}}, "same networks"),
-        ({"cams": {"cnn": np.zeros((4, 8, 8)), "a < b": np.zeros((4, 32, 32))}}, "'cnn' needs a map"),
-        ({"names": ["1"]}, "as many as images, 4"),
-    ],
-)
-def test_bad_input_is_named(gallery, changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(gallery, **changes)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-import os
+import shutil
+import threading
 
 import jupytext
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell
-from toy_book import PARAMETERS, REPRODUCING, change_cell, write_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from toy_book import change_cell, write_notebook
 
 from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.book.publishing import notebooks as cells
-from mri_aug.book.publishing.notebooks import NotebookError, _library_of, execute, execute_all, executions, read_record
+from mri_aug.book.publishing.notebooks import NotebookError, _library_of, execute_all, executions, read_record
 from mri_aug.book.publishing.pages import pages
 from mri_aug.provenance import project
 
@@ -58,7 +59,7 @@ def test_one_parameters_cell_of_literals(source):
 
 def test_code_is_short_calls(source):
     for cell in cells.code_cells(cells.read(source)):
-        assert len(cell.source.splitlines()) <= 31, f"split this cell:\n{cell.source}"
+        assert len(cell.source.splitlines()) <= 25, f"split this cell:\n{cell.source}"
         for node in ast.walk(ast.parse(cell.source)):
             assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef), (
                 f"move this definition into mri_aug:\n{cell.source}"
@@ -80,119 +81,100 @@ def test_figures_have_a_caption_a_name_and_alternative_text(source):
 # --- executing -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory):
-    """One small notebook and its executed copy."""
-    folder = tmp_path_factory.mktemp("executed")
-    source = folder / "notebooks" / "one.ipynb"
-    source.parent.mkdir()
-    body = nbformat.v4.new_code_cell("import os\nprint(real_frac, os.environ['TQDM_DISABLE'])")
-    write_notebook(source, [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), body])
-    done = execute(source, folder / "copies" / "one.ipynb", {"real_frac": 0.5, "other": 1}, timeout=120)
-    return source, done
+@pytest.fixture
+def executed(toy):
+    """The toy's two notebooks, the folder of their executed copies, and their executions."""
+    folder, done = toy
+    return [folder / "notebooks" / one.path.name for one in done], done[0].path.parent, done
 
 
-def test_execute_records_what_made_the_copy(executed):
-    source, done = executed
-    record = read_record(done.path)
-    copy = cells.read(done.path)
-    assert done.fresh and done.seconds == record["seconds"] > 0
+def test_execution_records_what_made_the_copy(executed):
+    (source, _), copies, done = executed
+    record, copy = read_record(copies / "07_results.ipynb"), cells.read(copies / "07_results.ipynb")
+    assert [(execution.name, execution.fresh) for execution in done] == [("07_results", True), ("B_reproducing", True)]
+    assert done[0].path == copies / "07_results.ipynb" and done[0].seconds == record["seconds"] > 0
     assert record["parameters"] == {"dataset": "phantom", "real_frac": 0.5}
     assert record["source"] == cells.digest(cells.read(source)) == cells.digest(copy)
     assert record["machine"]["cores"] >= 1 and "torch" in record["versions"]
-    assert copy.cells[-1].outputs[0]["text"] == "0.5 1\n"
+    assert copy.cells[-1].outputs[0]["text"] == "0.5 1 notebooks\n"
     (injected,) = [cell for cell in copy.cells if cells.INJECTED in cells.tags(cell)]
     assert "remove-input" in cells.tags(injected)
-    assert not list(done.path.parent.glob("*.failed.ipynb"))
-    assert "TQDM_DISABLE" not in os.environ or os.environ["TQDM_DISABLE"] == "1"
+    assert not list(copies.glob("*.failed.ipynb"))
 
 
-def test_unchanged_is_skipped_whatever_its_prose(executed, monkeypatch):
-    source, done = executed
-    monkeypatch.setattr("papermill.execute_notebook", None)  # calling it would fail
-    before = source.read_bytes()
-    notebook = cells.read(source)
-    notebook.cells.append(nbformat.v4.new_markdown_cell("More prose."))
-    nbformat.write(notebook, source)
-    again = execute(source, done.path, {"real_frac": 0.5})
-    source.write_bytes(before)
-    assert not again.fresh and again.seconds == done.seconds
+def test_a_report_on_the_copies_follows_them(executed, monkeypatch, tmp_path):
+    sources, copies, _ = executed
+    assert "['07_results']" in cells.read(copies / "B_reproducing.ipynb").cells[-1].outputs[-1]["text"]
+    assert executions(copies)["notebook"].to_list() == ["07_results", "B_reproducing"]
+    assert executions(copies, without=["07_results"])["notebook"].to_list() == ["B_reproducing"]
+    changed = shutil.copytree(copies, tmp_path / "copies")
+    slower = cells.read(changed / "07_results.ipynb")
+    slower.metadata["mri_aug"]["seconds"] = 999.0
+    nbformat.write(slower, changed / "07_results.ipynb")
+    monkeypatch.setattr(cells, "_run", lambda *_: cells.read(copies / "B_reproducing.ipynb"))
+    assert [done.fresh for done in execute_all(sources[::-1], changed, {"real_frac": 0.5})] == [False, True]
 
 
-@pytest.mark.parametrize("what", ["parameter", "inputs", "source", "library"])
-def test_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
-    source, done = executed
+@pytest.mark.parametrize("what", ["prose", "parameter", "inputs", "source", "library"])
+def test_only_what_changed_is_executed(executed, monkeypatch, what, tmp_path):
+    (source, _), copies, _ = executed
     calls = []
-
-    def run(notebook, *_, **__):
-        return calls.append(1) or cells.read(done.path)
-
-    monkeypatch.setattr("mri_aug.book.publishing.notebooks._run", run)
-    copy = tmp_path / "one.ipynb"
-    copy.write_bytes(done.path.read_bytes())
-    other = tmp_path / "source.ipynb"
-    other.write_bytes(source.read_bytes())
+    monkeypatch.setattr(cells, "_run", lambda *_: calls.append(1) or cells.read(copies / "07_results.ipynb"))
+    folder, other = shutil.copytree(copies, tmp_path / "copies"), tmp_path / "07_results.ipynb"
+    shutil.copy(source, other)
     if what == "source":
         change_cell(other, "print(", "print(1, ")
     if what == "library":
-        monkeypatch.setattr("mri_aug.provenance.code_fingerprint", lambda *_: "another")
+        monkeypatch.setattr(cells, "code_fingerprint", lambda *_: "another")
+    if what == "prose":
+        notebook = cells.read(other)
+        notebook.cells.append(new_markdown_cell("More prose."))
+        nbformat.write(notebook, other)
     values = {"real_frac": 0.4 if what == "parameter" else 0.5}
-    execute(other, copy, values, inputs="data" if what == "inputs" else "")
-    assert calls == [1]
+    (done,) = execute_all([other], folder, values, inputs="data" if what == "inputs" else "")
+    assert done.fresh is bool(calls) is (what != "prose")
 
 
-def test_a_notebook_hangs_on_the_generators_that_it_makes_by_name(tmp_path):
-    made, not_made = tmp_path / "made.ipynb", tmp_path / "not.ipynb"
-    write_notebook(made, [new_code_cell("from mri_aug.study.run import run_study")])
-    write_notebook(not_made, [new_code_cell("from mri_aug.results.metrics import evaluate")])
-    assert {"mri_aug.study.run", "mri_aug.generators.morph"} <= set(_library_of(cells.read(made)))
-    assert _library_of(cells.read(not_made)) == ["mri_aug", "mri_aug.results.metrics"]
+def test_two_run_side_by_side_and_are_told_in_order(monkeypatch, tmp_path):
+    meeting = threading.Barrier(2, timeout=20)  # breaks unless two wait at once
+    monkeypatch.setattr(cells, "_run", lambda notebook, *_: meeting.wait() * 0 or cells.read(notebook))
+    sources = [tmp_path / f"{name}.ipynb" for name in "dbca"]
+    for source in sources:
+        write_notebook(source, [new_code_cell(f"'{source.stem}'")])
+    assert [done.name for done in execute_all(sources, tmp_path / "copies", {})] == list("dbca")
+
+
+def test_a_notebook_depends_on_the_generators_that_it_makes_by_name(tmp_path):
+    notebook = new_notebook(cells=[new_code_cell("from mri_aug.study.run import run_study")])
+    assert {"mri_aug.study.run", "mri_aug.generators.morph"} <= set(_library_of(notebook))
+    notebook.cells = [new_code_cell("from mri_aug.results.metrics import evaluate")]
+    assert not [name for name in _library_of(notebook) if "generators" in name]
+
+
+def test_a_notebook_depends_on_what_a_package_exports():
+    notebook = new_notebook(cells=[new_code_cell("from mri_aug.book import figures")])
+    assert {"mri_aug.book.figures.forest", "mri_aug.book.figures.images"} <= set(_library_of(notebook))
 
 
 def test_a_failing_cell_is_named_and_leaves_no_copy(tmp_path):
-    source = tmp_path / "bad.ipynb"
-    write_notebook(source, [nbformat.v4.new_code_cell("x = 1\nx / 0")])
+    source, folder = tmp_path / "bad.ipynb", tmp_path / "copies"
+    write_notebook(source, [new_code_cell("x = 1\nx / 0")])
     with pytest.raises(NotebookError, match=r"bad.ipynb stopped at its cell \[1\], which begins 'x = 1', with ZeroD"):
-        execute(source, tmp_path / "out" / "bad.ipynb", {})
-    assert not (tmp_path / "out" / "bad.ipynb").exists()
-    assert (tmp_path / "out" / "bad.failed.ipynb").is_file()
+        list(execute_all([source], folder, {}))
+    assert [path.name for path in folder.iterdir()] == ["bad.failed.ipynb"]
 
 
-def test_a_source_is_never_its_own_copy(tmp_path):
-    source = tmp_path / "one.ipynb"
-    write_notebook(source, [nbformat.v4.new_code_cell("1")])
-    before = source.read_bytes()
+def test_what_cannot_be_executed_is_refused_before_anything_runs(executed, tmp_path):
+    (source, report), _, _ = executed
     with pytest.raises(ValueError, match="would be overwritten"):
-        execute(source, tmp_path / "." / "one.ipynb", {})
-    assert source.read_bytes() == before
-
-
-def test_execute_all_refuses_a_parameter_that_no_notebook_has(executed, tmp_path):
+        list(execute_all([source], source.parent, {}))
     with pytest.raises(ValueError, match="no notebook has a parameter real_fraction; known: .*real_frac"):
-        next(execute_all([executed[0]], tmp_path, {"real_fraction": 0.5}))
+        list(execute_all([source, report], tmp_path, {"real_fraction": 0.5}))
+    with pytest.raises(ValueError, match="07_results: real_frac must be a number, got 'half'"):
+        list(execute_all([source, report], tmp_path, {"real_frac": "half"}))
     with pytest.raises(FileNotFoundError, match="no notebook to execute"):
-        next(execute_all([], tmp_path, {}))
-
-
-def test_a_report_on_the_copies_follows_them(executed, tmp_path, monkeypatch):
-    source, done = executed
-    report = tmp_path / "B_reproducing.ipynb"
-    write_notebook(report, REPRODUCING)
-    copies = tmp_path / "copies"
-    copies.mkdir()
-    (copies / "one.ipynb").write_bytes(done.path.read_bytes())
-    notebooks, values = [report, source], {"real_frac": 0.5}  # it comes last wherever it stands
-    assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, True]
-    assert "['one']" in cells.read(copies / report.name).cells[-1].outputs[-1]["text"]
-    assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, False]
-    table = executions(copies)
-    assert table["notebook"].to_list() == ["B_reproducing", "one"]
-    assert executions(copies, without=["one"])["notebook"].to_list() == ["B_reproducing"]
-    fresh = cells.read(copies / "one.ipynb")
-    fresh.metadata["mri_aug"]["seconds"] = 999.0
-    nbformat.write(fresh, copies / "one.ipynb")
-    monkeypatch.setattr("mri_aug.book.publishing.notebooks._run", lambda *_, **__: cells.read(copies / report.name))
-    assert [e.fresh for e in execute_all(notebooks, copies, values)] == [False, True]
+        list(execute_all([], tmp_path, {}))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations, product
+from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from mri_aug.book import figures as plots
-from mri_aug.fidelity.cards import generation_card
-from mri_aug.fidelity.distances import (
-    coverage_measures,
-    kernel_distance,
-    polynomial_kernel,
+from mri_aug.data.imageset import ImageSet
+from mri_aug.fidelity.distances import coverage_measures, polynomial_kernel, squared_mmd
+from mri_aug.fidelity.features import domain_network, imagenet_network
+from mri_aug.fidelity.realism import detector_scores, separability
+from mri_aug.fidelity.resampling import People, mean_estimate, person_ids, resample_people
+from mri_aug.fidelity.similarity import (
+    memorisation,
+    real_similarity,
     similarity_of_neighbours,
     similarity_within_source,
     structural_similarity,
 )
-from mri_aug.fidelity.features import domain_network, imagenet_network
-from mri_aug.fidelity.memorisation import memorisation, memorisation_yardstick
-from mri_aug.fidelity.realism import detector_scores, separability
-from mri_aug.fidelity.resampling import People, mean_estimate, resample_people
-from mri_aug.fidelity.table import Candidate, Parts, divide, fidelity_table, make_candidate
-from mri_aug.generators.base import make_generator
+from mri_aug.fidelity.table import (
+    ALL_CLASSES,
+    MEASURES,
+    REAL,
+    Candidate,
+    compared_with_real,
+    fidelity_table,
+    generation_card,
+    generator_kinds,
+    make_candidate,
+)
+from mri_aug.generators.base import GENERATORS, make_generator
 from mri_aug.models.networks import make_model
 from mri_aug.models.training import TrainConfig
-from mri_aug.results.sentences import ALL_CLASSES, MEASURES, YARDSTICK, failures, strengths
 from tests.conftest import make_toy_images
 
 FAST = TrainConfig(epochs=2, batch_size=16, learning_rate=1e-2)
 
 
-def one_image_each(n: int, *, seed: int = 0) -> People:
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), 50)
-    return People(np.arange(n), draws)
+def some_people(person, labels=None, *, n_resamples: int = 50, seed: int = 0) -> People:
+    n, person = max(person) + 1, np.asarray(person)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
+    return People(person, np.zeros(len(person), int) if labels is None else np.asarray(labels), draws)
 
 
-# ---- kernel inception distance -----------------------------------------------------------------------------------
+# ---- squared MMD within class ------------------------------------------------------------------------------------
 
 
 class _Identity(torch.nn.Module):
@@ -52,60 +61,81 @@ class _Identity(torch.nn.Module):
         return images.flatten(1)
 
 
-def test_kernel_distance_is_that_of_torchmetrics_where_everyone_has_one_image():
+def test_mmd_is_that_of_torchmetrics_where_everyone_has_one_image():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 8)), rng.normal(0.5, 1, size=(40, 8))
     reference = KernelInceptionDistance(feature=_Identity(), subsets=1, subset_size=40, normalize=True)
     reference.update(torch.from_numpy(x).float()[:, :, None, None], real=True)
     reference.update(torch.from_numpy(y).float()[:, :, None, None], real=False)
-    found = kernel_distance(x, y, one_image_each(40), one_image_each(40, seed=1))
-    assert found.value == pytest.approx(float(reference.compute()[0]), rel=1e-4)
-    assert found.low < found.value < found.high
+    average, only = squared_mmd(x, y, some_people(range(40)), some_people(range(40), seed=1), n_classes=1)
+    assert average == only and average.n_people == 80
+    assert average.value == pytest.approx(float(reference.compute()[0]), rel=1e-4)
+    assert average.low < average.value < average.high
 
 
-def test_kernel_distance_averages_pairs_of_different_people_only():
+def test_mmd_averages_pairs_of_different_people_within_each_class():
     rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(9, 3)), rng.normal(size=(8, 3))
-    person_x, person_y = np.repeat([0, 1, 2], 3), np.repeat([0, 1], 4)
-    within = [
-        np.mean([
-            polynomial_kernel(f[[i]], f[[j]])[0, 0]
-            for i in range(len(f)) for j in range(len(f)) if p[i] != p[j]
-        ])
-        for f, p in ((x, person_x), (y, person_y))
-    ]  # fmt: skip
-    across = np.mean([polynomial_kernel(x[[i]], y[[j]])[0, 0] for i in range(9) for j in range(8)])
-    people = [People(p, np.ones((2, p.max() + 1), dtype=int)) for p in (person_x, person_y)]
-    assert kernel_distance(x, y, *people).value == pytest.approx(sum(within) - 2 * across)
+    x, y = rng.normal(size=(12, 3)), rng.normal(size=(13, 3))
+    x_person, y_person = np.repeat(range(6), 2), np.r_[np.repeat(range(6), 2), 6]  # class 0: 0 to 2; class 1: the rest
+    x_labels, y_labels = (x_person > 2).astype(int), (y_person > 2).astype(int)
+
+    def mean_kernel(a, a_person, p, b, b_person, q):
+        return polynomial_kernel(a[a_person == p], b[b_person == q]).mean()
+
+    expected = []
+    for x_members, y_members in (([0, 1, 2], [0, 1, 2]), ([3, 4, 5], [3, 4, 5, 6])):
+        within = [
+            np.mean([mean_kernel(f, person, p, f, person, q) for p, q in product(members, members) if p != q])
+            for f, person, members in ((x, x_person, x_members), (y, y_person, y_members))
+        ]
+        across = np.mean([mean_kernel(x, x_person, p, y, y_person, q) for p, q in product(x_members, y_members)])
+        expected.append(sum(within) - 2 * across)
+    found = squared_mmd(x, y, some_people(x_person, x_labels), some_people(y_person, y_labels), n_classes=2)
+    np.testing.assert_allclose([one.value for one in found[1:]], expected)
+    assert found[0].value == pytest.approx(np.average(expected, weights=[6, 7]))
 
 
-def test_people_with_many_alike_slices_are_at_no_distance_from_others_of_their_kind():
-    """The plain estimate finds a distance between any two groups of people; this one is right on average."""
-    rng, found = np.random.default_rng(2), []
-    for _ in range(60):
-        centres = rng.normal(size=(12, 4))
-        features = np.repeat(centres, 5, axis=0) + 0.05 * rng.normal(size=(60, 4))
-        people = People(np.repeat(np.arange(6), 5), np.ones((1, 6), dtype=int))
-        found.append(kernel_distance(features[:30], features[30:], people, people).value)
-    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
+def test_the_null_of_mmd_is_exactly_zero_over_all_halves_stratified_by_class():
+    """All ways to halve six people of each of two classes; over all classes pooled the mean would be negative."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 6)
+    sizes = rng.integers(1, 4, 12)  # people have different numbers of images
+    centres = rng.normal(size=(12, 4)) + 3 * labels[:, None]
+    person = np.repeat(np.arange(12), sizes)
+    features = centres[person] + 0.05 * rng.normal(size=(len(person), 4))
+    found, pooled = [], []
+    for first in product(combinations(range(6), 3), combinations(range(6, 12), 3)):
+        rows = np.isin(person, np.concatenate(first))
+        sides = [np.unique(person[part], return_inverse=True)[1] for part in (rows, ~rows)]
+        one_class = [some_people(side, n_resamples=1) for side in sides]
+        classes = [some_people(side, labels[person[part]], n_resamples=1) for side, part in
+                   zip(sides, (rows, ~rows), strict=True)]  # fmt: skip
+        found.append([one.value for one in squared_mmd(features[rows], features[~rows], *classes, n_classes=2)])
+        pooled.append(squared_mmd(features[rows], features[~rows], *one_class, n_classes=1)[0].value)
+    scale = np.abs(found).mean()
+    np.testing.assert_allclose(np.mean(found, axis=0), 0, atol=1e-10 * scale)
+    assert np.mean(pooled) < -scale
 
 
-def test_kernel_distance_to_the_sources_sees_what_a_generator_did_and_not_who_the_people_are():
+def test_mmd_to_the_sources_measures_the_generator_and_not_the_people():
     rng = np.random.default_rng(3)
     sources = np.repeat(rng.normal(size=(8, 4)), 3, axis=0) + 0.05 * rng.normal(size=(24, 4))
-    person, draws = np.repeat(np.arange(8), 3), rng.multinomial(8, np.full(8, 1 / 8), 40)
-    people = People(person, draws)
-    copies = kernel_distance(sources, sources, people, people, same_people=True)
-    np.testing.assert_allclose([copies.value, copies.low, copies.high], 0, atol=1e-12)
-    shifted = kernel_distance(sources + 1, sources, people, people, same_people=True)
-    assert shifted.low > 0 and kernel_distance(sources + 1, sources, people, people).low < shifted.low
+    people = some_people(np.repeat(np.arange(8), 3))
+    same = squared_mmd(sources, sources, people, people, n_classes=1, same_people=True)[0]
+    np.testing.assert_allclose([same.value, same.low, same.high], 0, atol=1e-12)
+    shifted = squared_mmd(sources + 1, sources, people, people, n_classes=1, same_people=True)[0]
+    assert shifted.low > 0 and squared_mmd(sources + 1, sources, people, people, n_classes=1)[0].low < shifted.low
+    assert shifted.n_people == 8
 
 
-def test_kernel_distance_of_a_class_with_one_person_is_not_defined():
-    x = np.random.default_rng(0).normal(size=(6, 2))
-    people = People(np.repeat([0, 1], 3), np.ones((4, 2), dtype=int))
-    found = kernel_distance(x, x, people, people, x_rows=np.arange(6) < 3)
-    assert np.isnan([found.value, found.low, found.high]).all()
+def test_mmd_of_few_people_has_no_interval_or_no_value():
+    x = np.random.default_rng(0).normal(size=(18, 2))
+    person, labels = np.repeat(range(6), 3), np.repeat([0, 1, 2], [3, 6, 9])
+    average, one, two, three = squared_mmd(x, x + 1, *[some_people(person, labels)] * 2, n_classes=3)
+    assert np.isnan([one.value, one.low, two.low]).all() and np.isfinite([two.value, three.low]).all()
+    assert (average.value, average.n_people) == (three.value, 6)  # two people have a value, three enter the average
+    nobody = squared_mmd(x[:3], x[:3], *[some_people(person[:3])] * 2, n_classes=1)
+    assert np.isnan([nobody[0].value, nobody[1].value]).all()
 
 
 # ---- precision, recall, density, coverage ------------------------------------------------------------------------
@@ -180,15 +210,23 @@ def test_structural_similarity_does_not_see_the_order_and_falls_with_noise(toy_i
 
 
 def test_neighbours_are_the_most_correlated_slices_of_the_same_person(toy_images):
-    found = similarity_of_neighbours(toy_images[:7])
-    assert np.isfinite(found[:6]).all() and np.isnan(found[6])
+    seven = toy_images[:7]  # six slices of one person, one of another
+    found = similarity_of_neighbours(seven, np.array([0, 3, 6]))
+    for row, similarity in zip((0, 3), found, strict=False):
+        others = [k for k in range(6) if k != row]
+        correlations = [np.corrcoef(*(seven.images[[row, k]].float().view(2, 1, 64, 2, 64, 2).mean((3, 5)).flatten(1)))
+                        [0, 1] for k in others]  # fmt: skip
+        nearest = others[int(np.argmax(correlations))]
+        expected = structural_similarity(seven.images[row : row + 1], seven.images[nearest : nearest + 1])
+        assert similarity == pytest.approx(expected[0], abs=1e-6)
+    assert np.isnan(found[2])
 
 
 def test_memorisation_tells_copies_from_other_people(toy_images):
     copies = memorisation(toy_images.images, toy_images)
     assert copies.near_copies.all() and np.allclose(copies.source, 1, atol=1e-5)
-    strangers = memorisation_yardstick(make_toy_images(2, seed=9), toy_images)
-    assert strangers.nearest.max() < strangers.threshold == copies.threshold and strangers.near_copies.mean() < 0.5
+    others = real_similarity(make_toy_images(2, seed=9), toy_images)
+    assert others.nearest.max() < others.threshold == copies.threshold and others.near_copies.mean() < 0.5
     mirrored = memorisation(toy_images.images.flip(2), toy_images)
     assert (mirrored.nearest >= mirrored.source - 1e-5).all()
 
@@ -196,7 +234,7 @@ def test_memorisation_tells_copies_from_other_people(toy_images):
 def test_the_area_under_the_curve_is_that_of_scikit_learn_with_ties_and_weights():
     rng = np.random.default_rng(6)
     scores, synthetic = rng.integers(0, 8, 40) / 8, rng.random(40) < 0.5
-    people = People(np.arange(40) // 4, rng.multinomial(10, np.full(10, 0.1), 30))
+    people = some_people(np.arange(40) // 4, n_resamples=30)
     found = separability(scores, synthetic, people, rows=np.ones(40, dtype=bool))
     assert found.value == pytest.approx(roc_auc_score(synthetic, scores))
     resampled = [roc_auc_score(synthetic, scores, sample_weight=draw[people.person]) for draw in people.draws]
@@ -235,7 +273,7 @@ def test_an_imagenet_network_is_read_from_a_file(tmp_path, toy_images):
 
 
 def test_people_are_resampled_within_their_class_with_all_their_images(toy_images):
-    people = resample_people(toy_images, n_resamples=40, seed=0)
+    people = resample_people(toy_images, n_resamples=40, seed=0, within_class=True)
     assert people.n_people == 16 and (people.draws[:, :4].sum() != 40 * 4 or people.draws.std() > 0)
     labels = toy_images.labels.numpy()[np.unique(people.person, return_index=True)[1]]
     for label in range(4):
@@ -248,112 +286,140 @@ def test_people_are_resampled_within_their_class_with_all_their_images(toy_image
     np.testing.assert_allclose([found.low, found.high], np.quantile(reference, (0.05, 0.95)))
 
 
-# ---- parts, table, words, figures --------------------------------------------------------------------------------
+def test_a_rare_class_is_not_known_exactly(toy_images):
+    """One person of sixteen has a near copy: the share could as well be none, or that of two."""
+    people = resample_people(toy_images, n_resamples=400, seed=0)
+    assert (people.draws.sum(1) == 16).all()
+    everyone, has_copy = np.ones(96, bool), (toy_images.subjects.numpy() == 3).astype(float)
+    found = mean_estimate(has_copy, people, rows=everyone, confidence_level=0.95)
+    assert found.low == 0 and found.high >= 2 / 16 and found.n_people == 16
+    few = mean_estimate(has_copy, people, rows=toy_images.subjects.numpy() < 2, confidence_level=0.95)
+    assert few.n_people == 2 and np.isnan([few.low, few.high]).all()
+
+
+def test_people_have_the_same_number_in_every_set(toy_images):
+    unknown = replace(toy_images, subjects=torch.full_like(toy_images.subjects, -1))
+    assert person_ids(toy_images[3:9]).tolist() == toy_images.subjects[3:9].tolist()
+    assert (person_ids(unknown[3:9]) < 0).all() and set(person_ids(unknown[3:9])) < set(person_ids(unknown))
+    assert len(set(person_ids(toy_images.join(unknown)))) == 16 + 96
+
+
+# ---- table, comparison with real people, cards -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
-    everyone = make_toy_images(8)
-    return divide(everyone[everyone.subjects < 20], everyone[everyone.subjects >= 20], seed=0)
+def everyone() -> ImageSet:
+    """18 people of two classes; four of each class are the sample that generators are fitted on."""
+    images = make_toy_images(9)
+    images = images[images.labels < 2]
+    return replace(images, class_names=images.class_names[:2])
 
 
 @pytest.fixture(scope="module")
-def candidates(parts) -> dict[str, Candidate]:
-    copies = make_candidate(make_generator("duplicate"), parts, seed=0, n_sources=6, n_repeats=2)
-    noise = torch.randint(0, 90, parts.training.images.shape, generator=torch.Generator().manual_seed(1))
-    bad = (parts.training.images.int() + noise).clamp(0, 255).to(torch.uint8)
+def training(everyone) -> ImageSet:
+    return everyone[everyone.subjects < 16]
+
+
+@pytest.fixture(scope="module")
+def others(everyone) -> ImageSet:
+    return everyone[everyone.subjects >= 16]
+
+
+@pytest.fixture(scope="module")
+def candidates(training) -> dict[str, Candidate]:
+    copies = make_candidate(make_generator("duplicate"), training, seed=0, n_sources=6, n_repeats=2)
+    noise = torch.randint(0, 90, training.images.shape, generator=torch.Generator().manual_seed(1))
+    bad = (training.images.int() + noise).clamp(0, 255).to(torch.uint8)
     return {"duplicate": copies, "noise": replace(copies, variations=bad)}
 
 
 @pytest.fixture(scope="module")
-def table(parts, candidates):
-    network = domain_network(parts.others, seed=0, config=FAST)
-    options = {"network": network, "seed": 0, "config": FAST, "n_resamples": 60}
-    return fidelity_table(candidates, parts, **options)
+def network(toy_images):
+    return domain_network(toy_images, seed=0, config=FAST)
 
 
-def test_parts_are_of_different_people_and_match_in_number(parts):
-    groups = [parts.others, parts.training[parts.matched], parts.yardstick, parts.reference]
-    people = [set(group.subjects.tolist()) for group in groups]
-    assert sum(map(len, people)) == len(set.union(*people)) == 32
-    assert parts.training[parts.matched].class_counts() == parts.yardstick.class_counts()
-    with pytest.raises(ValueError, match="both in training and held out"):
-        divide(parts.training, parts.training, seed=0)
+@pytest.fixture(scope="module")
+def table(candidates, training, others, network):
+    return fidelity_table(candidates, training, others, network=network, seed=0, config=FAST, n_resamples=60)
 
 
-def test_a_candidate_has_a_variation_of_each_image_and_several_of_a_few(parts, candidates):
+def test_a_candidate_has_a_variation_of_each_image_and_several_of_a_few(training, candidates):
     candidate = candidates["duplicate"]
-    assert torch.equal(candidate.variations, parts.training.images)
+    assert torch.equal(candidate.variations, training.images)
     assert candidate.repeats.shape == (6, 2, 1, 128, 128)
-    assert torch.equal(candidate.repeats[:, 1], parts.training.images[candidate.repeated])
-    assert set(parts.training.labels[candidate.repeated].tolist()) == {0, 1, 2, 3}
+    assert torch.equal(candidate.repeats[:, 1], training.images[candidate.repeated])
+    assert set(training.labels[candidate.repeated].tolist()) == {0, 1}
     with pytest.raises(ValueError, match="two variations"):
-        make_candidate(make_generator("duplicate"), parts, seed=0, n_repeats=1)
+        make_candidate(make_generator("duplicate"), training, seed=0, n_repeats=1)
 
 
 def test_the_table_holds_every_measure_of_every_generator_in_every_class(table):
-    assert len(table) == 3 * 5 * len(MEASURES)
-    assert list(table["generator"].unique()) == [YARDSTICK, "duplicate", "noise"]
+    assert len(table) == 3 * 3 * len(MEASURES)
+    assert list(table["generator"].unique()) == [REAL, "duplicate", "noise"]
     assert table["class"].iloc[0] == ALL_CLASSES and set(table["measure"]) == set(MEASURES)
     known = table.dropna()
     assert (known["low"] <= known["high"]).all()
-    undefined = (table["generator"] == "real") & (table["measure"] == "kid_sources")
-    everyone = table[(table["class"] == "all") & ~undefined]
-    assert np.isfinite(everyone[["value", "low", "high"]].to_numpy()).all()
+    undefined = (table["generator"] == REAL) & (table["measure"] == "mmd_sources")
+    assert np.isfinite(table.loc[~undefined, ["value", "low", "high"]].to_numpy()).all()
 
 
-def test_the_table_reads_copies_as_copies_and_noise_as_noise(table):
-    value = table[table["class"] == "all"].set_index(["generator", "measure"])["value"]
+def test_the_table_compares_with_everyone_outside_the_sample(table):
+    n_people = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])["n_people"]
+    assert n_people[REAL, "mmd"] == n_people["noise", "mmd"] == n_people[REAL, "auc"] == 8 + 10
+    assert n_people["noise", "mmd_sources"] == n_people["noise", "precision"] == n_people["noise", "consistency"] == 8
+    assert n_people["noise", "recall"] == n_people[REAL, "nearest_similarity"] == 10
+
+
+def test_the_table_recognises_duplicates_and_noise(table):
+    value = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])["value"]
     assert value["duplicate", "near_copies"] == 1 and value["duplicate", "ms_ssim"] == pytest.approx(1, abs=1e-4)
-    assert value["duplicate", "auc"] == pytest.approx(0.5) and value["real", "near_copies"] < 0.5
-    assert abs(value["duplicate", "kid_sources"]) < 1e-9 < value["noise", "kid_sources"]
-    assert value["duplicate", "consistency"] == value["real", "consistency"]
-    assert value["noise", "auc"] > 0.95 and value["noise", "kid"] > value["duplicate", "kid"]
+    assert value["duplicate", "auc"] == pytest.approx(0.5) and value[REAL, "near_copies"] < 0.5
+    assert abs(value["duplicate", "mmd_sources"]) < 1e-9 < value["noise", "mmd_sources"]
+    for measure in ("mmd", "precision", "density", "recall", "coverage", "consistency"):
+        assert value["duplicate", measure] == pytest.approx(value[REAL, measure])
+    assert value["noise", "auc"] > 0.95 and value["noise", "mmd"] > value["duplicate", "mmd"]
     assert value["noise", "coverage"] < value["duplicate", "coverage"]
 
 
-def test_the_table_repeats_itself(table, parts, candidates):
-    network = domain_network(parts.others, seed=0, config=FAST)
-    again = fidelity_table(candidates, parts, network=network, seed=0, config=FAST, n_resamples=60)
-    assert again.equals(table)
+def test_the_table_repeats_itself(table, training, others, network, candidates):
+    noise = {"noise": candidates["noise"]}
+    again = fidelity_table(noise, training, others, network=network, seed=0, config=FAST, n_resamples=60)
+    assert again.equals(table[table["generator"] != "duplicate"].reset_index(drop=True))
 
 
-def test_sentences_follow_the_numbers(table):
-    against, favour = failures(table, "duplicate"), strengths(table, "duplicate")
-    assert "ore of its images nearly copy another" in against and "have moved" not in against
-    assert "is not found to tell its images from real ones (0.500 against 0.500)" in favour
-    assert "network that tries can tell its images from real ones" in failures(table, "noise")
-    real = table[table["generator"] == "real"].assign(generator="twin")
-    real.loc[real["measure"] == "auc", ["low", "high"]] = 0.4, 0.6
-    both = type(table)(np.concatenate([table, real]), columns=table.columns).infer_objects()
-    assert failures(both, "twin") == "By no measure is it found worse than real people."
-    with pytest.raises(ValueError, match="not 'morph'"):
-        failures(table, "morph")
+def test_nobody_may_be_in_both_sets(training, network):
+    with pytest.raises(ValueError, match="8 people are both in training and in others"):
+        fidelity_table({}, training, training, network=network, seed=0)
 
 
-def test_a_card_names_cost_and_fingerprint(parts, candidates):
+def test_worse_is_an_interval_beyond_that_of_real_people(table):
+    found = compared_with_real(table)
+    assert found.columns.tolist() == ["duplicate", "noise"]
+    assert (found["duplicate"] == "worse").tolist() == [name in ("ms_ssim", "near_copies") for name in found.index]
+    assert found.loc["auc", "noise"] == found.loc["mmd_sources", "noise"] == "worse"
+    undefined = table.assign(low=np.nan, high=np.nan)
+    assert (compared_with_real(undefined) == "–").all(axis=None)
+
+
+def test_a_card_names_cost_and_fingerprint(training, candidates):
     generator = make_generator("duplicate")
-    card = generation_card(generator, candidates["duplicate"], parts, seconds=2, usd=1.5)
+    card = generation_card(generator, candidates["duplicate"], training, seconds=2, usd=1.5)
     card = card.set_index("item")["what"]
     assert generator.fingerprint in card["fingerprint"] and "1.50 US dollars" in card["cost"]
-    assert "clinical" in card["not for"] and card["variations here"] == str(len(parts.training) + 12)
+    assert "clinical" in card["not for"] and card["variations here"] == str(len(training) + 12)
 
 
-def test_figures_show_what_they_are_given(table, parts):
-    images = parts.training.images[:2, 0].numpy()
-    ax = plots.plot_variations(images, {"duplicate": images}, row_labels=["a", "b"])
-    sheet = ax.images[0].get_array()
-    assert sheet.shape == (264, 396, 3) and np.allclose(sheet[:128, 264:392], sheet[0, 264], atol=0.02)
-    ax = plots.plot_similarities({"neighbours": np.array([0.8, 0.9, np.nan])}, threshold=0.95)
-    assert [float(y) for y in ax.lines[0].get_ydata()] == [0, 50, 100, 100]
-    ax = plots.plot_fidelity(table, "auc", title="area")
-    assert len(ax.lines) == 4 and [text.get_text() for text in ax.get_yticklabels()][0] == "all"
-    for call, words in (
-        (lambda: plots.plot_variations(images, {}, row_labels=["a", "b"]), "each generator needs"),
-        (lambda: plots.plot_variations(images, {"x": images}, row_labels=["a"]), "2 entries"),
-        (lambda: plots.plot_similarities({"x": [np.nan]}, threshold=0.9), "no similarities of 'x'"),
-        (lambda: plots.plot_fidelity(table, "fid", title=""), "not 'fid'"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            call()
-    plt.close("all")
+def test_a_card_says_what_a_generator_states_and_what_it_does_not(training, candidates):
+    own = {"name": "mine", "fingerprint": "0", "learns_from_study": True, "reproducible": True}
+    facts = {"learns from": "atlases", "licence and limits": "CC-BY"}
+    for card, expected in (({}, ["not stated"] * 3), ({"card": facts}, ["atlases", "not stated", "CC-BY"])):
+        generator = SimpleNamespace(**own, **card)
+        shown = generation_card(generator, candidates["noise"], training, seconds=0).set_index("item")["what"]
+        assert shown[["learns from", "who sees the images", "licence and limits"]].tolist() == expected
+        assert shown["generator"] == "mine" and shown["fitted on"] == "48 slices of 8 people"
+
+
+def test_every_kind_of_generator_is_listed():
+    kinds = generator_kinds()
+    assert kinds["generator"].tolist() == list(GENERATORS)
+    assert kinds.columns.tolist() == ["generator", "learns from", "who sees the images"]

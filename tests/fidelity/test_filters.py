@@ -13,11 +13,15 @@ from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similari
 from mri_aug.fidelity import realism
 from mri_aug.fidelity.filters import FILTERS, apply_filter, near_copy_threshold
 from mri_aug.fidelity.realism import cross_fitted_probabilities, people_folds
-from mri_aug.fidelity.resampling import owners
+from mri_aug.fidelity.resampling import person_ids
 
 
 def unknown_people(image_set: ImageSet) -> ImageSet:
     return replace(image_set, subjects=torch.full_like(image_set.subjects, -1))
+
+
+def folds_of(image_set: ImageSet, seed: int) -> np.ndarray:
+    return people_folds(person_ids(image_set), image_set.labels.numpy(), seed=seed)
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -70,7 +74,7 @@ def test_unknown_people_are_each_others_neighbours(toy_images):
 def test_a_sample_without_neighbours_is_refused(toy_images):
     alone = toy_images[torch.arange(0, len(toy_images), 6)]
     assert np.isnan(neighbour_similarity(alone)).all()
-    with pytest.raises(ValueError, match="no two images of one person"):
+    with pytest.raises(ValueError, match="no person in the real sample has two images"):
         apply_filter("near-copy", alone.images, alone, alone, seed=0)
 
 
@@ -89,6 +93,13 @@ def test_confidence_keeps_what_looks_like_its_label_and_drops_what_looks_like_an
     wrong_label = replace(toy_images, labels=(toy_images.labels + 2) % 4)
     wrong = apply_filter("confidence", toy_images.images, wrong_label, toy_images, seed=0)
     assert right.mean() > 0.8 and wrong.mean() < 0.2
+
+
+def test_filters_judge_small_images_too(toy_images):
+    small = toy_images.resized(64)
+    for name in FILTERS[1:]:
+        keep = apply_filter(name, small.images, small, small, seed=0)
+        assert keep.mean() == 0 if name == "near-copy" else keep.mean() > 0.8
 
 
 def test_what_no_classifier_has_seen_is_not_judged(toy_images):
@@ -123,19 +134,27 @@ def test_the_judge_has_not_seen_the_person(toy_images, monkeypatch):
     np.testing.assert_allclose([probabilities.sum(1), shares.sum(1)], 1, atol=1e-6)
 
 
-def test_folds_share_out_the_people_of_every_class(toy_images):
-    folds = people_folds(toy_images, seed=0)
-    label_of = dict(zip(owners(toy_images), toy_images.labels.tolist(), strict=True))
+def test_folds_are_stratified_and_keep_people_together(toy_images):
+    folds = folds_of(toy_images, 0)
+    people = {(int(person), int(fold)) for person, fold in zip(toy_images.subjects, folds, strict=True)}
+    assert len(people) == 16
     counts = np.zeros((3, 4), dtype=int)
-    for person, fold in folds.items():
-        counts[fold, label_of[person]] += 1
-    assert len(folds) == 16 and np.ptp(counts, axis=0).max() <= 1
-    assert folds == people_folds(toy_images, seed=0) != people_folds(toy_images, seed=1)
+    np.add.at(counts, (folds, toy_images.labels.numpy()), 1)
+    assert np.ptp(counts, axis=0).max() <= 6  # one person
+    np.testing.assert_array_equal(folds, folds_of(toy_images, 0))
+    assert (folds != folds_of(toy_images, 1)).any()
+
+
+@pytest.mark.parametrize("n_people", [2, 3, 4, 5, 7])
+def test_no_fold_is_empty_however_few_the_people(toy_images, n_people):
+    for seed in range(4):
+        few = toy_images[toy_images.subjects < n_people]
+        assert set(folds_of(few, seed)) == set(range(min(3, n_people)))
 
 
 def test_images_of_unknown_people_are_held_out_one_by_one(toy_images):
     nobody = unknown_people(toy_images)
-    assert len(people_folds(nobody, seed=0)) == len(nobody)
+    assert np.bincount(folds_of(nobody, 0)).tolist() == [32, 32, 32]
     assert apply_filter("confidence", nobody.images, nobody, nobody, seed=0).mean() > 0.8
 
 
@@ -144,7 +163,7 @@ def test_bad_input_is_named(toy_images):
         apply_filter("sharp", toy_images.images, toy_images, toy_images, seed=0)
     with pytest.raises(ValueError, match="each variation needs its source, got 3 variations, 96 sources"):
         apply_filter("none", toy_images.images[:3], toy_images, toy_images, seed=0)
-    with pytest.raises(ValueError, match="needs 2 people, got 1"):
+    with pytest.raises(ValueError, match="need two people .* got 1 people"):
         apply_filter("confidence", toy_images.images[:6], toy_images[:6], toy_images[:6], seed=0)
     with pytest.raises(ValueError, match="compared in pairs, got 96 and 3"):
         paired_similarity(toy_images.images, toy_images.images[:3])

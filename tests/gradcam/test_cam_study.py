@@ -1,4 +1,4 @@
-"""Trained networks looked into: the measures pass a positive control, and lose it at random weights."""
+"""Measures of trained networks pass a positive control, and fail it with random weights."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def phantoms() -> ImageSet:
 
 @pytest.fixture(scope="module")
 def networks(phantoms):
-    """Three networks of the thesis's kind that differ in their first weights, trained on 12 people."""
+    """Two of the thesis's networks that differ in their initial weights, trained on 12 people."""
     fit = partial(train, image_set=phantoms[phantoms.subjects < 12], config=CONFIG)
-    return {f"{seed}": fit(make_model("cnn", n_classes=2, seed=seed), seed=seed) for seed in range(3)}
+    return {f"{seed}": fit(make_model("cnn", n_classes=2, seed=seed), seed=seed) for seed in range(2)}
 
 
 @pytest.fixture(scope="module")
 def rows(phantoms, networks) -> pd.DataFrame:
-    """Grad-CAM for the disease, measured on eight ill people that no network has seen."""
+    """Grad-CAM for the disease, measured on eight ill people outside the training set."""
     test = phantoms[(phantoms.subjects >= 12) & (phantoms.labels == 1)]
     target = dict.fromkeys(networks, np.ones(len(test), int))
     return measure_networks(networks, test, targets=target, methods=["gradcam"], seed=0, n_jobs=1)
@@ -57,7 +57,7 @@ def test_trained_networks_look_at_the_atrophied_tissue_and_random_ones_do_not(ph
     for classifier in networks.values():
         assert (predict(classifier, unseen.images).argmax(axis=1) == unseen.labels.numpy()).mean() > 0.9
     found = over_people(rows, "energy", "energy_chance", by=["network"], effect="ratio")
-    assert found["n_people"].tolist() == [8, 8, 8]
+    assert found["n_people"].tolist() == [8, 8]
     assert found["low"].min() > 1.2  # each network, not only their mean
     lost = over_people(rows, "energy_random", "energy_chance", effect="ratio").iloc[0]
     assert lost["low"] <= 1 and lost["effect"] < 1.1
@@ -66,13 +66,13 @@ def test_trained_networks_look_at_the_atrophied_tissue_and_random_ones_do_not(ph
 
 
 def test_every_measure_has_its_columns(rows):
-    assert rows["network"].unique().tolist() == ["0", "1", "2"] and (rows["method"] == "gradcam").all()
+    assert rows["network"].unique().tolist() == ["0", "1"] and (rows["method"] == "gradcam").all()
     for measure in MEASURES:
         assert rows[measure.value].notna().any()
         assert measure.reference is None or rows[measure.reference].notna().any()
     shares = rows[[name for name in rows if name.startswith(("brain", "energy", "pointing", "deletion", "insertion"))]]
     assert shares.min().min() >= 0 and shares.max().max() <= 1
-    assert rows[["shift", "rank", "ssim"]].abs().max().max() <= 1
+    assert rows[["shift", "rank"]].abs().max().max() <= 1
 
 
 def test_same_seed_same_measures(phantoms, networks):
@@ -104,5 +104,5 @@ def test_arms_are_trained_as_their_conditions_say(phantoms):
     for name, one in trained.items():
         np.testing.assert_array_equal(one.losses, again[name].losses)
     assert (fit(seed=1)["whole"].losses != trained["whole"].losses).all()
-    with pytest.raises(ValueError, match="'leaky' asks for protocol 'image'.*training has subject"):
+    with pytest.raises(ValueError, match="'leaky' needs protocol 'image'.*training has subject"):
         train_arms({"leaky": Condition()}, training, seed=0, configs={"cnn": config})

@@ -11,11 +11,11 @@ from mri_aug.results.sentences import agreement, tally
 def comparisons(verdicts, *, n=12, metric="test_cross_entropy", protocol="image"):
     """Return rows of `compare`, one for each verdict, by name."""
     lower = metric == "test_cross_entropy"
-    sign = {"better": -1 if lower else 1, "worse": 1 if lower else -1, "undecided": 0}
+    value = {"better": -1 if lower else 1, "worse": 1 if lower else -1, "undecided": 0}
     return pd.DataFrame(
         {
             "condition": name, "metric": metric, "lower_is_better": lower, "n": n, "protocol": protocol,
-            "low": sign[found] - 0.5, "high": sign[found] + 0.5, "value": 10.0 * sign[found] + 0.1 * place,
+            "outcome": found, "value": 10.0 * value[found] + 0.1 * place,
         }
         for place, (name, found) in enumerate(verdicts.items())
     )  # fmt: skip
@@ -26,7 +26,7 @@ FOUND = {"flip": "better", "crop": "worse", "blur": "undecided", "noise": "worse
 
 def test_tally_counts_and_names():
     assert tally(comparisons(FOUND), things="policies", baseline="none", names={"noise": "static"}) == (
-        "Of 4 policies, each held against none in 12 paired simulations, 1 lowers the test cross-entropy (flip), "
+        "Of 4 policies, each compared with none in 12 paired simulations, 1 lowers the test cross-entropy (flip), "
         "2 raise it (crop; static), and 1 is undecided."
     )
 

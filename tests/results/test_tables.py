@@ -18,11 +18,12 @@ from mri_aug.results.tables import (
 )
 from mri_aug.study import conditions
 from mri_aug.study.conditions import Condition
+from tests.results.made_up import made_up_rows, person_condition
 
 LOSS = "test_cross_entropy"
 
 
-def study(arms, *, n=6, seed=0):
+def study(arms, *, n=12, seed=0):
     """Return rows for conditions: a loss that falls with the real share, an accuracy and two recalls."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
@@ -55,7 +56,7 @@ def test_every_arm_of_the_chapter_has_words_of_its_own():
     [
         (Condition(), "all real"),
         (Condition(real_frac=0.3, policy="flip", budget="steps"), "30 % real, flip, as many steps as all"),
-        (Condition(real_frac=0.3, synth_frac=0.7, generator="duplicate"), "30 % real + 70 % copies"),
+        (Condition(real_frac=0.3, synth_frac=0.7, generator="duplicate"), "30 % real + 70 % duplicates"),
         (Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_use="only"), "70 % synthetic alone"),
         (
             Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_classes=(2,), budget="steps"),
@@ -70,7 +71,7 @@ def test_words_follow_the_condition(condition, expected):
     assert words.replace("\N{NO-BREAK SPACE}", " ") == expected
 
 
-def test_tables_from_before_a_column_was_invented_have_words():
+def test_older_tables_have_words():
     old = pd.DataFrame([Condition(real_frac=0.3, synth_frac=0.7, generator="morph").columns()])
     assert arm_words(old.drop(columns=["synth_use", "balance", "filter", "fine_tune"])) == arm_words(old)
 
@@ -100,20 +101,21 @@ def test_contrasts_are_those_of_compare():
     rows = study(conditions.thesis_arms(0.3))
     comparison = compare(rows, LOSS, baseline="30 % real")
     table = contrast_table(comparison, words={})
-    assert table["finding"].to_list() == [
-        "better" if high < 0 else "worse" if low > 0 else "undecided"
-        for low, high in zip(comparison["low"], comparison["high"], strict=True)
-    ]
-    assert table["difference, %"][0] == f"{comparison['percent'][0]:+.1f}".replace("-", "\N{MINUS SIGN}")
+    assert table["outcome"].to_list() == comparison["outcome"].to_list()
+    assert table["difference"][0] == f"{comparison['percent'][0]:+.1f}\N{NO-BREAK SPACE}%".replace(
+        "-", "\N{MINUS SIGN}"
+    )
+    assert table["better in"].str.contains("[", regex=False).all()
     assert "against" not in table and "protocol" not in table
     gains = contrast_table(compare(rows, "test_accuracy", baseline="30 % real"), words={})
-    assert "difference" in gains and "difference, %" not in gains
+    assert not gains["difference"].str.contains("%").any()
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_few_pairs_show_no_number_that_means_nothing(n):
+def test_few_pairs_have_no_interval_and_no_verdict(n):
     table = contrast_table(compare(study(conditions.thesis_arms(0.3), n=n), LOSS, baseline="30 % real"), words={})
-    assert table["p"].isna().all() and set(table["interval"]) == {"–"} and set(table["finding"]) == {"undecided"}
+    assert table["p"].isna().all() and set(table["outcome"]) == {"no verdict"}
+    assert not table["interval"].str.contains("[", regex=False).any()
     assert table["better in"].str.endswith(f" of {n}").all()
     assert not table.map(lambda value: value != value).drop(columns="p").any(axis=None)
 
@@ -136,10 +138,25 @@ def test_protocols_are_compared_apart():
         paired_groups(rows, LOSS, baseline="nobody")
 
 
+def test_people_are_compared_person_by_person_where_their_probabilities_are_kept():
+    arms = [person_condition(), person_condition(real_frac=0.3)]
+    rows, base = made_up_rows(arms, quality=[1.2, 1.0]), arms[1].label
+    (row,) = paired_groups(rows, LOSS, baseline=base).to_dict("records")
+    assert row["unit"] == "nats per person" and row["method"] == "people and trainings"
+    assert row["value"] == row["difference"] < 0
+    (shown,) = contrast_table(pd.DataFrame([row]), words={}).to_dict("records")
+    assert shown["difference"].endswith("nats") and shown["outcome"] == row["outcome"]
+    older = rows.assign(by_subject=rows["by_subject"].str.replace('"last"', '"other"'))
+    assert paired_groups(older, LOSS, baseline=base)["unit"].tolist() == ["nats per person"]  # by the other scores
+    without = rows.drop(columns="by_subject")
+    assert paired_groups(without, LOSS, baseline=base)["unit"].tolist() == ["log ratio"]
+    assert paired_groups(rows, "test_accuracy", baseline=base)["unit"].tolist() == ["difference"]
+
+
 def test_recalls_leave_out_simulations_without_the_class():
     rows = study(conditions.thesis_arms(0.3)[:2])
     table = recalls(rows, ["Non", "Mild"])
-    assert table.groupby("group", sort=False)["n"].first().to_dict() == {"Non": 6, "Mild": 5}
+    assert table.groupby("group", sort=False)["n"].first().to_dict() == {"Non": 12, "Mild": 11}
     first = table[(table["condition"] == "30 % real") & (table["group"] == "Mild")].iloc[0]
     assert first["value"] == rows.loc[rows["condition"] == "30 % real", "test_recall_1"].median()
 
@@ -150,7 +167,7 @@ def test_sweep_is_ordered_by_kind_and_share():
     assert curves.groupby("group", sort=False)["real_frac"].agg(list).to_dict() == {
         "real alone": [0.1, 0.6, 1.0],
         "filled with variations": [0.1, 0.6],
-        "filled with copies": [0.1, 0.6],
+        "filled with duplicates": [0.1, 0.6],
     }
     alone = rows[(rows["real_frac"] == 0.1) & (rows["generator"] == "none")]
     assert curves["value"][0] == alone[LOSS].median()

@@ -1,33 +1,34 @@
-"""Diagrams of the networks and of training."""
+"""Diagrams of the networks and of one simulation."""
 
-from mri_aug.book.diagrams.convolution import (
+from mri_aug.book.diagrams.blocks import (
     convolve,
     max_pool,
-    plot_cnn_outline,
+    patches_of,
+    plot_attention,
     plot_convolution,
-    plot_layers,
+    plot_encoder_block,
     plot_max_pooling,
-    plot_residual_block,
-    plot_resnet,
-)
-from mri_aug.book.diagrams.training import (
-    plot_curves,
-    plot_descent,
-    plot_generation_policy,
     plot_network,
-    plot_transfer,
+    plot_residual_block,
 )
-from mri_aug.book.diagrams.transformer import patches_of, plot_attention, plot_encoder_block, plot_vision_transformer
+from mri_aug.book.diagrams.networks import (
+    layer_table,
+    plot_cnn_outline,
+    plot_generation_policy,
+    plot_layers,
+    plot_resnet,
+    plot_transfer,
+    plot_vision_transformer,
+)
 
 __all__ = [
     "convolve",
+    "layer_table",
     "max_pool",
     "patches_of",
     "plot_attention",
     "plot_cnn_outline",
     "plot_convolution",
-    "plot_curves",
-    "plot_descent",
     "plot_encoder_block",
     "plot_generation_policy",
     "plot_layers",

@@ -1,7 +1,6 @@
-"""The pencil of the diagrams: a canvas measured in inches, boxes, slabs, arrows and grids of numbers.
+"""Shapes of the diagrams: a canvas measured in inches, boxes, slabs, arrows and grids of numbers.
 
-One data unit is one inch at the size the canvas was made for, so that text and boxes keep
-their proportions. Nothing here knows of networks, and nothing reads a file.
+One data unit is one inch at the size that the canvas was made for, so that text and boxes keep their proportions.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
-# Okabe and Ito's colours, distinct under the common colour-vision deficiencies (jfly.uni-koeln.de/color).
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, INK, GREY = "#56B4E9", "#CC79A7", "#222222", "#8A8A8A"
+from mri_aug.book.report import INK, PALETTE
+
+BLUE, RED, _, _, ORANGE, *_ = PALETTE
+GREY = "#8A8A8A"
 SMALL, NORMAL = 7.0, 8.0  # points
 
 # Fill by kind of layer: tints that also differ in lightness, for print without colour.
@@ -29,14 +29,14 @@ FILLS = {
 
 
 def canvas(width: float, height: float, ax: Axes | None = None) -> Axes:
-    """Return axes without frame whose data coordinates are inches, (0, 0) at the lower left.
+    """Return Axes without a frame whose data coordinates are inches, (0, 0) at the lower left.
 
     Parameters
     ----------
     width, height : float
         Inches.
     ax : Axes, optional
-        Drawn upon, and scaled to fit; by default a new figure of exactly that size.
+        Scaled to fit; by default a new figure of exactly that size.
     """
     if ax is None:
         figure = plt.figure(figsize=(width, height), layout="none")
@@ -47,7 +47,7 @@ def canvas(width: float, height: float, ax: Axes | None = None) -> Axes:
 
 
 def label(ax: Axes, x: float, y: float, text: str, *, size: float = NORMAL, colour: str = INK, **options):
-    """Write ``text`` centred at a point unless told otherwise."""
+    """Write ``text`` at a point, centred by default."""
     options = {"ha": "center", "va": "center", "linespacing": 1.25, **options}
     return ax.text(x, y, text, fontsize=size, color=colour, **options)
 
@@ -91,7 +91,7 @@ def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], *, cur
 
 
 def elbow(ax: Axes, points: list[tuple[float, float]], **options):
-    """Draw a line of straight pieces through ``points`` that ends in an arrow."""
+    """Draw straight lines through ``points``, the last an arrow."""
     line = {"color": INK, "linewidth": 0.9, **options}
     xs, ys = zip(*points[:-1], strict=True)
     ax.plot(xs, ys, solid_capstyle="butt", solid_joinstyle="miter", **line)
@@ -99,7 +99,7 @@ def elbow(ax: Axes, points: list[tuple[float, float]], **options):
 
 
 def plus(ax: Axes, x: float, y: float, *, radius: float = 0.11):
-    """Draw the circled plus of an addition."""
+    """Draw a plus in a circle, the sign of an addition."""
     ax.add_patch(plt.Circle((x, y), radius, facecolor="white", edgecolor=INK, linewidth=0.9, zorder=4))
     for dx, dy in ((0.6 * radius, 0), (0, 0.6 * radius)):
         ax.plot((x - dx, x + dx), (y - dy, y + dy), color=INK, linewidth=0.9, zorder=5)
@@ -127,7 +127,7 @@ def number_grid(ax: Axes, values, *, left: float, top: float, cell: float, fills
 
 
 def outline(ax: Axes, *, left: float, top: float, width: float, height: float, colour: str = RED, **options) -> None:
-    """Draw the frame that points out part of a grid or image."""
+    """Draw a frame around part of a grid or image."""
     options = {"linewidth": 2.0, "zorder": 4, **options}
     ax.add_patch(Rectangle((left, top - height), width, height, fill=False, edgecolor=colour, **options))
 

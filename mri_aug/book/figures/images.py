@@ -1,264 +1,85 @@
-"""Sheets of images and heat maps, and figures of the people search."""
+"""Sheets of slices, heat maps and differences, and a gallery of them to step through in a static page."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
 from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
-from mri_aug.book.figures.forest import INK, condition_axis, new_axes, ordered
-from mri_aug.book.report import PAGE_WIDTH, PALETTE
-from mri_aug.results.rows import check_known
+from mri_aug.book.report import PAGE_WIDTH, PALETTE, new_axes
 
-_GAP = 4  # pixels between the images of a sheet
-_TITLE_POINTS = 8
-_INK = "#222222"
-
-
-def plot_image_grid(
-    images: ArrayLike,
-    titles: Sequence[str] | None = None,
-    *,
-    n_columns: int = 8,
-    row_labels: Sequence[str] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw grey images side by side, row by row.
-
-    Parameters
-    ----------
-    images : array of uint8, shape (n, height, width) or (n, 1, height, width)
-        Shown on one scale, 0 black to 255 white.
-    titles : sequence of str, optional
-        One above each image; an empty string for none.
-    n_columns : int
-    row_labels : sequence of str, optional
-        One on the left of each row.
-    ax : Axes, optional
-        By default a new figure of the page's width.
-
-    Raises
-    ------
-    ValueError
-        If images are not uint8 of such a shape, or the number of titles or labels does not match.
-    """
-    images = np.asarray(images)
-    if images.ndim == 4 and images.shape[1] == 1:
-        images = images[:, 0]
-    if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
-        raise ValueError(
-            f"images must be uint8 of shape (n, height, width) or (n, 1, height, width), "
-            f"got {images.dtype} of shape {images.shape}"
-        )
-    if n_columns < 1:
-        raise ValueError(f"n_columns must be at least 1, got {n_columns}")
-    n, height, width = images.shape
-    n_columns = min(n_columns, n)
-    _check_count("titles", titles, n)
-    _check_count("row_labels", row_labels, -(-n // n_columns))
-    sheet, corners = _sheet(images, n_columns, gap=_GAP if titles is None else round(0.16 * images.shape[1]))
-    if ax is None:
-        # one inch of the width is left to row labels, so that images keep their proportions
-        inches = PAGE_WIDTH - (1 if row_labels else 0)
-        ax = new_axes(inches * sheet.shape[0] / sheet.shape[1])
-    ax.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set_axis_off()
-    for (top, left), title in zip(corners, titles or (), strict=False):
-        ax.text(left + width / 2, top - 3, title, ha="center", va="bottom", fontsize=_TITLE_POINTS)
-    for (top, _), label in zip(corners[::n_columns], row_labels or (), strict=False):
-        ax.text(-6, top + height / 2, label, ha="right", va="center", fontsize=_TITLE_POINTS + 1)
-    return ax
+_GAP = 4  # pixels between pictures
+_OPACITY = 0.8  # of a heat map's strongest place
+_LIMIT = 100  # grey levels at which the colour of a difference is darkest
+_DIVERGING = "RdBu_r"  # told apart under the common colour blindnesses
 
 
-def plot_class_counts(
-    counts: Mapping[str, int] | pd.DataFrame, *, quantity: str = "Images", ax: Axes | None = None
-) -> Axes:
-    """Draw the number of images or people of each class as labelled bars.
-
-    Parameters
-    ----------
-    counts : mapping of class to count, or DataFrame of int
-        A table has a row per class and a column per part, such as training and test.
-    quantity : str
-        What is counted.
-    ax : Axes, optional
-    """
-    table = counts if isinstance(counts, pd.DataFrame) else pd.Series(dict(counts), name="").to_frame()
-    if table.empty or (table.to_numpy() < 0).any():
-        raise ValueError(f"counts must be non-negative and of at least one class, got {table.to_dict()}")
-    n_parts = table.shape[1]
-    ax = ax or new_axes(0.7 + table.shape[0] * (0.28 * n_parts + 0.2))
-    height = 0.8 / n_parts
-    for part, (name, column) in enumerate(table.items()):
-        centres = np.arange(len(table)) + (part - (n_parts - 1) / 2) * height
-        bars = ax.barh(centres, column, height * 0.92, color=PALETTE[part % len(PALETTE)], label=str(name))
-        ax.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=9)
-    ax.set_yticks(range(len(table)), [str(name) for name in table.index])
-    ax.invert_yaxis()
-    ax.margins(x=0.1)
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.set_xlabel(quantity)
-    ax.grid(axis="y", visible=False)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    if n_parts > 1:
-        ax.legend(frameon=False)
-    return ax
-
-
-def plot_component_curve(
-    thresholds: ArrayLike,
-    n_components: ArrayLike,
-    chosen: float,
-    plateau: tuple[float, float] | None = None,
-    *,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw how many groups of images remain as the similarity that joins two of them is raised.
-
-    Parameters
-    ----------
-    thresholds : array of float, shape (n,)
-        Correlations above which two images are taken to show one person, in [-1, 1].
-    n_components : array of int, shape (n,)
-        Connected groups at each threshold, at least 1.
-    chosen : float
-        The threshold that was used.
-    plateau : (float, float), optional
-        The range over which the number of groups does not change.
-    ax : Axes, optional
-    """
-    thresholds, n_components = np.asarray(thresholds, dtype=float), np.asarray(n_components)
-    if thresholds.ndim != 1 or thresholds.shape != n_components.shape or not len(thresholds):
-        raise ValueError(
-            f"thresholds and n_components must be of one length, got shapes {thresholds.shape} and {n_components.shape}"
-        )
-    ax = ax or new_axes(3.4)
-    order = np.argsort(thresholds)
-    thresholds, n_components = thresholds[order], n_components[order]
-    # groups change only at the thresholds, and each count holds from its threshold up to the next one
-    found = int(n_components[max(0, np.searchsorted(thresholds, chosen, side="right") - 1)])
-    if plateau is not None:
-        ax.axvspan(*plateau, color=PALETTE[5], alpha=0.3, lw=0, label=f"{found:,} groups throughout")
-    ax.step(thresholds, n_components, where="post", color=PALETTE[0], linewidth=1.8)
-    ax.axvline(chosen, color=PALETTE[1], linestyle="--", linewidth=1.5, label=f"threshold used, {chosen:.3f}")
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    ax.set_xlabel("Correlation above which two images are joined")
-    ax.set_ylabel("Groups of images")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="best")
-    return ax
-
-
-def plot_twin_correlations(correlations: Mapping[str, ArrayLike], *, threshold: float, ax: Axes | None = None) -> Axes:
-    """Draw, per protocol, the share of test images by their correlation with the most similar training image.
-
-    Parameters
-    ----------
-    correlations : mapping of str to array of float, shape (n_test,)
-        One distribution per protocol, in [-1, 1].
-    threshold : float
-        The correlation above which two images show one person.
-    ax : Axes, optional
-    """
-    if empty := [name for name, values in correlations.items() if not len(values)]:
-        raise ValueError(f"there are no test images under {', '.join(empty)}: nothing to draw")
-    ax = ax or new_axes(3.4)
-    lowest = min(float(np.min(values)) for values in correlations.values())
-    bins = np.linspace(lowest, 1, 61)
-    for (name, values), colour in zip(correlations.items(), PALETTE, strict=False):
-        weights = np.full(len(values), 100 / len(values))
-        ax.hist(values, bins=bins, weights=weights, histtype="stepfilled", color=colour, alpha=0.25)
-        label = f"{name} protocol"
-        ax.hist(values, bins=bins, weights=weights, histtype="step", color=colour, linewidth=1.6, label=label)
-    ax.axvline(threshold, color=_INK, linestyle="--", linewidth=1.2)
-    ax.set_xlabel("Correlation with the most similar training image")
-    ax.set_ylabel("Test images (%)")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="upper left")
-    return ax
-
-
-def _sheet(images: NDArray, n_columns: int, *, gap: int) -> tuple[NDArray, list[tuple[int, int]]]:
-    """Return the images on one white sheet, ``gap`` pixels above each, and the top left corner of every place."""
-    n, height, width = images.shape
-    n_rows = -(-n // n_columns)
-    corners = [(row * (height + gap) + gap, column * (width + _GAP)) for row, column in np.ndindex(n_rows, n_columns)]
-    sheet = np.full((n_rows * (height + gap), n_columns * (width + _GAP) - _GAP), 255, dtype=np.uint8)
-    for (top, left), image in zip(corners, images, strict=False):
-        sheet[top : top + height, left : left + width] = image
-    return sheet, corners
-
-
-def _check_count(name: str, texts: Sequence[str] | None, expected: int) -> None:
-    if texts is not None and len(texts) != expected:
-        raise ValueError(f"{name} must have {expected} entries, got {len(texts)}")
-
-
-_GAP = 4  # pixels between the pictures of a sheet
-_OPACITY = 0.8  # of a map's strongest place
-_MARKERS = "osD^vPX"
-
-
-class CamRow(NamedTuple):
-    """A row of a sheet: slices, the maps over them and regions outlined on them, where there are any."""
+class SheetRow(NamedTuple):
+    """A row of a sheet: slices or differences, with heat maps over them and regions outlined where there are any."""
 
     label: str
-    images: ArrayLike  # uint8, shape (n, height, width)
-    cams: ArrayLike | None = None  # float in [0, 1], shape (n, height, width)
-    regions: ArrayLike | None = None  # bool or share in [0, 1], outlined at one half, shape (n, height, width)
+    images: ArrayLike  # (n, height, width): uint8, grey values; a signed type, differences in grey levels
+    cams: ArrayLike | None = None  # float in [0, 1], of the same shape
+    regions: ArrayLike | None = None  # bool or share in [0, 1], outlined at one half, of the same shape
+    titles: Sequence[str] = ()  # above each picture
 
 
-def plot_cam_sheet(rows: Sequence[CamRow], titles: Sequence[str], *, ax: Axes | None = None) -> Axes:
-    """Draw rows of slices with their heat maps laid over them, one column per slice.
+def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
+    """Draw rows of pictures side by side.
+
+    Grey values have one scale, 0 black to 255 white. A difference is red where it is positive and blue where it is
+    negative; the scale stands beside the sheet. A heat map is the more opaque the stronger it is.
 
     Parameters
     ----------
-    rows : sequence of CamRow
-        All with as many slices as there are titles.
-    titles : sequence of str
-        One above each column.
+    rows : sequence of SheetRow
+        From the top, all of one height and width of picture; a row may be shorter than the first.
     ax : Axes, optional
         By default a new figure of the page's width.
 
     Raises
     ------
     ValueError
-        If there is no row, or a row's shapes differ from the first row's.
+        If a row has no pictures or pictures of another size than the first row's.
     """
-    if not rows or np.ndim(rows[0].images) != 3 or len(titles) != len(rows[0].images) or not titles:
-        raise ValueError("a sheet needs at least one row of slices, shape (n, height, width), and n titles")
-    shape = np.shape(rows[0].images)
-    for row in rows:
-        for part in (row.images, row.cams, row.regions):
-            if part is not None and np.shape(part) != shape:
-                raise ValueError(f"row {row.label!r} has a part of shape {np.shape(part)}, the first row {shape}")
-    _, height, width = shape
-    down, across = height + _GAP, width + _GAP
+    shapes = {np.shape(part)[1:] for row in rows for part in row[1:4] if part is not None}
+    if len(shapes) != 1 or len(height_width := shapes.pop()) != 2:
+        raise ValueError(f"the rows of a sheet need pictures of one shape (height, width), got {sorted(shapes)}")
+    height, width = height_width
+    n_columns = max(len(row.images) for row in rows)
+    # a title of 8 points needs as many pixels as these inches of the sheet have
+    inches = PAGE_WIDTH - 0.25 - 0.7 * any(row.label for row in rows)
+    room = round(0.16 * n_columns * (width + _GAP) / inches)
+    tops = np.cumsum([_GAP + room * any(row.titles) + (height if k else 0) for k, row in enumerate(rows)])
+    sheet = np.ones((tops[-1] + height, n_columns * (width + _GAP) - _GAP, 3))
+    for row, top in zip(rows, tops, strict=True):
+        for column, picture in enumerate(_pictures(row)):
+            left = column * (width + _GAP)
+            sheet[top : top + height, left : left + width] = picture
+    signed = any(_is_difference(row) for row in rows)
     if ax is None:
-        ax = new_axes((PAGE_WIDTH - 0.9) * (len(rows) * down + 12) / (len(titles) * across))
-    for r, row in enumerate(rows):
-        for c, image in enumerate(np.asarray(row.images)):
-            left, top = c * across, r * down
-            picture = overlaid(image, None if row.cams is None else np.asarray(row.cams)[c])
-            ax.imshow(picture, extent=(left, left + width, top + height, top), interpolation="nearest")
-            region = None if row.regions is None else np.asarray(row.regions, float)[c]
-            if region is not None and region.max() >= 0.5 > region.min():
-                x, y = np.arange(width) + left + 0.5, np.arange(height) + top + 0.5
-                ax.contour(x, y, region, levels=[0.5], colors=PALETTE[5], linewidths=0.6)
-        ax.text(-6, r * down + height / 2, row.label, ha="right", va="center", rotation=90, fontsize=8)
-    for c, title in enumerate(titles):
-        points = 7 if len(titles) < 6 else 5.5  # narrow columns
-        ax.text(c * across + width / 2, -4, title, ha="center", va="bottom", fontsize=points)
-    ax.set(xlim=(-1, len(titles) * across), ylim=(len(rows) * down, -1), aspect="equal")
+        ax = new_axes((inches - 0.9 * signed) * sheet.shape[0] / sheet.shape[1])
+    ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
+    for row, top in zip(rows, tops, strict=True):
+        _annotate(ax, row, top, height, width)
+    if signed:
+        _draw_scale(ax)
     return ax
 
 
@@ -272,121 +93,189 @@ def overlaid(image: ArrayLike, cam: ArrayLike | None) -> NDArray[np.float64]:
     return (1 - opacity) * grey + opacity * mpl.colormaps["inferno"](strength)[..., :3]
 
 
-def plot_effects(
-    table: pd.DataFrame,
-    *,
-    by: str,
-    group: str | None = None,
-    level: float,
-    xlabel: str,
-    order: Sequence[str] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw one row per name: effects and their intervals, and the level at which a map says nothing.
+def _is_difference(row: SheetRow) -> bool:
+    return np.asarray(row.images).dtype != np.uint8
+
+
+def _pictures(row: SheetRow) -> NDArray[np.float64]:
+    images = np.asarray(row.images)
+    if _is_difference(row):
+        return mpl.colormaps[_DIVERGING](Normalize(-_LIMIT, _LIMIT, clip=True)(images))[..., :3]
+    return overlaid(images, row.cams)
+
+
+def _annotate(ax: Axes, row: SheetRow, top: int, height: int, width: int) -> None:
+    ax.text(-6, top + height / 2, row.label, ha="right", va="center", fontsize=8)
+    for column, title in enumerate(row.titles):
+        ax.text(column * (width + _GAP) + width / 2, top - 3, title, ha="center", va="bottom", fontsize=8)
+    for column, region in enumerate(np.asarray(() if row.regions is None else row.regions, float)):
+        if region.max() >= 0.5 > region.min():
+            x, y = np.arange(width) + column * (width + _GAP), np.arange(height) + top
+            ax.contour(x, y, region, levels=[0.5], colors=PALETTE[5], linewidths=0.7)
+
+
+def _draw_scale(ax: Axes) -> None:
+    scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), mpl.colormaps[_DIVERGING])
+    bar = ax.figure.colorbar(scale, ax=ax, shrink=0.5, pad=0.02)
+    bar.set_label("difference in grey levels", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+_LEVELS = 64  # of a heat map, as colours and as opacities: more are not visible and cost bytes
+
+_STYLE = """
+<style>
+.cam-gallery { margin: 1em 0; }
+.cam-gallery .cam-controls { display: flex; flex-wrap: wrap; gap: .6em 1.2em; align-items: end; margin-bottom: .8em; }
+.cam-gallery label { display: flex; flex-direction: column; font-size: .85em; gap: .2em; }
+.cam-gallery select, .cam-gallery button { font: inherit; padding: .3em .5em; max-width: 100%; }
+.cam-gallery :is(select, button, input):focus-visible { outline: 3px solid #0072B2; outline-offset: 2px; }
+.cam-gallery .cam-stage { position: relative; width: min(100%, 26em); aspect-ratio: 1; background: #000; }
+.cam-gallery .cam-stage img { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; }
+.cam-gallery .cam-caption { min-height: 3em; margin: .5em 0 0; }
+</style>
+"""
+
+_BODY = Template("""
+<div class="cam-gallery" id="$id" role="group" aria-label="$title">
+<div class="cam-controls">
+<label>Class of the slice <select data-part="class">$classes</select></label>
+<label>Network <select data-part="network">$networks</select></label>
+<label>Slice <select data-part="image">$names</select></label>
+<button type="button" data-step="-1">Previous slice</button>
+<button type="button" data-step="1">Next slice</button>
+<label>Opacity of the map <input type="range" data-part="opacity" min="0" max="100" step="5" value="70"></label>
+</div>
+<div class="cam-stage"><img data-part="slice" src="$slice" alt="$caption"><img data-part="map" src="$map" alt=""></div>
+<p class="cam-caption" aria-live="polite">$caption</p>
+<script type="application/json">$data</script>
+<script>
+(() => {
+  const root = document.getElementById("$id");
+  const part = (name) => root.querySelector(`[data-part="$${name}"]`);
+  const data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
+  const list = () => {
+    part("image").replaceChildren(...data.images.map((image, k) => [image, k])
+      .filter(([image]) => image.class === part("class").value).map(([image, k]) => new Option(image.name, k)));
+  };
+  const show = () => {
+    const image = data.images[part("image").value], network = part("network").value;
+    const percent = part("opacity").value;
+    part("slice").src = image.slice;
+    part("map").src = image.maps[network];
+    part("map").style.opacity = percent / 100;
+    part("opacity").setAttribute("aria-valuetext", percent + " percent");
+    root.querySelector(".cam-caption").textContent = part("slice").alt = image.captions[network];
+  };
+  part("class").addEventListener("change", () => { list(); show(); });
+  for (const name of ["network", "image"]) part(name).addEventListener("change", show);
+  part("opacity").addEventListener("input", show);
+  for (const button of root.querySelectorAll("button")) button.addEventListener("click", () => {
+    const menu = part("image"), n = menu.options.length;
+    menu.selectedIndex = (menu.selectedIndex + Number(button.dataset.step) + n) % n;
+    show();
+  });
+  for (const name of ["class", "network"]) part(name).selectedIndex = 0;
+  part("opacity").value = 70;
+  list(); show();
+})();
+</script>
+</div>
+""")
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Slices and their heat maps, as the last value of a notebook's cell.
+
+    Plain HTML with native controls and embedded pictures, without a server, by mouse or by keyboard; a page that cannot
+    run it, such as a PDF, shows a still sheet.
 
     Parameters
     ----------
-    table : DataFrame
-        From :func:`mri_aug.results.maps.over_people`: ``effect``, ``low``, ``high``, and the columns named.
-    by : str
-        The column whose values are rows.
-    group : str, optional
-        The column whose values are told apart by colour and marker, at most seven.
-    level : float
-        Where the dashed line stands: 1 for ratios, 0 for differences.
-    xlabel : str
-    order : sequence of str, optional
-        Rows, from the top.
-    ax : Axes, optional
-
-    Raises
-    ------
-    ValueError
-        If a name is not in the table, or there are more than seven groups.
+    title : str
+        What a screen reader calls the gallery.
+    images : ndarray of uint8, shape (n, height, width)
+    classes, names : sequence of str, length n
+        The class of each slice, by which slices are chosen, and its name within the class.
+    cams : mapping of str to ndarray of float, shape (n, height, width), in [0, 1]
+        Heat maps of each network.
+    captions : mapping of str to sequence of str, length n
+        What each network predicts for each slice, as sentences; the keys of ``cams``.
     """
-    order = ordered(order, list(dict.fromkeys(table[by])), by)
-    groups = [None] if group is None else list(dict.fromkeys(table[group]))
-    if len(groups) > len(PALETTE):
-        raise ValueError(f"at most {len(PALETTE)} groups can be told apart, got {len(groups)}: name fewer")
-    ax = ax or new_axes(0.9 + len(order) * max(0.32, 0.17 * len(groups)))
-    ax.axvline(level, color=INK, linewidth=0.9, linestyle="--")
-    for place, name in enumerate(groups):
-        part = table if name is None else table[table[group] == name]
-        part = part[part[by].isin(order)]
-        rows = part[by].map(order.index).to_numpy() + (place - (len(groups) - 1) / 2) * 0.62 / len(groups)
-        colour, marker = PALETTE[place], _MARKERS[place]
-        ax.hlines(rows, part["low"], part["high"], color=colour, linewidth=2, alpha=0.8)
-        ax.plot(part["effect"], rows, marker, color=colour, markersize=5, label=name)
-    condition_axis(ax, order, None)
-    ax.set_xlabel(xlabel)
-    if group is not None:
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2)
-    return ax
+
+    title: str
+    images: NDArray[np.uint8]
+    classes: Sequence[str]
+    names: Sequence[str]
+    cams: Mapping[str, NDArray[np.floating]]
+    captions: Mapping[str, Sequence[str]]
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+        """Return the gallery as HTML, and a still picture for where there is no browser."""
+        return {
+            "text/html": self.html(),
+            "image/png": base64.b64encode(self.still()).decode(),
+            "text/plain": f"Gallery of {len(self.images)} slices and {len(self.cams)} networks",
+        }
+
+    def html(self) -> str:
+        """Return the gallery as one element: about 10 kB per slice and 4 kB per map, the same for the same pictures."""
+        networks = list(self.cams)
+        images = [
+            {
+                "class": str(self.classes[k]),
+                "name": str(self.names[k]),
+                "slice": _data_uri(Image.fromarray(image)),
+                "maps": {network: _data_uri(*_overlay(self.cams[network][k])) for network in networks},
+                "captions": {network: str(self.captions[network][k]) for network in networks},
+            }
+            for k, image in enumerate(self.images)
+        ]
+        # inside a script element "<" could end it
+        data = json.dumps({"images": images}, ensure_ascii=False).replace("<", "\\u003c")
+        first = next(k for k, image in enumerate(images) if image["class"] == str(self.classes[0]))
+        shown = [(k, image["name"]) for k, image in enumerate(images) if image["class"] == images[first]["class"]]
+        return _STYLE + _BODY.substitute(
+            id=f"cam-gallery-{hashlib.sha256((self.title + data).encode()).hexdigest()[:12]}",
+            title=html.escape(self.title),
+            classes=_options((name, name) for name in dict.fromkeys(map(str, self.classes))),
+            networks=_options((name, name) for name in networks),
+            names=_options(shown),
+            slice=images[first]["slice"],
+            map=images[first]["maps"][networks[0]],
+            caption=html.escape(images[first]["captions"][networks[0]]),
+            data=data,
+        )
+
+    def still(self) -> bytes:
+        """Return a sheet as PNG: the first slice of each class, and below it every network's map."""
+        firsts = [list(self.classes).index(name) for name in dict.fromkeys(self.classes)]
+        rows = [SheetRow("slice", self.images[firsts], titles=[str(self.classes[k]) for k in firsts])]
+        rows += [SheetRow(network, self.images[firsts], maps[firsts]) for network, maps in self.cams.items()]
+        figure = Figure(figsize=(PAGE_WIDTH, PAGE_WIDTH * len(rows) / max(len(firsts), 4)), layout="constrained")
+        plot_sheet(rows, ax=figure.subplots())
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
 
 
-def plot_perturbation(
-    replaced: ArrayLike,
-    curves: Mapping[str, ArrayLike],
-    *,
-    xlabel: str,
-    dashed: Sequence[str] = (),
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the probability of a class while pixels are taken away or given back, one line per order of pixels.
-
-    Parameters
-    ----------
-    replaced : array of float, shape (n_steps + 1,), in [0, 1]
-    curves : mapping of str to array of float, shape (n_steps + 1,), in [0, 1]
-        At most seven.
-    xlabel : str
-    dashed : sequence of str
-        Names of curves that are standards of comparison.
-    ax : Axes, optional
-
-    Raises
-    ------
-    ValueError
-        If a dashed name is no curve, or there are more than seven curves.
-    """
-    if len(curves) > len(PALETTE):
-        raise ValueError(f"at most {len(PALETTE)} curves can be told apart, got {len(curves)}: name fewer")
-    for name in dashed:
-        check_known(name, list(curves), "curve", "name")
-    ax = ax or new_axes(3.2)
-    for (name, curve), colour in zip(curves.items(), PALETTE, strict=False):
-        style = {"linestyle": "--", "color": INK} if name in dashed else {"color": colour}
-        ax.plot(100 * np.asarray(replaced), curve, linewidth=1.8, label=name, **style)
-    ax.set(xlabel=xlabel, ylabel="Probability of the class", ylim=(0, 1))
-    return ax
+def _overlay(cam: NDArray) -> tuple[Image.Image, bytes]:
+    """Return a map as an indexed picture, and the opacity of each colour: weak places are transparent."""
+    picture = Image.fromarray(np.rint(np.clip(cam, 0, 1) * (_LEVELS - 1)).astype(np.uint8)).convert("L")
+    strength = np.linspace(0, 1, _LEVELS)
+    colours = mpl.colormaps["inferno"](strength, bytes=True)[:, :3]
+    picture = Image.frombytes("P", picture.size, picture.tobytes())
+    picture.putpalette(colours.tobytes())
+    return picture, np.rint(255 * strength).astype(np.uint8).tobytes()
 
 
-def plot_cascade(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw how alike a map stays while layer after layer is randomised, from the output on.
+def _data_uri(picture: Image.Image, opacities: bytes | None = None) -> str:
+    buffer = io.BytesIO()
+    options = {} if opacities is None else {"transparency": opacities}
+    picture.save(buffer, format="PNG", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
-    Parameters
-    ----------
-    table : DataFrame
-        ``method``, ``layer`` (the last one randomised, in order) and ``effect``, ``low``, ``high`` of the likeness.
-        At most seven methods.
-    ax : Axes, optional
 
-    Raises
-    ------
-    ValueError
-        If there are more than seven methods.
-    """
-    methods, layers = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["layer"]))
-    if len(methods) > len(PALETTE):
-        raise ValueError(f"at most {len(PALETTE)} methods can be told apart, got {len(methods)}: name fewer")
-    ax = ax or new_axes(3.4)
-    for place, (method, colour, marker) in enumerate(zip(methods, PALETTE, _MARKERS, strict=False)):
-        part = table[table["method"] == method]
-        x = part["layer"].map(layers.index).to_numpy() + 0.05 * (place - (len(methods) - 1) / 2)
-        ax.plot(x, part["effect"], marker=marker, color=colour, markersize=5, linewidth=1.5, label=method)
-        ax.vlines(x, part["low"], part["high"], color=colour, linewidth=1.2, alpha=0.7)
-    ax.axhline(0, color=INK, linewidth=0.9, linestyle="--")
-    ax.set_xticks(range(len(layers)), layers)
-    ax.set(xlabel="Randomised, from the output up to and including", ylabel="Rank correlation with the map before")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, frameon=False, borderaxespad=0.2)
-    return ax
+def _options(pairs) -> str:
+    return "".join(f'<option value="{html.escape(str(value))}">{html.escape(text)}</option>' for value, text in pairs)

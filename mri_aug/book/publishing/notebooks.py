@@ -1,23 +1,25 @@
-"""Execute the book's notebooks with papermill, those whose code, inputs or parameters changed."""
+"""Execute the book's notebooks with papermill where their code, inputs or parameters changed."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import json
+import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
-import papermill
+import yaml
 from IPython.core.inputtransformer2 import TransformerManager
-from papermill.exceptions import PapermillExecutionError
 
 from mri_aug.provenance import code_fingerprint, imported_modules, library_modules, machine, reached_modules, versions
 
@@ -41,7 +43,7 @@ def read(path: Path | str) -> nbformat.NotebookNode:
 
 
 def tags(cell: Mapping[str, Any]) -> list[str]:
-    """Return a cell's tags; none is an empty list."""
+    """Return a cell's tags."""
     return list(cell.get("metadata", {}).get("tags", []))
 
 
@@ -58,8 +60,8 @@ def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If several cells carry the tag, or a default is no literal: papermill adds its values after this cell,
-        so that anything derived within it would keep the default's value.
+        If several cells carry the tag, or a default is not a literal: papermill adds its values after this cell, so
+        anything computed in it would keep the default's value.
     """
     tagged = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
     if len(tagged) > 1:
@@ -77,8 +79,66 @@ def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     return found
 
 
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list such as [a, b]",
+    dict: "a mapping such as {a: 1}",
+}
+
+
+def check_parameters(name: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a notebook with the types of their defaults, or say which one does not fit.
+
+    A whole number may stand for a float, and a float without fraction for an integer. The elements of a list must fit
+    the first element of its default.
+
+    Parameters
+    ----------
+    name : str
+        The notebook's, for the message.
+    defaults : mapping
+        From :func:`default_parameters`.
+    values : mapping
+
+    Raises
+    ------
+    ValueError
+        If a parameter is unknown or of another type. The message names all of them.
+    """
+    if unknown := [parameter for parameter in values if parameter not in defaults]:
+        raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
+    fitted, faults = {}, []
+    for parameter, value in values.items():
+        try:
+            fitted[parameter] = _fit(value, defaults[parameter])
+        except ValueError as error:
+            faults.append(f"{parameter} must be {error}")
+    if faults:
+        raise ValueError(f"{name}: " + "; ".join(faults))
+    return fitted
+
+
+def _fit(value: Any, default: Any) -> Any:
+    kind = type(default)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if kind is float or (kind is int and value == int(value)):
+            return kind(value)
+    elif isinstance(value, kind) and kind not in (int, float):
+        elements = value if kind is list and default else ()
+        for element in elements:
+            try:
+                _fit(element, default[0])
+            except ValueError:
+                raise ValueError(f"a list of elements like {default[0]!r}, got {value!r}") from None
+        return value
+    raise ValueError(f"{_KINDS.get(kind, f'like {default!r}')}, got {value!r}")
+
+
 def digest(notebook: nbformat.NotebookNode) -> str:
-    """Return sixteen hexadecimal digits of the code cells' text: the same for a source and its executed copy."""
+    """Return a hash of the code cells, the same for a source and its executed copy."""
     text = json.dumps([cell.source.strip() for cell in code_cells(notebook)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -103,6 +163,7 @@ def with_values(source: str, values: Mapping[str, Any]) -> str:
 
 
 RECORD = "mri_aug"  # key of the record in an executed notebook's metadata
+N_TOGETHER = 2  # notebooks that are executed side by side
 # a kernel's environment: no progress bars in pages, no dates in figures, sets in the same order every time
 KERNEL_ENVIRONMENT = {"TQDM_DISABLE": "1", "SOURCE_DATE_EPOCH": "315532800", "PYTHONHASHSEED": "0"}
 
@@ -115,52 +176,84 @@ class NotebookError(RuntimeError):
 class Execution:
     """One notebook's executed copy."""
 
-    name: str  # the notebook's file name without its ending
+    name: str  # the notebook's file name without its suffix
     path: Path  # the executed copy
     seconds: float  # wall time of its execution, whenever that was
-    fresh: bool  # True: executed now; False: the copy at hand was still right
+    fresh: bool  # True: executed now; False: the copy was up to date
 
 
-def execute(
-    notebook: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    *,
-    inputs: str = "",
-    timeout: int | None = None,
-    progress: bool = False,
-) -> Execution:
-    """Execute one notebook into ``output``, unless the copy there was made by the same code from the same inputs.
+def execute_all(
+    notebooks: Iterable[Path], folder: Path, parameters: Mapping[str, Any], *, inputs: str = ""
+) -> Iterator[Execution]:
+    """Execute notebooks into ``folder``, two at a time, and yield them in their order as soon as they are done.
+
+    A notebook whose copy in the folder was made by the same code from the same inputs is not run again. One with a
+    parameter named ``executed`` reports on the copies of the others: it comes after them, is given their folder, and
+    runs again when one of them did.
 
     Parameters
     ----------
-    notebook, output : Path
-        The source, and the executed copy to make. The copy appears only when every cell has run.
+    notebooks : iterable of Path
+    folder : Path
+        A copy appears only when every cell has run.
     parameters : mapping
-        Values by name; those that the notebook's parameters cell does not have are not for it.
+        Values by name; each notebook is given those that its parameters cell has.
     inputs : str
-        Anything else that the outputs depend on, such as a dataset's fingerprint; a change of it runs the notebook.
-    timeout : int, optional
-        Seconds that one cell may take; None is no limit.
-    progress : bool
-        Show papermill's progress bar on the terminal.
+        Anything else that outputs depend on, such as a dataset's fingerprint; when it changes, all notebooks run.
 
     Raises
     ------
+    FileNotFoundError
+        If there are no notebooks.
     NotebookError
-        If a cell fails. The message names it; what ran up to there is kept beside ``output``, ending in
+        If a cell fails. The message names it; what ran up to there is kept beside the copies, ending in
         ``.failed.ipynb``.
     ValueError
-        If ``output`` is the source.
+        If no notebook has one of the parameters, a value has another type than its default, or a copy would overwrite
+        its source.
     """
-    notebook, output = Path(notebook), Path(output)
-    if output.resolve() == notebook.resolve():
-        raise ValueError(f"{notebook} would be overwritten by its executed copy; give another output")
+    tasks = _tasks([Path(notebook) for notebook in notebooks], Path(folder), parameters)
+    first = [task for task in tasks if "executed" not in task[2]]
+    with ThreadPoolExecutor(N_TOGETHER) as pool:
+        futures: list[Future[Execution]] = [pool.submit(_execute, *task, inputs=inputs) for task in first]
+        try:
+            yield from (future.result() for future in futures)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    records = [read_record(output) for _, output, _ in first]
+    after = "|".join([inputs, *(f"{record['stamp']} {record['seconds']}" for record in records)])
+    for task in tasks:
+        if task not in first:
+            yield _execute(*task, inputs=after)
+
+
+def _tasks(
+    notebooks: list[Path], folder: Path, parameters: Mapping[str, Any]
+) -> list[tuple[Path, Path, dict[str, Any]]]:
+    """Return each notebook with its copy and the parameters that it is given, all of them checked."""
+    if not notebooks:
+        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
+    defaults = {notebook: default_parameters(read(notebook)) for notebook in notebooks}
+    known = {name for names in defaults.values() for name in names}
+    if unknown := sorted(set(parameters) - known):
+        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(known)}")
+    tasks = []
+    for notebook, names in defaults.items():
+        output = folder / notebook.name
+        if output.resolve() == notebook.resolve():
+            raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
+        given = {**parameters, "executed": str(folder.resolve())}
+        own = {name: value for name, value in given.items() if name in names}
+        tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
+    return tasks
+
+
+def _execute(notebook: Path, output: Path, parameters: Mapping[str, Any], *, inputs: str) -> Execution:
+    """Execute one notebook into ``output``, unless the copy there is up to date."""
     source = read(notebook)
-    values = {name: parameters.get(name, default) for name, default in default_parameters(source).items()}
     record = {
         "source": digest(source),
-        "parameters": values,
+        "parameters": default_parameters(source) | dict(parameters),
         "inputs": inputs,
         "library": code_fingerprint(*_library_of(source)),
         "versions": versions(),
@@ -169,125 +262,75 @@ def execute(
     known = read_record(output)
     if known.get("stamp") == record["stamp"]:
         return Execution(notebook.stem, output, known["seconds"], False)
-
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     start = time.perf_counter()
-    passed = {name: value for name, value in values.items() if name in parameters}
-    executed = _run(notebook, failed, passed, timeout=timeout, progress=progress)
+    executed = _run(notebook, failed, parameters)
     record |= {"seconds": round(time.perf_counter() - start, 1), "machine": machine()}
-    _finish(executed, record)
+    executed.metadata[RECORD] = record
+    for cell in executed.cells:
+        if INJECTED in tags(cell):
+            cell.metadata["tags"] = [*tags(cell), "remove-input"]
     nbformat.write(executed, failed)
     os.replace(failed, output)
     return Execution(notebook.stem, output, record["seconds"], True)
 
 
 def _library_of(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the library's modules that a notebook imports itself, and the generators that it may make by name."""
+    """Return the library's modules that a notebook imports, and the generators that it may make by name."""
     from mri_aug.generators.base import GENERATORS, generator_module  # brings torch, which nothing else here needs
 
+    files = library_modules()
     as_python = TransformerManager().transform_cell  # turns %magic and !command into calls
-    source = "\n".join(as_python(cell.source) for cell in code_cells(notebook))
-    imported = imported_modules(source, library_modules())
-    if "mri_aug.generators" in reached_modules(*imported):
-        imported |= {generator_module(name) for name in GENERATORS}  # imported late, by a name in a string
+    imported = imported_modules("\n".join(as_python(cell.source) for cell in code_cells(notebook)), files)
+    for name in list(imported):
+        if files[name].name == "__init__.py":  # it only exports, so a fingerprint does not follow it
+            imported |= imported_modules(files[name].read_text(encoding="utf-8"), files)
+    if "mri_aug.generators.base" in reached_modules(*imported):
+        imported |= {generator_module(name) for name in GENERATORS}  # imported by name when they are used
     return sorted(imported)
 
 
-def _run(notebook: Path, output: Path, parameters: Mapping[str, Any], *, timeout: int | None, progress: bool):
-    try:
-        with _environment(KERNEL_ENVIRONMENT):
-            return papermill.execute_notebook(
-                notebook,
-                output,
-                dict(parameters),
-                kernel_name="python3",
-                cwd=notebook.parent,
-                progress_bar=progress,
-                start_timeout=180,  # a machine under load takes its time to import IPython
-                execution_timeout=timeout,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # each kernel would warn of its unencrypted loopback
-            )
-    except PapermillExecutionError as error:
-        line = next(iter(error.source.strip().splitlines()), "")
-        raise NotebookError(
-            f"{notebook} stopped at its cell [{error.exec_count}], which begins {line!r}, with {error.ename}: "
-            f"{error.evalue}; the notebook up to there is {output}"
-        ) from error
+def _run(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """Run papermill in a process of its own: it changes the working directory, which threads share."""
+    threads = max(1, int(machine()["cores"]) // N_TOGETHER)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **KERNEL_ENVIRONMENT}
+    command = [sys.executable, "-m", "papermill", str(notebook.resolve()), str(output.resolve()), "-k", "python3"]
+    command += ["-y", yaml.safe_dump(dict(parameters)), "--cwd", str(notebook.resolve().parent)]
+    command += ["--no-progress-bar", "--start-timeout", "180"]  # a machine under load takes its time to import IPython
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    executed = read(output) if output.is_file() else None
+    if done.returncode or executed is None:
+        raise NotebookError(f"{notebook} {_fault(executed) or f'could not be run: {done.stderr.strip()[-2000:]}'}"
+                            f"; the notebook up to there is {output}")  # fmt: skip
+    return executed
 
 
-def _finish(notebook: nbformat.NotebookNode, record: Mapping[str, Any]) -> None:
-    notebook.metadata[RECORD] = record
-    for cell in notebook.cells:
-        if INJECTED in tags(cell):
-            cell.metadata["tags"] = [*tags(cell), "remove-input"]
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _fault(notebook: nbformat.NotebookNode | None) -> str:
+    """Say at which cell an executed notebook stopped, and why; nothing where no cell failed."""
+    for cell in notebook.cells if notebook else ():
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                line = next(iter(cell.source.strip().splitlines()), "")
+                return (
+                    f"stopped at its cell [{cell.execution_count}], which begins {line!r}, with {output.ename}: "
+                    f"{output.evalue}"
+                )
+    return ""
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the record in an executed copy; empty where there is no such file, or none that we made."""
+    """Return the record in an executed copy; empty where the file is missing or was made by something else."""
     if not Path(path).is_file():
         return {}
     try:
         return dict(read(path).metadata.get(RECORD, {}))
     except ValueError:
-        return {}  # cut off by a full disk or a kill: as good as missing
-
-
-def execute_all(
-    notebooks: Iterable[Path],
-    folder: Path,
-    parameters: Mapping[str, Any],
-    *,
-    inputs: str = "",
-    timeout: int | None = None,
-    progress: bool = False,
-) -> Iterator[Execution]:
-    """Execute notebooks in order into ``folder``, yielding each when it is done.
-
-    A notebook with a parameter named ``executed`` reports on the copies of the others: it comes after them, is given
-    their folder, and runs again when one of them did. The other arguments are those of :func:`execute`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no notebooks.
-    ValueError
-        If no notebook has one of the parameters.
-    """
-    notebooks = [Path(notebook) for notebook in notebooks]
-    if not notebooks:
-        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
-    names = [set(default_parameters(read(notebook))) for notebook in notebooks]
-    if unknown := sorted(set(parameters) - set().union(*names)):
-        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(set().union(*names))}")
-    stamps: list[str] = []
-    for notebook, known in sorted(zip(notebooks, names, strict=True), key=lambda pair: "executed" in pair[1]):
-        given, also = dict(parameters), inputs
-        if "executed" in known:
-            given["executed"] = str(Path(folder).resolve())
-            also = "|".join([inputs, *stamps])
-        output = Path(folder, notebook.name)
-        yield execute(notebook, output, given, inputs=also, timeout=timeout, progress=progress)
-        record = read_record(output)
-        stamps.append(f"{record['stamp']} {record['seconds']}")
+        return {}  # cut off by a full disk or a kill
 
 
 def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
-    """Return what is recorded in a folder of executed copies, one row per notebook, in the order of their names.
+    """Return the records in a folder of executed copies, one row per notebook, in the order of their names.
 
     Columns: ``notebook``, ``seconds``, ``parameters`` (a dict), ``versions`` (a dict), ``machine`` (a dict),
     ``library`` and ``source`` (digests). ``without`` names notebooks to leave out.

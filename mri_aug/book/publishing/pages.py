@@ -1,11 +1,14 @@
-"""Draw the book: jupyter-book on the executed copies, warnings as errors, then a look at what came out.
+"""Render the book: the sources with the executed copies' outputs, jupyter-book with warnings as errors, then checks.
 
-It executes no notebook; :mod:`mri_aug.publishing.notebooks` does.
+It executes no notebook; :mod:`mri_aug.book.publishing.notebooks` does. It is also the book's Sphinx extension: the
+directive ``figurelist`` lists the numbered figures or tables.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +16,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import yaml
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 from mri_aug import provenance
+from mri_aug.book.publishing import notebooks as cells
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 # <link> also names pages that are only mentioned, e.g. the canonical address
@@ -23,11 +32,11 @@ FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect",
 
 
 class BookError(RuntimeError):
-    """The pages could not be drawn, or are not what they should be."""
+    """The pages could not be rendered, or are not what they should be."""
 
 
 def pages(source: Path | None = None) -> list[str]:
-    """Return the documents that ``_toc.yml`` names, in reading order, without their endings."""
+    """Return the documents that ``_toc.yml`` names, in reading order, without their suffixes."""
     toc = yaml.safe_load((source or provenance.project()).joinpath("_toc.yml").read_text(encoding="utf-8"))
     return [toc["root"], *_files(toc)]
 
@@ -43,7 +52,7 @@ def _files(node: Any) -> Iterator[str]:
             yield from _files(node.get(key, []))
 
 
-def render(executed: Path, output: Path, *, source: Path | None = None, quiet: bool = True) -> Path:
+def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
     """Build the HTML book from executed notebooks and return its first page.
 
     Parameters
@@ -51,42 +60,81 @@ def render(executed: Path, output: Path, *, source: Path | None = None, quiet: b
     executed : Path
         Folder of the executed copies: ``<executed>/notebooks/07_results.ipynb`` and so on.
     output : Path
-        The pages go to ``<output>/_build/html``.
+        The pages go to ``<output>/_build/html``, what they are made from to ``<output>/source``.
     source : Path, optional
         Folder of ``_config.yml`` and ``_toc.yml``; by default the project's.
-    quiet : bool
-        Show Sphinx's warnings only.
 
     Raises
     ------
     BookError
-        If Sphinx warns or fails (its words are on stderr), or the pages fail :func:`complaints`.
+        If a notebook has not been executed since its code changed, Sphinx warns or fails (its messages are on stderr),
+        or the pages fail :func:`complaints`.
     """
-    source, output = (source or provenance.project()).resolve(), output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load((source / "_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["executed_dir"] = str(executed.resolve())
-    written = output / "_config.yml"
-    written.write_text(
-        "# written by mri_aug.book.publishing.pages from the project's _config.yml\n" + yaml.safe_dump(config)
-    )
+    source = source or provenance.project()
+    tree, documents = output.resolve() / "source", pages(source)
+    collect(executed, tree, source=source)
     # --all: an incremental build leaves old numbers in pages that quote a notebook which ran again
-    options = ["--all", "-W", "-n", "--keep-going", *(["-q"] if quiet else [])]
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source), *options]
-    command += ["--config", str(written), "--path-output", str(output)]
+    options = ["--all", "-W", "-n", "--keep-going", "-q", "--path-output", str(output.resolve())]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), *options]
     if subprocess.run(command, check=False).returncode:
         raise BookError(f"jupyter-book found faults in the pages of {source}, named above")
     html = output / "_build" / "html"
-    if found := complaints(html, pages(source)):
-        raise BookError("the pages were drawn, but " + "; ".join(found))
-    return html / f"{pages(source)[0]}.html"
+    if found := complaints(html, documents):
+        raise BookError("the pages were rendered, but " + "; ".join(found))
+    return html / f"{documents[0]}.html"
+
+
+def collect(executed: Path, tree: Path, *, source: Path) -> None:
+    """Copy the book's sources to ``tree``, replacing it, with the outputs of the executed notebooks.
+
+    Raises
+    ------
+    BookError
+        If a notebook has no executed copy, or its code was changed after the copy was made.
+    """
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(source / "book", tree / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(source / name, tree / name)
+    faults = []
+    for document in pages(source):
+        original, copy = source / f"{document}.ipynb", executed / f"{document}.ipynb"
+        if not original.is_file():
+            continue
+        before, after = cells.read(original), cells.read(copy) if copy.is_file() else None
+        if after is None:
+            faults.append(f"{document} has not been executed")
+        elif cells.digest(before) != cells.digest(after):
+            faults.append(f"the code of {document} was changed after it was executed")
+        else:
+            path = tree / f"{document}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(merge(before, after, folder=source), path)
+    if faults:
+        raise BookError(f"{'; '.join(faults)}; run 'make book'")
+
+
+def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, folder: Path) -> nbformat.NotebookNode:
+    """Return the source notebook with the executed copy's outputs, both having the same code cells.
+
+    Absolute paths among the parameters are shown relative to ``folder``.
+    """
+    values = {
+        name: os.path.relpath(value, folder) if isinstance(value, str) and os.path.isabs(value) else value
+        for name, value in executed.metadata.get("papermill", {}).get("parameters", {}).items()
+    }
+    for cell, run in zip(cells.code_cells(original), cells.code_cells(executed), strict=True):
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
+        if "parameters" in cells.tags(cell):
+            cell.source = cells.with_values(cell.source, values)
+    return original
 
 
 def complaints(html: Path, documents: list[str]) -> list[str]:
-    """Return what is wrong with built pages; none is an empty list.
+    """Return what is wrong with built pages.
 
-    A page may be missing though jupyter-book ended well, fetch something from the network (a script, style, font
-    or picture), or hold a picture without alternative text.
+    A page may be missing although jupyter-book succeeded, fetch something from the network (a script, style, font or
+    picture), or hold a picture without alternative text.
     """
     found = []
     for document in documents:
@@ -117,3 +165,64 @@ class _PageReader(HTMLParser):
             self.fetched.append(address)
         if tag == "img" and "alt" not in given:
             self.unnamed.append(address[:60])
+
+
+class _FigureListNode(nodes.General, nodes.Element):
+    """Marks the place of a list until every number is known."""
+
+
+class _FigureList(SphinxDirective):
+    """The directive: its one argument is ``figure`` or ``table``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        kind = directives.choice(self.arguments[0], ("figure", "table"))
+        return [_FigureListNode(kind=kind)]
+
+
+def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Replace each mark by links to the figures or tables, in the order of the book."""
+    for mark in list(doctree.findall(_FigureListNode)):
+        entries = list(_entries(app, mark["kind"], docname))
+        if entries:
+            mark.replace_self(nodes.bullet_list("", *entries, classes=["figure-list"]))
+        else:
+            mark.replace_self(nodes.paragraph(text=f"There is no numbered {mark['kind']}."))
+
+
+def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:
+    numbers = app.env.toc_fignumbers
+    for page in _reading_order(app, app.config.root_doc):
+        figures = numbers.get(page, {}).get(kind, {})
+        if not figures:
+            continue
+        tree = app.env.get_and_resolve_doctree(page, app.builder, prune_toctrees=False)  # references as words
+        for target, number in sorted(figures.items(), key=lambda item: item[1]):
+            uri = f"{app.builder.get_relative_uri(docname, page)}#{target}"
+            label = nodes.inline(text=".".join(map(str, number)), classes=["figure-list-number"])
+            caption = nodes.inline(text=_caption(app, tree, target), classes=["figure-list-caption"])
+            link = nodes.reference("", "", label, nodes.Text(" "), caption, internal=True, refuri=uri)
+            yield nodes.list_item("", nodes.paragraph("", "", link))
+
+
+def _reading_order(app: Sphinx, page: str) -> Iterator[str]:
+    yield page
+    for child in app.env.toctree_includes.get(page, []):
+        yield from _reading_order(app, child)
+
+
+def _caption(app: Sphinx, tree: nodes.document, target: str) -> str:
+    numbering = app.env.domains["std"]
+    for node in tree.findall(nodes.Element):
+        if target in node.get("ids", []) and (title := numbering.get_numfig_title(node)):
+            return title
+    return ""
+
+
+def setup(app: Sphinx) -> dict[str, bool | str]:
+    """Register the directive ``figurelist`` with Sphinx."""
+    app.add_node(_FigureListNode)
+    app.add_directive("figurelist", _FigureList)
+    app.connect("doctree-resolved", _fill_lists)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,172 +1,119 @@
 """Make `papermill notebooks/07_results.ipynb -p real_frac 0.3` work as written, and refuse what would mislead.
 
-papermill loads the entry point below while it is imported, before it reads its command line. For a notebook of
-this book, and for nothing else, this module then adds the missing output path, ends the command with a sentence
-when a parameter does not exist (papermill would run the defaults) or when the output is one of the book's sources.
-A library call of papermill, another notebook, a help option: all are left alone.
+papermill loads the entry point below while it is imported. For a notebook of this book, and for nothing else, its
+command then gets a default output path, and ends with one sentence where a parameter is unknown or has the wrong type
+(papermill would run the defaults, or stop hours later) and where the output is a source of the book. The command line
+itself is parsed by papermill.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import click
 import yaml
 
-from mri_aug.book.publishing import notebooks as cells
-
-# papermill's options that are followed by values, and by how many
-N_VALUES = dict.fromkeys(("-p", "--parameters", "-r", "--parameters_raw"), 2) | dict.fromkeys(
-    (
-        "-f", "--parameters_file", "-y", "--parameters_yaml", "-b", "--parameters_base64", "--engine",
-        "--autosave-cell-every", "-k", "--kernel", "-l", "--language", "--cwd", "--stdout-file", "--stderr-file",
-        "--log-level", "--start-timeout", "--start_timeout", "--execution-timeout",
-    ),
-    1,
-)  # fmt: skip
-PARAMETERS = ("-p", "--parameters", "-r", "--parameters_raw")
-MAPPINGS = {
-    "-f": "file", "--parameters_file": "file", "-y": "text", "--parameters_yaml": "text",
-    "-b": "base64", "--parameters_base64": "base64",
-}  # fmt: skip
-LEFT_ALONE = {"-h", "--help", "--help-notebook", "--version"}
+from mri_aug.book.publishing.notebooks import check_parameters, default_parameters, read
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """papermill's arguments, sorted."""
+def complete(options: dict[str, Any]) -> None:
+    """Check papermill's parsed options and complete them in place.
 
-    paths: tuple[str, ...]  # the input, then the output where one is given
-    parameters: tuple[tuple[str, str], ...]  # by -p and -r
-    mappings: tuple[tuple[str, str], ...]  # by -f, -y and -b: the option, and its word
-    flags: frozenset[str]
-
-
-def parse(arguments: Sequence[str]) -> CommandLine:
-    """Tell papermill's paths, parameters and flags apart."""
-    paths, parameters, mappings, flags = [], [], [], set()
-    queue = list(arguments)
-    while queue:
-        word = queue.pop(0)
-        if not word.startswith("-") or word == "-":
-            paths.append(word)
-            continue
-        option, equals, value = word.partition("=")
-        if option not in N_VALUES and word[:2] in N_VALUES and not word.startswith("--"):
-            option, equals, value = word[:2], "=", word[2:]  # -kpython3
-        if equals:
-            queue.insert(0, value)
-        taken, queue = queue[: N_VALUES.get(option, 0)], queue[N_VALUES.get(option, 0) :]
-        if option in PARAMETERS and len(taken) == 2:
-            parameters.append((taken[0], taken[1]))
-        if option in MAPPINGS and taken:
-            mappings.append((option, taken[0]))
-        flags.add(option)
-    return CommandLine(tuple(paths), tuple(parameters), tuple(mappings), frozenset(flags))
-
-
-def mapping_names(option: str, word: str) -> list[str]:
-    """Return the names of the parameters in a YAML file (-f), YAML text (-y) or YAML in base64 (-b).
-
-    Whatever cannot be read is left to papermill, which says so.
-    """
-    try:
-        values = yaml.safe_load(_mapping_content(option, word))
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return list(map(str, values)) if isinstance(values, dict) else []
-
-
-def _mapping_content(option: str, word: str) -> bytes:
-    if MAPPINGS[option] == "base64":
-        return base64.b64decode(word)
-    if MAPPINGS[option] == "text":
-        return os.fsencode(word)
-    if not Path(word).is_file():  # a pipe, as of <(...), gives what it holds once, and papermill needs it
-        raise FileNotFoundError(word)
-    return Path(word).read_bytes()
-
-
-def _digest(mappings: Sequence[tuple[str, str]]) -> str:
-    """Return eight digits that change with the parameters of -f, -y and -b, which are too long for a name."""
-    contents = []
-    for option, word in mappings:
-        try:
-            contents.append(_mapping_content(option, word))
-        except (OSError, ValueError):  # a pipe, or an address that papermill can read: its name stands for it
-            contents.append(os.fsencode(word))
-    return hashlib.sha256(repr(contents).encode()).hexdigest()[:8]
-
-
-def is_source(path: Path) -> bool:
-    """Whether a path is a notebook in the ``notebooks`` folder of a book's checkout."""
-    path = path.resolve()
-    return path.suffix == ".ipynb" and path.parent.name == "notebooks" and (path.parents[1] / "_toc.yml").is_file()
-
-
-def complete(arguments: Sequence[str]) -> list[str]:
-    """Return papermill's arguments with an output path.
+    All parameters become one YAML text, with the types of their defaults.
 
     Raises
     ------
-    ValueError
-        If the output is a source of the book, or a parameter is not in the notebook's parameters cell.
+    click.ClickException
+        If the output is a source of the book, or a parameter is unknown, of another type or unreadable.
     """
-    line = parse(arguments)
-    source = Path(line.paths[0]) if line.paths else None
-    if len(line.paths) == 2 and is_source(Path(line.paths[1])) and Path(line.paths[1]).exists():
-        raise ValueError(f"{line.paths[1]} is a source of the book and is never overwritten; give another output path")
-    if source is None or not is_source(source) or not source.is_file() or line.flags & LEFT_ALONE:
-        return list(arguments)
-    known = cells.default_parameters(cells.read(source))
-    names = [name for name, _ in line.parameters] + [name for pair in line.mappings for name in mapping_names(*pair)]
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    if len(line.paths) == 2:
-        return list(arguments)
-    chosen = "__".join(f"{name}={value}" for name, value in line.parameters)
-    name = f"{source.stem}__{chosen}" if chosen else source.stem
-    safe = "".join(letter if letter.isalnum() or letter in "._=-+," else "-" for letter in name)[:180]
-    safe += f"__{_digest(line.mappings)}" if line.mappings else ""
-    output = source.resolve().parents[1] / "artifacts" / "papermill" / f"{safe}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    where = list(arguments).index(line.paths[0]) + 1
-    return [*arguments[:where], str(output), *arguments[where:]]
-
-
-def _is_papermill() -> bool:
-    """Whether this process is papermill's own command, by its script or by ``python -m papermill``."""
-    if Path(sys.argv[0]).stem == "papermill" and Path(sys.argv[0]).name != "papermill.py":
-        return True
-    return sys.argv[0] == "-m" and any(
-        pair == ("-m", "papermill") for pair in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
-    )
-
-
-def apply() -> None:
-    """Complete the command line of this process, if it is papermill's; end it with status 1 if it is refused."""
-    if not _is_papermill():
+    source, output = options["notebook_path"], options["output_path"]
+    if output and _is_source(Path(output)):
+        raise click.ClickException(f"{output} is a source of the book and is never overwritten; give another output")
+    if not source or not _is_source(Path(source)) or options["help_notebook"]:
         return
+    defaults = default_parameters(read(source))
     try:
-        sys.argv[1:] = complete(sys.argv[1:])
-    except ValueError as error:
-        print(f"papermill: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        values = check_parameters(Path(source).name, defaults, _given(options, defaults))
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        raise click.ClickException(str(error)) from None
+    for name in ("parameters", "parameters_raw", "parameters_file", "parameters_base64"):
+        options[name] = ()
+    options["parameters_yaml"] = (yaml.safe_dump(values, allow_unicode=True),)
+    if not output:
+        path = default_output(Path(source), values)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options["output_path"] = str(path)
 
 
-class handler:  # noqa: N801  papermill registers it as a reader of "mri-aug://" paths, of which there are none
-    """The entry point. papermill asks for an object; what counts is that this module was loaded."""
+def default_output(source: Path, values: Mapping[str, Any]) -> Path:
+    """Return where the copy goes: a readable name, and a hash of all parameters that are given.
 
-    @staticmethod
-    def read(path: str) -> str:
-        raise ValueError(f"{path}: mri-aug:// is no place to read notebooks from; give a file")
+    Examples
+    --------
+    >>> default_output(Path("/book/notebooks/07_results.ipynb"), {"real_frac": 0.3}).name
+    '07_results__real_frac=0.3__a4124f9a.ipynb'
+    """
+    name = source.stem
+    if values:
+        text = "__".join(f"{parameter}={value}" for parameter, value in values.items())
+        readable = "".join(letter if letter.isalnum() or letter in "._=-+," else "-" for letter in text)[:120]
+        content = json.dumps(dict(values), sort_keys=True).encode()
+        name += f"__{readable}__{hashlib.sha256(content).hexdigest()[:8]}"
+    return source.resolve().parents[1] / "artifacts" / "papermill" / f"{name}.ipynb"
 
-    listdir = write = pretty_path = read
+
+def _is_source(path: Path) -> bool:
+    """Whether a path is a notebook in the ``notebooks`` folder of a book's checkout."""
+    path = path.resolve()
+    in_a_book = path.parent.name == "notebooks" and (path.parents[1] / "_toc.yml").is_file()
+    return in_a_book and path.suffix == ".ipynb" and path.is_file()
 
 
-apply()
+def _given(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of every option, in papermill's order of precedence."""
+    from papermill.iorw import NoDatesSafeLoader, papermill_io  # still being imported when this module is loaded
+
+    texts = [base64.b64decode(text) for text in options["parameters_base64"]]
+    texts += [papermill_io.read(path, [".json", ".yaml", ".yml"]) for path in options["parameters_file"]]
+    texts += options["parameters_yaml"]
+    values: dict[str, Any] = {}
+    for text in texts:
+        content = yaml.load(text, Loader=NoDatesSafeLoader) or {}
+        if not isinstance(content, dict):
+            raise ValueError(f"parameters in YAML must be a mapping such as 'real_frac: 0.3', got {content!r}")
+        values |= {str(name): value for name, value in content.items()}
+    for name, word in options["parameters"]:
+        values[name] = _read_word(word, defaults.get(name))
+    return values | dict(options["parameters_raw"])
+
+
+def _read_word(word: str, default: Any) -> Any:
+    """Read a word of ``-p``: as it stands where text is expected, else as YAML (true, 3, [a, b], {a: 1})."""
+    if isinstance(default, str):
+        return word
+    readers = (int, float) if type(default) in (int, float) else (yaml.safe_load,)  # YAML reads 1e-3 as text
+    for read_as in readers:
+        try:
+            return read_as(word)
+        except (ValueError, yaml.YAMLError):
+            continue
+    return word
+
+
+def _invoke(command: click.Command, context: click.Context) -> Any:
+    if getattr(command.callback, "__module__", None) == "papermill.cli":
+        complete(context.params)
+    return _click_invoke(command, context)
+
+
+_click_invoke = click.Command.invoke
+click.Command.invoke = _invoke
+
+
+class handler:  # noqa: N801  papermill registers it as a reader of "mri-aug://" paths, which do not exist
+    """The entry point. papermill asks for an object; what matters is that this module is loaded."""

@@ -1,0 +1,56 @@
+"""Print what the committed record says, in seconds and without torch: ``python -m mri_aug.results [DEPOSIT]``."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+from mri_aug.results.contrasts import PLANNED, draft_medians, planned_arms, planned_contrasts
+from mri_aug.results.deposit import load_deposit
+from mri_aug.results.people import (
+    person_scores,
+    power_table,
+    reference_conditions,
+    scores_in,
+    summarise_people,
+    tissue_reference,
+)
+
+_SCORES = ["condition", "n", "log_loss", "low", "high", "raw_log_loss", "auc", "kappa", "accuracy", "spearman", "mark"]
+_CONTRASTS = ["contrast", "condition", "baseline", "n", "difference", "low", "high", "p_holm", "outcome", "note"]
+
+
+def report(name: str) -> str:
+    """Return the planned contrasts, the scores of every condition per person, power and the draft's medians as text.
+
+    Parameters
+    ----------
+    name : str
+        Of a deposit, or its path. Rows of other images than its manifest's, such as simulated people, are left out.
+    """
+    rows, manifest = load_deposit(name)
+    if "images" in rows:
+        rows = rows[rows["images"] == manifest["images"]]
+    subject = rows[rows["protocol"] == "subject"]
+    parts = [f"{name}: {len(rows)} simulations", "Planned contrasts, nats per person"]
+    parts.append(_text(planned_contrasts(rows)[_CONTRASTS]))
+    if "validated_calibrated" in scores_in(subject):
+        references = reference_conditions(subject)
+        people = person_scores(subject)
+        scores = summarise_people(people, references=references, to_beat=tissue_reference(subject))
+        parts += ["Scores per person, out of fold", _text(scores[_SCORES])]
+        arms = planned_arms(rows)
+        for condition, baseline in [row[:2] for row in PLANNED if arms.keys() >= set(row[:2])][:1]:
+            parts.append(f"Smallest differences that can be shown at 80 % power: {condition} against {baseline}")
+            parts.append(_text(power_table(people, arms[condition], arms[baseline])))
+    parts += ["The draft's medians beside these", _text(draft_medians(rows).drop(columns="method"), decimals=6)]
+    return "\n\n".join(parts)
+
+
+def _text(table: pd.DataFrame, *, decimals: int = 3) -> str:
+    return table.to_string(index=False, na_rep="", float_format=f"{{:.{decimals}f}}".format)
+
+
+if __name__ == "__main__":
+    print(report(sys.argv[1] if len(sys.argv) > 1 else "record"))

@@ -1,0 +1,385 @@
+"""Scores of held-out people, one per person and simulation, and comparisons of conditions by them.
+
+Computed from the class probabilities that each row keeps of its test people, so that no score needs another training.
+Slices are never treated as independent: those of one person are nearly identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mri_aug.results import inference
+from mri_aug.results.comparison import contrast_record, other_conditions, with_holm
+from mri_aug.results.rows import check_known, check_table, require_columns, stacked_people
+
+# four readings of one training: its last step and its best on the validation part, each raw and calibrated
+SCORES = ("last", "calibrated", "validated", "validated_calibrated")
+FLOOR = 5e-5  # of a probability: rows keep four decimals, and a kept zero is less than this
+MARGIN = 0.05  # nats per person: half of what twelve tissue fractions gain over the shares of the classes
+REFERENCES = ("shares", "tissue", "pca")  # architectures that every network must beat
+# measure: its column of the people's table, the metric that it is called, whether less is better
+MEASURES = {
+    "log_loss": ("log_loss", "test_subject_cross_entropy", True),
+    "accuracy": ("correct", "test_subject_accuracy", False),
+    "auc": ("ranked", "test_subject_auc", False),
+}
+
+
+def scores_in(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return which of ``SCORES`` every row keeps for its test people, the best last."""
+    texts = rows.get("by_subject", [])
+    return tuple(name for name in SCORES if len(texts) and all(f'"{name}":[[' in str(text) for text in texts))
+
+
+def person_scores(rows: pd.DataFrame, score: str = "validated_calibrated", *, by: str = "condition") -> pd.DataFrame:
+    """Return each person's scores by networks that were not trained on them.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row per simulation, with ``simulation``, ``by`` and ``by_subject``. The simulations of a ``repeat`` test
+        every person once; where that column is missing or -1 each simulation is a repeat.
+    score : str
+        Of ``SCORES``.
+    by : str
+        The column that names the conditions.
+
+    Returns
+    -------
+    DataFrame
+        A row per condition, simulation and person: ``condition``, ``simulation``, ``repeat``, ``subject``, ``label``,
+        ``p_0`` .. (class probabilities), ``log_loss`` (nats; probabilities below ``FLOOR`` count as that),
+        ``raw_log_loss`` (of the same network before calibration), ``correct`` (1 or 0), ``grade`` (the expected class)
+        and ``ranked``: what the person adds to the area under the curve of demented against not, so that its mean over
+        a simulation's people is the area.
+
+    Raises
+    ------
+    ValueError
+        If a column is lacking, people are unknown, a score is not kept, or a person's labels disagree.
+    """
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    check_table(rows, ("simulation", by, "by_subject"), by)
+    raw = {"calibrated": "last", "validated_calibrated": "validated"}.get(score, score)
+    row, people = stacked_people(rows["by_subject"], list(dict.fromkeys(("subject", "label", score, raw))))
+    if not len(row):
+        raise ValueError("by_subject is empty: the subjects of this dataset are unknown, recover them first")
+    labels, probabilities = people["label"].astype(int), people[score]
+    simulations = rows["simulation"].to_numpy()
+    repeats = rows["repeat"].to_numpy() if "repeat" in rows else np.full(len(rows), -1)
+    table = pd.DataFrame(
+        {
+            "condition": pd.Categorical(rows[by], rows[by].unique())[row],
+            "simulation": simulations[row],
+            "repeat": np.where(repeats < 0, simulations, repeats)[row],
+            "subject": people["subject"],
+            "label": labels,
+            **{f"p_{k}": column for k, column in enumerate(probabilities.T)},
+            "log_loss": _log_loss(probabilities, labels),
+            "raw_log_loss": _log_loss(people[raw], labels),
+            "correct": (probabilities.argmax(axis=1) == labels).astype(float),
+            "grade": probabilities @ np.arange(probabilities.shape[1]),
+        }
+    )
+    _check_labels(people["subject"], labels)
+    return table.assign(ranked=_shares_of_auc(table["grade"], labels > 0, row))
+
+
+def summarise_people(
+    people: pd.DataFrame,
+    *,
+    references: Sequence[str] = (),
+    to_beat: str | None = None,
+    confidence_level: float = 0.95,
+) -> pd.DataFrame:
+    """Return the scores of each condition, the references first.
+
+    Parameters
+    ----------
+    people : DataFrame
+        From :func:`person_scores`.
+    references : sequence of str
+        Conditions that are references, in the order to show; :func:`reference_conditions` finds them.
+    to_beat : str, optional
+        The reference, of tissue fractions in this study, that a network must beat.
+    confidence_level : float in (0, 1)
+
+    Returns
+    -------
+    DataFrame
+        A row per condition: ``condition``, ``reference`` (bool), ``n_people``, ``n_repeats``, ``n`` (simulations),
+        ``log_loss`` with ``low``, ``high``, ``method`` (:func:`mri_aug.results.inference.crossed_interval`),
+        ``raw_log_loss``, ``auc`` (demented against not, by the expected class) and ``spearman`` (expected class with
+        label), means over simulations, since ranks are comparable within one network only; ``kappa`` (quadratic
+        weights), mean over repeats; ``accuracy``; ``to_reference`` with ``to_low``, ``to_high``: the paired difference
+        in log loss from ``to_beat``, and ``mark``: "not better than" it where that is not better by
+        :func:`compare_people`, else empty.
+    """
+    known = list(people["condition"].cat.categories)
+    for name in references:
+        check_known(name, known, "reference", "condition")
+    paired = pd.DataFrame()
+    if to_beat is not None and len(known) > 1:
+        paired = compare_people(people, baseline=to_beat, confidence_level=confidence_level).set_index("condition")
+    kappa, spearman = _kappa(people), _spearman(people)
+    records = []
+    for name in [*references, *(name for name in known if name not in references)]:
+        part = people[people["condition"] == name]
+        log_loss, interval = _interval(part, "log_loss", confidence_level)
+        records.append(
+            {
+                "condition": name,
+                "reference": name in references,
+                "n_people": part["subject"].nunique(),
+                "n_repeats": part["repeat"].nunique(),
+                "n": part["simulation"].nunique(),
+                "log_loss": log_loss,
+                **interval._asdict(),
+                "raw_log_loss": part["raw_log_loss"].mean(),
+                "auc": part["ranked"].mean(),
+                "kappa": kappa[name],
+                "accuracy": part["correct"].mean(),
+                "spearman": spearman[name],
+                **_against(paired, name, "" if name in references else f"not better than {to_beat}"),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def reference_conditions(rows: pd.DataFrame, *, by: str = "condition") -> list[str]:
+    """Return the conditions whose architecture is one of ``REFERENCES``, in that order."""
+    require_columns(rows, ("architecture", by))
+    first = rows.drop_duplicates(by)
+    return [name for kind in REFERENCES for name in first.loc[first["architecture"] == kind, by]]
+
+
+def tissue_reference(rows: pd.DataFrame) -> str | None:
+    """Return the condition that every network must beat: tissue fractions of all real people; None without it."""
+    require_columns(rows, ("architecture", "condition", "real_frac", "generator"))
+    found = rows[(rows["architecture"] == "tissue") & (rows["real_frac"] == 1) & (rows["generator"] == "none")]
+    return None if found.empty else found["condition"].iloc[0]
+
+
+def compare_people(
+    people: pd.DataFrame,
+    *,
+    baseline: str,
+    measure: str = "log_loss",
+    primary: str | None = None,
+    confidence_level: float = 0.95,
+) -> pd.DataFrame:
+    """Compare every condition with a baseline, person by person.
+
+    Differences are paired within a simulation, which tests the same people in every condition; simulations that one of
+    the two lacks are left out.
+
+    Parameters
+    ----------
+    people : DataFrame
+        From :func:`person_scores`.
+    baseline : str
+    measure : {"log_loss", "accuracy", "auc"}
+    primary, confidence_level
+        As for :func:`mri_aug.results.comparison.compare`.
+
+    Returns
+    -------
+    DataFrame
+        The columns of :func:`mri_aug.results.comparison.compare`, and ``n_people`` and ``n_repeats``. The differences
+        are not relative: ``unit`` is "nats per person" for log loss. The interval is
+        :func:`mri_aug.results.inference.crossed_interval`'s, and the margin ``MARGIN`` for log loss.
+
+    Raises
+    ------
+    ValueError
+        If the baseline, the primary contrast or the measure is not known.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
+    others = other_conditions(people["condition"].cat.categories, baseline, primary, "condition")
+    records = [
+        {**_contrast(people, name, baseline, measure, confidence_level), "primary": name == primary} for name in others
+    ]
+    return with_holm(pd.DataFrame(records))
+
+
+def _contrast(people: pd.DataFrame, condition: str, baseline: str, measure: str, confidence_level: float) -> dict:
+    """Return a row of :func:`compare_people`."""
+    column, metric, lower_is_better = MEASURES[measure]
+    arms = [people[people["condition"] == name].set_index(["simulation", "subject"]) for name in (condition, baseline)]
+    both = arms[0][[column, "repeat", "label"]].join(arms[1][[column]].add_suffix("_baseline"), how="inner")
+    both = both.reset_index()
+    simulations = [set(arm.index.get_level_values("simulation")) for arm in arms]
+    both["difference"] = both[column] - both[f"{column}_baseline"]
+    both = both.dropna(subset="difference")
+    difference, interval = _interval(both, "difference", confidence_level)
+    found = {
+        "condition": condition,
+        "baseline": baseline,
+        "metric": metric,
+        "lower_is_better": lower_is_better,
+        "unit": "nats per person" if measure == "log_loss" else "difference",
+        "n_unpaired": len(simulations[0] ^ simulations[1]),
+        "n_people": both["subject"].nunique(),
+        "n_repeats": both["repeat"].nunique(),
+        "level": both[column].mean(),
+        "baseline_level": both[f"{column}_baseline"].mean(),
+        "difference": difference,
+        "margin": MARGIN if measure == "log_loss" else float("nan"),
+        "confidence_level": confidence_level,
+    }
+    return contrast_record(found, interval, both.groupby("simulation")["difference"].mean().to_numpy())
+
+
+def power_table(
+    people: pd.DataFrame, condition: str, baseline: str, *, n_people: Sequence[int] = (40, 100, 200, 400, 800)
+) -> pd.DataFrame:
+    """Return the smallest differences that a study of so many people finds with 80 % power, at 5 %.
+
+    The spread is the record's own: of a person's difference in log loss, averaged over the repeats at hand, and the
+    discordance within a simulation, the share of people on whom exactly one of two arms is right.
+
+    Parameters
+    ----------
+    people : DataFrame
+        From :func:`person_scores`.
+    condition, baseline : str
+    n_people : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        ``n_people``, ``log_loss`` (nats) and ``accuracy``
+        (:func:`mri_aug.results.inference.detectable_difference` and ``detectable_accuracy``), with ``deviation`` and
+        ``discordance``, which they rest on.
+    """
+    first, second = (
+        people[people["condition"] == name].set_index(["simulation", "subject"])[["log_loss", "correct"]]
+        for name in (condition, baseline)
+    )
+    both = first.join(second.add_suffix("_baseline"), how="inner")
+    discordance = float((both["correct"] != both["correct_baseline"]).mean())
+    per_person = (both["log_loss"] - both["log_loss_baseline"]).groupby("subject").mean()
+    deviation = float(per_person.std())
+    return pd.DataFrame(
+        {
+            "n_people": n,
+            "log_loss": inference.detectable_difference(deviation, n),
+            "accuracy": inference.detectable_accuracy(discordance, n),
+            "deviation": deviation,
+            "discordance": discordance,
+        }
+        for n in n_people
+    )
+
+
+def reliability(people: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
+    """Return the curve of a reliability diagram: the share that is demented among people of like predictions.
+
+    Parameters
+    ----------
+    people : DataFrame
+        From :func:`person_scores`.
+    n_bins : int
+        Bins of equal width for the probability of any class but the lowest.
+
+    Returns
+    -------
+    DataFrame
+        ``condition``, ``bin``, ``predicted`` (mean probability), ``observed`` (share demented) with ``low`` and
+        ``high`` (Wilson's interval of as many people as the bin holds in a repeat, on average), and ``n_people``, that
+        average. Bins without people are left out.
+    """
+    table = pd.DataFrame({"condition": people["condition"], "repeat": people["repeat"], "predicted": 1 - people["p_0"]})
+    table["observed"] = (people["label"] > 0).astype(float)
+    table["bin"] = np.clip((table["predicted"] * n_bins).astype(int), 0, n_bins - 1)
+    curve = table.groupby(["condition", "bin"], observed=True).agg(
+        predicted=("predicted", "mean"), observed=("observed", "mean"), n=("predicted", "size")
+    )
+    n_repeats = table.groupby("condition", observed=True)["repeat"].nunique()
+    curve["n_people"] = curve["n"] / n_repeats.reindex(curve.index.get_level_values("condition")).to_numpy()
+    ends = [
+        inference.share_interval(share, max(round(n), 1))[:2]
+        for share, n in zip(curve["observed"], curve["n_people"], strict=True)
+    ]
+    curve[["low", "high"]] = np.array(ends)
+    return curve.drop(columns="n").reset_index()
+
+
+def _interval(part: pd.DataFrame, column: str, confidence_level: float) -> tuple[float, inference.Interval]:
+    """Return the mean of a column over people and simulations, and its interval."""
+    subjects, place = np.unique(part["subject"], return_inverse=True)
+    simulations, first, at = np.unique(part["simulation"], return_index=True, return_inverse=True)
+    values = np.full((len(subjects), len(simulations)), np.nan)
+    labels = np.zeros(len(subjects), dtype=int)
+    values[place, at] = part[column]
+    labels[place] = part["label"]
+    repeats = part["repeat"].to_numpy()[first]
+    return inference.crossed_interval(values, labels, repeats, confidence_level=confidence_level)
+
+
+def _against(paired: pd.DataFrame, name: str, mark: str) -> dict[str, object]:
+    if name not in paired.index:
+        return {"to_reference": np.nan, "to_low": np.nan, "to_high": np.nan, "mark": ""}
+    row = paired.loc[name]
+    ends = dict(zip(("to_reference", "to_low", "to_high"), row[["difference", "low", "high"]], strict=True))
+    return ends | {"mark": "" if row["outcome"].startswith("better") else mark}
+
+
+def _log_loss(probabilities: NDArray, labels: NDArray) -> NDArray:
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], FLOOR))
+
+
+def _check_labels(subjects: NDArray, labels: NDArray) -> None:
+    _, first, place = np.unique(subjects, return_index=True, return_inverse=True)
+    if (labels[first][place] != labels).any():
+        raise ValueError("a subject has different labels in different rows: these are not simulations of one dataset")
+
+
+def _shares_of_auc(grade: pd.Series, demented: NDArray, simulation: NDArray) -> NDArray:
+    r"""Return what each person adds to the area under the curve, so that the area is a mean over people.
+
+    In a simulation of area :math:`A` that tests :math:`n` people, a person's placement :math:`V` is the share of those
+    of the other kind whom the network orders rightly, ties counting half (DeLong, DeLong and Clarke-Pearson 1988). With
+    :math:`m` people of their own kind, a person has :math:`A + (V - A) n / m`. NaN where a simulation tests one kind
+    only.
+    """
+    kind = 2 * simulation + demented
+    beaten = grade.groupby(simulation).rank().to_numpy() - grade.groupby(kind).rank().to_numpy()
+    n, n_own = np.bincount(simulation)[simulation], np.bincount(kind)[kind]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        placement = beaten / (n - n_own)
+    placement = np.where(demented, placement, 1 - placement)
+    area = np.bincount(kind, weights=placement)[kind] / n_own  # the same for either kind
+    return area + (placement - area) * n / n_own
+
+
+def _kappa(people: pd.DataFrame) -> pd.Series:
+    """Return the quadratic weighted kappa of each condition, mean over repeats (Cohen 1968)."""
+    columns = [name for name in people if name.startswith("p_")]
+    predicted, n_classes = people[columns].to_numpy().argmax(axis=1), len(columns)
+    groups = people.groupby(["condition", "repeat"], observed=True)
+    code = (groups.ngroup().to_numpy() * n_classes + people["label"].to_numpy()) * n_classes + predicted
+    tables = np.bincount(code, minlength=groups.ngroups * n_classes**2).reshape(-1, n_classes, n_classes)
+    weights = np.subtract.outer(np.arange(n_classes), np.arange(n_classes)) ** 2
+    expected = tables.sum(axis=2)[:, :, None] * tables.sum(axis=1)[:, None, :] / tables.sum(axis=(1, 2))[:, None, None]
+    with np.errstate(invalid="ignore"):
+        kappa = 1 - (weights * tables).sum(axis=(1, 2)) / (weights * expected).sum(axis=(1, 2))
+    return pd.Series(kappa, groups.size().index).groupby("condition", observed=True).mean()
+
+
+def _spearman(people: pd.DataFrame) -> pd.Series:
+    """Return the rank correlation of expected class and label of each condition, mean over simulations."""
+    groups = people.groupby(["condition", "simulation"], observed=True)
+    ranks = [groups[name].rank() for name in ("grade", "label")]
+    code = groups.ngroup()
+    centred = [rank - rank.groupby(code).transform("mean") for rank in ranks]
+    products = [(centred[i] * centred[j]).groupby(code).sum() for i, j in ((0, 1), (0, 0), (1, 1))]
+    with np.errstate(invalid="ignore"):
+        correlation = products[0].to_numpy() / np.sqrt(products[1].to_numpy() * products[2].to_numpy())
+    return pd.Series(correlation, groups.size().index).groupby("condition", observed=True).mean()

@@ -1,0 +1,248 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (app-fidelity)=
+# # How good are the synthetic images?
+#
+# Do synthetic images look like slices of real people? Do several images made from one source differ from each other? And are they new, or
+# copies of training images?
+
+# %% tags=["parameters"]
+dataset: str = "phantom"  # "phantom", a hub id, or a folder
+n_subjects: int = 22  # people to simulate or keep; 0 is everyone
+generators: str = "morph,duplicate"  # names of generators, with commas between
+real_frac: float = 0.4  # share of the people that generators are fitted on, in (0, 1)
+feature_weights: str = "none"  # "none": a network trained on simulated people; "imagenet", or the path of such weights
+max_usd: float = 0.0  # dollars that variations of a paid service may cost in all; they are kept in a bank
+epochs: int = 3  # passes over the images by the networks that measure
+seed: int = 0
+
+# %% tags=["hide-input"]
+import time
+from dataclasses import replace
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+
+from mri_aug import fidelity, provenance
+from mri_aug.book import figures
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
+from mri_aug.data.loading import load_images
+from mri_aug.data.sampling import stratified_sample
+from mri_aug.fidelity.realism import DETECTOR_CONFIG
+from mri_aug.fidelity.similarity import memorisation, real_similarity
+from mri_aug.fidelity.table import ALL_CLASSES, REAL
+from mri_aug.generators.bank.bank import Bank, BankedGenerator
+from mri_aug.generators.base import fit_generator, make_generator
+from mri_aug.models.training import TrainConfig
+from mri_aug.results.sentences import estimate_text, interval_text
+
+use_book_style(image_format="png")
+image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+names = [name.strip() for name in generators.split(",")]
+
+# %% [markdown]
+# ## What is compared with what
+#
+# Each generator is fitted on a stratified sample of the people, with all their slices, and makes one synthetic image from every slice of
+# the sample. Everyone outside the sample is the standard of comparison. Two groups of real people differ too, and that is no fault of a
+# generator. The sample is therefore compared with the people outside it twice: as it is, real people against real people, and as each
+# generator's images. Both comparisons are of the same people, so their difference is due to the generator. The generator *duplicate*, which
+# returns its sources, is the other extreme: it is perfectly real and has nothing new.
+
+# %% tags=["hide-input"]
+known = bool((image_set.subjects >= 0).all())  # where people are unknown, images are drawn and count as people
+groups = image_set.subjects.numpy() if known else None
+chosen = stratified_sample(image_set.labels.numpy(), real_frac, seed=seed, subjects=groups)
+training, others = image_set[chosen], image_set[np.setdiff1d(np.arange(len(image_set)), chosen)]
+bank = Bank(provenance.artifacts("bank"), max_usd=max_usd)
+fitted, candidates, seconds, usd = {}, {}, {}, {}
+for name in names:
+    start, spent = time.perf_counter(), bank.account().usd
+    generator = make_generator(name)
+    if not generator.reproducible:
+        generator = BankedGenerator.of(generator, bank, image_set)
+    fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
+    candidates[name] = fidelity.make_candidate(fitted[name], training, seed=seed)
+    seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
+
+# %% tags=["remove-cell"]
+glue_values(
+    fidelity_training=len(training),
+    fidelity_people=len(training.subjects.unique()),
+    fidelity_others=len(others),
+    fidelity_other_people=len(others.subjects.unique()),
+)
+
+# %% [markdown]
+# Here the sample has {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people, and outside it are
+# {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`.
+#
+# ## Side by side
+#
+# {numref}`fig-side-by-side` shows a source of each class, the image that every generator made from it, and their difference. Where a
+# generator moves anatomy, differences are pairs of
+# thin lines of opposite colours along edges; where it generates texture, they are spread over the whole image.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made from it, and the difference between the two (red: brighter than the source, blue: darker).", "name": "fig-side-by-side"}, "image": {"alt": "A source of each class, the image that each generator made from it, and the difference between the two"}}
+labels = training.labels.numpy()
+rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
+sources = training.images[rows, 0].numpy()
+sheet = [figures.SheetRow("real source", sources, titles=training.class_names)]
+for name, candidate in candidates.items():
+    made = candidate.variations[rows, 0].numpy()
+    sheet += [figures.SheetRow(name, made), figures.SheetRow("difference", made.astype(int) - sources)]
+_ = figures.plot_sheet(sheet)
+
+# %% [markdown]
+# ## New images or copies
+#
+# Neighbouring slices of one head are the most similar pairs of real images. {numref}`fig-likeness` compares them with each synthetic image
+# and its source. The line marks the correlation that 95 % of the neighbours in the sample do not exceed; above it a synthetic
+# image counts as a near copy, and the filter of the same name would drop it.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Pixel correlation of synthetic images with their sources, of neighbouring slices of one person, and of slices of people outside the sample with the nearest training image. Each curve shows the percentage of images up to a correlation.", "name": "fig-likeness"}, "image": {"alt": "Distribution of the similarity of synthetic images to their sources, beside that of neighbouring slices and of other people"}}
+real = real_similarity(others, training)
+curves = {"neighbouring slices of one person": real.source, "other people, nearest training image": real.nearest}
+likeness = {name: memorisation(candidate.variations, training) for name, candidate in candidates.items()}
+curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
+_ = figures.plot_correlations(curves, threshold=real.threshold, cumulative=True, note="near copies →")
+
+# %% [markdown]
+# ## The measures
+#
+# With $x$ and $y$ the features that a network gives two sets of images of one class, and $k(x, y) = (x^\top y / d + 1)^3$ for $d$ features, the
+# *squared maximum mean discrepancy* {cite:p}`gretton2012kernel` is
+#
+# $$
+# \mathrm{MMD}^2 = \mathop{\mathrm{mean}}_{i \neq j} k(x_i, x_j) + \mathop{\mathrm{mean}}_{i \neq j} k(y_i, y_j) - 2 \mathop{\mathrm{mean}}_{i, j} k(x_i, y_j) .
+# $$ (eq-mmd)
+#
+# Here $i$ and $j$ are people, and $k$ of two people is the mean over their pairs of slices: slices of one person are so similar that any two
+# groups of people would otherwise look different. With this kernel and features of the Inception network the measure is known as kernel
+# inception distance {cite:p}`binkowski2018demystifying`; our features come from another network. It is preferred to the better known Fréchet
+# distance because that is biased in small samples. The classes are compared separately and averaged in proportion to their people, where
+# there are three on each side: the expectation for two random groups of people is then zero, also for groups stratified by class. The
+# distance of synthetic images to *their own sources*, where the same people are on both sides, is more precise, because differences between
+# people cancel out.
+#
+# *Precision* is the share of synthetic images within reach of some real image, *recall* the share of real images within reach of some
+# synthetic image {cite:p}`kynkaanniemi2019improved`; *density* and *coverage* are more robust versions, which count how many real images
+# reach a synthetic image, and how many real images reach any {cite:p}`naeem2020reliable`. An image reaches as far as its fifth nearest
+# neighbour, here among other people's images. *Diversity* is measured by the mean multi-scale structural similarity
+# {cite:p}`wang2003multiscale` of several synthetic images of one source, or for real people of neighbouring slices: 1 means that all are the
+# same, and lower values mean more diversity. *Label consistency* is the share of synthetic images to which a classifier trained on the people
+# outside the sample gives their label; for real people, of the sources themselves. Last, a network is trained to classify images as real or
+# synthetic and evaluated on other people by the area under its curve: 0.5 is chance. Intervals resample people (95 %), not slices.
+#
+# The features come from the thesis's CNN, trained on simulated people, so that it was trained on none of the people compared.
+
+# %% tags=["hide-input"]
+config = TrainConfig(epochs=epochs)
+if feature_weights == "none":
+    simulated = load_images("phantom", n_subjects=22, seed=seed + 1)
+    network = fidelity.domain_network(simulated, seed=seed, name="slices of simulated people", config=config)
+else:
+    network = fidelity.imagenet_network(feature_weights)
+detector = replace(DETECTOR_CONFIG, epochs=epochs)
+table = fidelity.fidelity_table(candidates, training, others, network=network, seed=seed, config=detector)
+
+# %% tags=["hide-input"]
+overall = table[table["class"] == ALL_CLASSES]
+texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertuples()]
+shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
+shown = shown.loc[list(fidelity.MEASURES), [REAL, *names]].rename(index=fidelity.MEASURES)
+shown.columns = ["real people", *names]
+people = f"{len(training.subjects.unique())} people of the sample, {len(others.subjects.unique())} outside it"
+caption = f"Fidelity with 95 % intervals over people ({people}). Features: {network.name}. Real people: the sources themselves; for correlation with the source and MS-SSIM, neighbouring slices; for the nearest training image, the people outside the sample."
+numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity")
+
+# %% [markdown]
+# {numref}`tab-fidelity` gives all of them, and {numref}`fig-fidelity` six by class. A class of few people has wide intervals; with fewer than two people
+# on a side it has no distance, and with fewer than three no interval.
+
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class, of real people and of each generator. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of real people"}}
+figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
+for ax, measure in zip(
+    axes.flat, ("mmd_sources", "coverage", "ms_ssim", "nearest_similarity", "consistency", "auc"), strict=True
+):
+    rows = table[table["measure"] == measure].rename(columns={"class": "condition", "generator": "group"})
+    figures.plot_forest(rows, x_label="", ax=ax).set_title(
+        fill(fidelity.MEASURES[measure], 24), fontsize=9, fontweight="normal"
+    )
+handles, legend = axes[0, 0].get_legend_handles_labels()
+_ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
+
+# %% tags=["hide-input"]
+values = table[(table["class"] != ALL_CLASSES) & (table["generator"] != REAL)]
+by_class = values.pivot(index=["generator", "class"], columns="measure", values="value")
+by_class = by_class[["mmd_sources", "precision", "recall", "coverage", "near_copies"]]
+by_class = by_class.reindex([(name, c) for name in names for c in training.class_names]).reset_index()
+by_class = by_class.rename(columns=fidelity.MEASURES | {"mmd_sources": "MMD to sources"})
+numbered_table(by_class, "Some measures by class, without their intervals.", "tab-fidelity-class")
+
+# %% [markdown]
+# ## Strengths and failures
+#
+# {numref}`tab-verdicts` lists by which measures a generator is worse than real people: its interval and theirs do not overlap. Distance to the
+# sources and area under the curve are compared with their known values 0 and 0.5. Where intervals overlap the images may still differ, and a larger sample might show it.
+
+# %% tags=["hide-input"]
+verdicts = fidelity.compared_with_real(table).rename(index=fidelity.MEASURES).reset_index(names="measure")
+numbered_table(verdicts, "Where each generator is worse than real people.", "tab-verdicts")
+
+# %% tags=["remove-cell"]
+copies = {name: 100 * float(found.near_copies.mean()) for name, found in likeness.items()}
+fewest = min(copies, key=copies.get)
+auc = overall[overall["measure"] == "auc"].set_index("generator").loc[names]
+glue_values(
+    fidelity_answer=(
+        f"Of the generators compared here, {fewest} makes the fewest near copies ({copies[fewest]:.1f} % of its images)"
+        + (f", {max(copies, key=copies.get)} the most ({max(copies.values()):.1f} %)" if len(names) > 1 else "")
+        + ". "
+        + " ".join(
+            f"A classifier of real against {name} images reaches an area under the curve of {row['value']:.2f}"
+            f" {interval_text(row['low'], row['high'], '.2f')}."
+            for name, row in auc.iterrows()
+        )
+    ),
+)
+
+# %% [markdown]
+# No measure here shows whether a structure that was moved or generated is one that disease would change, or whether a physician would find
+# it plausible. No physician has examined these images.
+#
+# ## Generation cards
+#
+# One card per generator states where its images come from and what they must not be used for.
+
+# %% tags=["hide-input"]
+for name in names:
+    card = fidelity.generation_card(fitted[name], candidates[name], training, seconds=seconds[name], usd=usd[name])
+    display(numbered_table(card, f"Generation card of {name}.", f"tab-card-{name}"))
+
+# %% [markdown]
+# ## What follows
+#
+# {glue:text}`fidelity_answer:s` Realism and usefulness are different: a perfect copy passes every test of realism and adds nothing.
+# Usefulness is tested by the comparison with duplicates in {numref}`Chapter %s <ch-results>`.
+
+# %% tags=["hide-input"]
+assert not set(training.source_ids.tolist()) & set(others.source_ids.tolist())
+assert not known or not set(training.subjects.tolist()) & set(others.subjects.tolist())
+assert len(table) == (1 + len(names)) * (1 + training.n_classes) * len(fidelity.MEASURES)

@@ -1,0 +1,174 @@
+"""The pages: what is copied, rendered by the real configuration, listed and checked, and what stops the build."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from toy_book import change_cell, make_toy_book
+
+from mri_aug.book.publishing import notebooks as cells
+from mri_aug.book.publishing.pages import BookError, collect, complaints, merge, pages, render
+from mri_aug.provenance import project
+
+GOOD = (
+    '<html><head><link rel="canonical" href="https://example.org/"></head><body><img src="a.svg" alt="A"></body></html>'
+)
+
+
+@pytest.fixture
+def html(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "index.html").write_text(GOOD)
+    return tmp_path
+
+
+def test_a_good_page(html):
+    assert complaints(html, ["book/index"]) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        ('<script src="https://example.org/a.js"></script>', "loads https://example.org/a.js from the network"),
+        ('<script src="//example.org/a.js"></script>', "loads //example.org/a.js from the network"),
+        ('<link rel="stylesheet" href="https://example.org/a.css">', "loads https://example.org/a.css"),
+        ('<img src="http://example.org/a.png" alt="">', "loads http://example.org/a.png"),
+        ('<img src="b.svg">', "shows b.svg without alternative text"),
+    ],
+)
+def test_a_fault_is_named(html, tag, said):
+    (html / "book" / "index.html").write_text(GOOD.replace("<body>", f"<body>{tag}"))
+    (complaint,) = complaints(html, ["book/index"])
+    assert complaint.startswith("book/index") and said in complaint
+
+
+def test_a_missing_page_is_named(html):
+    assert complaints(html, ["book/index", "book/lists"]) == ["book/lists has no page"]
+
+
+def test_a_build_that_ends_well_without_pages_is_a_fault(tmp_path, monkeypatch):
+    source = make_toy_book(tmp_path / "toy")
+    (source / "_toc.yml").write_text("root: book/index\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    with pytest.raises(BookError, match="book/index has no page"):
+        render(tmp_path / "executed", tmp_path / "out", source=source)
+
+
+def test_every_page_of_the_contents_is_there():
+    documents = pages()
+    assert documents[0] == "book/index"
+    assert len(documents) == len(set(documents))
+    for document in documents:
+        assert any((project() / f"{document}{ending}").is_file() for ending in (".md", ".ipynb")), document
+
+
+def test_chapters_are_numbered_like_their_files():
+    toc = yaml.safe_load((project() / "_toc.yml").read_text())
+    (thesis,) = [part for part in toc["parts"] if part.get("numbered")]
+    for number, chapter in enumerate(thesis["chapters"], start=1):
+        assert chapter["file"].split("/")[1].startswith(f"{number:02d}_")
+
+
+class _Text(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def text(html: Path) -> str:
+    reader = _Text()
+    reader.feed(html.read_text(encoding="utf-8").split("<article", 1)[1].split("</article>")[0])
+    return " ".join("".join(reader.words).split())
+
+
+@pytest.fixture(scope="module")
+def first(toy):
+    """The toy's first page; the others are beside it."""
+    source, done = toy
+    return render(done[0].path.parents[1], source / "artifacts" / "book", source=source)
+
+
+def test_numbers_reach_every_page(first):
+    assert "Fig. 1.1 the share is 0.50." in text(first)
+    page = text(first.parents[1] / "notebooks" / "07_results.html")
+    assert "The share is 0.50, see Fig. 1.1 and Table 1.1." in page
+    assert "class share non 50.0% mild –" in page
+
+
+def test_the_parameters_cell_shows_the_values_used(first):
+    page = text(first.parents[1] / "notebooks" / "07_results.html")
+    assert "real_frac: float = 0.5 # share of real images" in page
+    assert "# Parameters" not in page
+
+
+def test_lists_link_to_numbered_figures_and_tables(first):
+    html = (first.parent / "lists.html").read_text(encoding="utf-8")
+    assert "1.1 A rising line" in text(first.parent / "lists.html")
+    assert 'href="../notebooks/07_results.html#fig-line"' in html
+    assert 'href="../notebooks/07_results.html#tab-toy"' in html
+
+
+@pytest.fixture
+def copied(toy, tmp_path):
+    """Sources and executed copies of the toy, to be changed."""
+    skipped = shutil.ignore_patterns("_build", "source")
+    return shutil.copytree(toy[0], tmp_path / "toy", ignore=skipped)
+
+
+def test_prose_may_change_after_the_execution(copied, tmp_path):
+    change_cell(copied / "notebooks" / "07_results.ipynb", "The share is", "Its share is")
+    collect(copied / "artifacts" / "executed", tmp_path / "tree", source=copied)
+    page = cells.read(tmp_path / "tree" / "notebooks" / "07_results.ipynb")
+    assert "Its share is" in page.cells[0].source and page.cells[-1].outputs
+
+
+def test_a_notebook_that_was_not_executed_since_it_changed_stops_the_build(copied, tmp_path):
+    executed = copied / "artifacts" / "executed"
+    (executed / "notebooks" / "B_reproducing.ipynb").unlink()
+    change_cell(copied / "notebooks" / "07_results.ipynb", "[1, 2, 3]", "[1, 2, 4]")
+    with pytest.raises(BookError) as stopped:
+        render(executed, tmp_path / "book", source=copied)
+    assert str(stopped.value) == (
+        "the code of notebooks/07_results was changed after it was executed; "
+        "notebooks/B_reproducing has not been executed; run 'make book'"
+    )
+
+
+def test_a_number_that_does_not_exist_stops_the_build(copied, tmp_path, capfd):
+    index = copied / "book" / "index.md"
+    index.write_text(index.read_text().replace("::share:", "::shere:"))
+    with pytest.raises(BookError, match="found faults in the pages"):
+        render(copied / "artifacts" / "executed", tmp_path / "book", source=copied)
+    assert "shere" in capfd.readouterr().err
+
+
+def test_merge_takes_prose_from_the_source_and_outputs_from_the_copy(tmp_path):
+    source = new_notebook(
+        cells=[
+            new_markdown_cell("new"),
+            new_code_cell('a = 1\ndata = "x"', metadata={"tags": ["parameters"]}),
+            new_code_cell("print(a)", metadata={"tags": ["hide-input"]}),
+        ]
+    )
+    copy = new_notebook(
+        cells=[
+            new_code_cell('a = 1\ndata = "x"', metadata={"tags": ["parameters"]}, execution_count=1),
+            new_code_cell("a = 2", metadata={"tags": [cells.INJECTED]}, execution_count=2),
+            new_markdown_cell("old"),
+            new_code_cell("print(a)", execution_count=3, outputs=[new_output("stream", text="2\n")]),
+        ],
+        metadata={"papermill": {"parameters": {"a": 2, "data": str(tmp_path / "scans")}}},
+    )
+    merged = merge(source, copy, folder=tmp_path)
+    assert [cell.source for cell in merged.cells] == ["new", "a = 2\ndata = 'scans'", "print(a)"]
+    assert merged.cells[2].outputs[0].text == "2\n"
+    assert cells.tags(merged.cells[2]) == ["hide-input"]
