@@ -127,7 +127,7 @@ class StreamingGenerator(ImageGenerator, Protocol):
         """Yield one answer per request as it arrives, in any order.
 
         A request is taken from ``requests`` just before it is sent, and none while an answer is with the caller:
-        whoever supplies them decides, one by one, what is sent, and knows what is in flight. Closing the iterator sends
+        the caller decides, one by one, what is sent, and knows what is in flight. Closing the iterator sends
         nothing more. An error that ends it may have an attribute ``failures``, a tuple of answers without pixels: what
         is known, and was perhaps billed, of requests that failed.
         """

@@ -223,12 +223,7 @@ class HubGenerator:
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one variation per image, uint8 (n, 1, 128, 128), each from a seed set by ``seed`` and its image.
 
-        Raises
-        ------
-        RefusedVariationsError
-            If the pipeline's safety checker rejects some of them; the others are lost here, and kept by a bank.
-        ConnectionError, ImportError, ValueError
-            As :meth:`stream` does.
+        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
         """
         return collect(self, images, labels, seed=seed)
 

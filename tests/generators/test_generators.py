@@ -31,8 +31,9 @@ def batch():
     return images, torch.tensor([0, 0, 1, 1, 2, 3]), torch.arange(6)
 
 
-# a service needs a key and a hub model its weights: they have tests of their own; so has training a diffusion model
-EMBEDDED = sorted(set(GENERATORS) - {"openai-edits", "openai-variations", "hub", "diffusion"})
+# a service needs a key, a hub model its weights and simulated people their crowd: they have tests of their own; so has
+# training a diffusion model
+EMBEDDED = sorted(set(GENERATORS) - {"openai-edits", "openai-variations", "hub", "diffusion", "simulated"})
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -110,7 +111,7 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float():
 @pytest.mark.parametrize("name", sorted(set(GENERATORS) - {"diffusion"}))
 def test_cards_say_what_a_generator_learns_from_and_who_sees_the_images(name):
     card = generator_kind(name).card
-    assert list(card) == ["learns from", "who sees the images", "licence and limits"]
+    assert {"learns from", "who sees the images", "licence and limits"} <= set(card)
     assert all(isinstance(text, str) and text for text in card.values())
 
 

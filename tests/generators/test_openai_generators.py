@@ -88,10 +88,10 @@ def test_a_class_may_have_its_own_prompt(start):
     generator = small("openai-edits", prompt=["a", "b", "c", "d"], concurrency=1)
     prompts = [answer.record["prompt"] for answer in generator.stream(requests(2), seed=0)]
     assert prompts == [fields["prompt"] for fields in server.fields] == ["a", "b"]
-    found = []
+    found, generator = [], small("openai-edits", prompt=("a", "b"), concurrency=1)
     with pytest.raises(ValueError, match="2 prompts, one per class from 0, got an image of class 2"):
-        found.extend(answer.position for answer in small("openai-edits", prompt=("a", "b")).stream(requests(4), seed=0))
-    assert server.n_requests == 4, "no image of a class without a prompt is sent"
+        found.extend(answer.position for answer in generator.stream(requests(4), seed=0))
+    assert found == [0, 1] and server.n_requests == 4, "no image of a class without a prompt is sent"
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

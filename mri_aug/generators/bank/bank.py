@@ -42,7 +42,7 @@ _BATCH = 32  # images that a generator without a stream varies at a time
 
 
 class MissingVariationsError(LookupError):
-    """A bank that may not ask for variations lacks some."""
+    """An offline bank lacks some variations."""
 
 
 class BudgetError(RuntimeError):
@@ -55,7 +55,7 @@ class Bank:
 
     An answer is kept as soon as it arrives, and each paid call is entered in a ledger before it is sent, so that a kill
     or a full disk loses at most the calls in flight, which count as possibly billed. One fill at a time holds the
-    bank's lock: another waits, and then asks only for what is still missing. Reading needs no lock; 3,500 kept
+    bank's lock: another waits, and then requests only what is still missing. Reading needs no lock; 3,500 kept
     variations take about a second. A file whose pixels or record do not match their checksum is named in a warning,
     counts as missing, and is made again when it is next needed.
 
@@ -70,7 +70,7 @@ class Bank:
         sent that could, at its upper bound, cross the limit. Only a call that its client has to send again, after a
         lost connection or a damaged answer, can cost more than its bound; that counts as soon as the call has ended.
     max_images : int, optional
-        Variations that the bank may ask for in all, counted likewise.
+        Variations that the bank may request in all, counted likewise.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class Bank:
         self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int],
         source_ids: Sequence[int], subjects: Sequence[int] | None = None, progress: bool = False,
     ) -> Tensor:  # fmt: skip
-        """Return one variation per image: kept ones as they are, the missing made, kept, and returned.
+        """Return one variation per image, uint8 (n, 1, 128, 128): kept ones as they are, the missing made and kept.
 
         Parameters
         ----------
@@ -112,22 +112,17 @@ class Bank:
         progress : bool
             Show a bar over the variations to be made, with an estimate of the time left and the dollars spent.
 
-        Returns
-        -------
-        Tensor of uint8, shape (n, 1, 128, 128)
-
         Raises
         ------
         RefusedVariationsError
             If the service refuses some images, once all the others are kept. Numbers of a source above a refused one
-            are not asked for and count as refused, so that asking again without those positions succeeds.
+            are not requested and count as refused, so that a call without those positions succeeds.
         BudgetError
             If a limit is reached; it says what was spent and how to go on.
         MissingVariationsError
             If ``offline`` and some are missing; it says how many.
         ValueError
-            If the generator learns from the study, lengths disagree, an index is negative, or the generator answers
-            with another shape or type.
+            If the generator learns from the study or answers with another shape or type, or an argument is wrong.
         OSError
             If the folder cannot be written; what was kept before remains.
         """
@@ -136,7 +131,7 @@ class Bank:
         if missing := wanted.missing():
             if self.offline:
                 raise MissingVariationsError(
-                    f"{len(missing)} of the variations by {generator.name!r} asked for are not in the bank "
+                    f"{len(missing)} of the variations by {generator.name!r} that are needed are not in the bank "
                     f"{self.folder}, which is offline; make them first: mri-aug vary, or offline=False"
                 )
             self._files.identity(make=True)
@@ -184,7 +179,7 @@ class Bank:
         return read_account(self._files)
 
     def identity(self) -> str:
-        """Return digits that tell this bank from one filled separately, but not from its copies.
+        """Return digits that differ between banks that were filled separately; a copy of a bank has the same.
 
         The same request to a service gives other pixels in another bank, and so other results. Drawn at the first call,
         unless the bank is offline.
@@ -279,7 +274,7 @@ class _Fill:
         return self.generator.usd_per_image if isinstance(self.generator, StreamingGenerator) else 0.0
 
     def run(self) -> None:
-        """Ask for what is missing, low variation numbers first: each is the seed of a stream of its own."""
+        """Request what is missing, low variation numbers first: each is the seed of a stream of its own."""
         self.bar.set_postfix_str("")
         self.wanted.read(self.bank._files, warn=False)  # another fill may have had the lock until now
         rows, records = self.wanted.missing(), self.wanted.records
@@ -297,7 +292,7 @@ class _Fill:
                     raise BudgetError(self._limit_message())
 
     def _stream(self, rows: list[int], number: int) -> None:
-        """Ask for variations and keep each answer as it arrives."""
+        """Request variations and keep each answer as it arrives."""
         in_flight: dict[int, dict] = {}
         try:
             with closing(_answers(self.generator, self._requests(rows, in_flight), seed=number)) as answers:
@@ -395,14 +390,14 @@ def check_bankable(generator: ImageGenerator) -> None:
 
 @dataclass(frozen=True)
 class BankedGenerator:
-    """Answer from a bank, and let the bank ask ``generator`` for what it lacks, unless it is offline.
+    """Answer from a bank, which requests what it lacks from ``generator`` unless it is offline.
 
     The k-th occurrence of an image in a call is variation k of that image, whatever the seed: all simulations of a
     study share the variations, each paid for once. They still differ in which images are varied. Intervals over
     simulations therefore hold for the variations in the bank, and do not cover how another set of them would do.
 
     Fill the bank first (:func:`mri_aug.study.variations.fill`) and run the study with ``Bank(folder, offline=True)``: a
-    bank that is not offline asks for what it lacks, one process at a time.
+    bank that is not offline requests what it lacks, one process at a time.
 
     Parameters
     ----------
@@ -413,10 +408,6 @@ class BankedGenerator:
     sources : mapping of str to (int, int)
         Source id and person by digest of the image, for the records; see :meth:`of`.
 
-    Raises
-    ------
-    ValueError
-        If the generator learns from the study.
     """
 
     generator: ImageGenerator
@@ -458,7 +449,6 @@ class BankedGenerator:
         RefusedVariationsError, MissingVariationsError, BudgetError, OSError
             As :meth:`mri_aug.generators.bank.bank.Bank.vary`.
         """
-        check_images(images, labels)
         digests = image_digests(images)
         known = [self.sources.get(digest, (-1, -1)) for digest in digests]
         return self.bank.vary(
@@ -502,11 +492,7 @@ def study_generators(
 def variation_numbers(digests: Sequence[str], labels: Sequence[int]) -> list[int]:
     """Return, for each image of a call, how often the same image with the same label comes before it.
 
-    Parameters
-    ----------
-    digests : sequence of str, length n
-        From :func:`mri_aug.generators.base.image_digests`.
-    labels : sequence of int, length n
+    ``digests`` are those of :func:`mri_aug.generators.base.image_digests`.
     """
     seen: Counter[tuple[str, int]] = Counter()
     numbers = []

@@ -210,12 +210,7 @@ class OpenAIGenerator:
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one variation per image, uint8 (n, 1, 128, 128); the seed has no effect, services take none.
 
-        Raises
-        ------
-        RefusedVariationsError
-            If the service refuses some of the images.
-        ImageServiceError
-            As :meth:`stream` does.
+        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
         """
         return collect(self, images, labels, seed=seed)
 

@@ -98,7 +98,7 @@ class _DamagedError(Exception):
 def answers(generator: StreamingGenerator, requests: Iterable[Request]) -> Iterator[Answer]:
     """Yield the answers of an :class:`~mri_aug.generators.openai.generators.OpenAIGenerator` as they arrive.
 
-    At most ``generator.concurrency`` calls are in flight, and the next request is taken only when the caller asks for
+    At most ``generator.concurrency`` calls are in flight, and the next request is taken only when the caller wants
     another answer. After an interruption (Ctrl-C) or a failure nothing more is sent, and the answers of the calls in
     flight are yielded before it is raised; a second interruption is raised at once.
 
@@ -285,7 +285,7 @@ def _fetch(client: openai.OpenAI, url: str) -> bytes:
 
 
 def _decode(content: bytes, generator: StreamingGenerator) -> tuple[Tensor, dict]:
-    """Return an image file as uint8 (1, 128, 128), and its size where it is not the one that was asked for.
+    """Return an image file as uint8 (1, 128, 128), and its size where another was requested.
 
     Colours become luma (ITU-R 601, as in Pillow); what is transparent shows the black of the scans' background.
     There and back by Lanczos changes a real scan by 0.7 of 255 grey levels on average (n = 60, at 256 to 1024 pixels);
