@@ -2,7 +2,7 @@
 
 Domain randomisation, after SynthSeg (Billot et al. 2023, Med. Image Anal. 86:102789), for grading. Nothing is learnt of
 anatomy or of disease: framing and brightness of the phantoms were matched to the thesis's dataset by eye, and the link
-of grade to atrophy is an assumption that was fitted to nobody.
+of grade to atrophy is an assumption that was not fitted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
@@ -22,7 +21,7 @@ from mri_aug.generators.base import check_images, image_digests, make_fingerprin
 _VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
 _INSIDE = 20  # grey value above which a pixel is taken for brain
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-_N_COMPARED = 512  # images of a sample whose statistics are taken
+_N_COMPARED = 256  # images of a sample whose statistics are taken
 _RADII = (32, 56)  # cycles per image between which sharpness is compared: above anatomy, below the JPEG's corner
 
 
@@ -30,8 +29,8 @@ _RADII = (32, 56)  # cycles per image between which sharpness is compared: above
 class SimulatedGenerator:
     """Draw people of the labels' grades from a crowd of simulated anatomies.
 
-    Ordered classes share the range of severity evenly: of n classes, class k holds the people whose rank in severity,
-    blurred by ``overlap``, lies in the k-th n-th. Fitting adapts the scanner to the sample's grey values (quantiles
+    Ordered classes share the range of severity evenly: with n classes, class k has the k-th n-th of the people in the
+    order of their severity, blurred by ``overlap``. Fitting adapts the scanner to the sample's grey values (quantiles
     inside the brain) and sharpness (power spectrum), and takes nothing else from it. Images must be T1-weighted like
     the thesis's: fluid dark, white matter bright.
 
@@ -49,7 +48,7 @@ class SimulatedGenerator:
         Of the crowd.
     """
 
-    strength: float = 0.5
+    strength: float = 0.25
     n_people: int = 400
     overlap: float = 0.4
     people_seed: int = 0
@@ -76,6 +75,7 @@ class SimulatedGenerator:
 
     @property
     def fingerprint(self) -> str:
+        """Digits that change with the options, the crowd, and the sample fitted on."""
         options = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
         return make_fingerprint(self.name, _VERSION, CROWD_VERSION, options, self._fitted and self._fitted.fingerprint)
 
@@ -89,8 +89,15 @@ class SimulatedGenerator:
             The largest label gives the number of classes; subjects have no effect.
         seed : int
             Of the simulated images that the sample is compared with.
+
+        Raises
+        ------
+        ValueError
+            If the images are blank.
         """
         check_images(images, labels, subjects)
+        if not (images > _INSIDE).any():
+            raise ValueError(f"simulated takes grey values from brain images, and these have no pixel above {_INSIDE}")
         n_classes = int(labels.max()) + 1
         rows = np.unique(np.linspace(0, len(images) - 1, _N_COMPARED).astype(int))
         simulated = self._crowd().draw(labels[rows].numpy(), n_classes=n_classes, seed=seed, overlap=self.overlap)

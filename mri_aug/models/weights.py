@@ -1,11 +1,12 @@
 """Initial weights from a file or from torchvision, fitted to grey images of our size.
 
-A file is read as plain tensors (``weights_only``), so it cannot run code. Apart from a head of ImageNet's classes,
-nothing is loaded in part: what does not fit is an error.
+A file is read as plain tensors (``weights_only``), so it cannot run code. Apart from a head of ImageNet's or
+phantoms' classes, nothing is loaded in part: what does not fit is an error.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ViT_B_16_Weights
 from torchvision.models.vision_transformer import interpolate_embeddings
+
+from mri_aug.data.imageset import CLASS_NAMES
 
 IMAGENET_CLASSES = 1000
 _IMAGENET = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "vit_b_16": ViT_B_16_Weights.IMAGENET1K_V1}
@@ -26,7 +29,8 @@ def load_weights(model: nn.Module, architecture: str, weights: str | Path, *, im
 
     A first layer for three channels is summed over them, which gives for a grey image what the original gives for
     that image repeated. Position embeddings of another image size are interpolated (bicubic, torchvision's
-    ``interpolate_embeddings``). A head of ImageNet's 1000 classes is skipped, unless the model has as many.
+    ``interpolate_embeddings``). A head of ImageNet's 1000 classes is skipped, unless the model has as many, and so is
+    the head of four grades of ``"phantom"``: the model then keeps its own first weights there.
 
     Parameters
     ----------
@@ -35,7 +39,8 @@ def load_weights(model: nn.Module, architecture: str, weights: str | Path, *, im
     architecture : str
         One of :data:`mri_aug.models.networks.ARCHITECTURES`.
     weights : str or Path
-        ``"imagenet"`` or the path of a state dict.
+        ``"imagenet"``; ``"phantom"``, see :func:`mri_aug.models.phantom_weights.phantom_weights`; or the path of a
+        state dict.
     image_size : int
         The model's, in pixels.
 
@@ -48,8 +53,15 @@ def load_weights(model: nn.Module, architecture: str, weights: str | Path, *, im
     ConnectionError
         If the ImageNet weights cannot be fetched.
     """
-    state = _fetch(architecture) if str(weights) == "imagenet" else _read(Path(weights))
-    _load_fitted(model, architecture, _fit(state, model, architecture, image_size), source=weights)
+    if str(weights) == "phantom":
+        # by name: it builds and trains a network, and networks are started from here
+        maker = importlib.import_module("mri_aug.models.phantom_weights")
+        state, foreign_classes = maker.phantom_weights(architecture, image_size=image_size), len(CLASS_NAMES)
+    else:
+        state = _fetch(architecture) if str(weights) == "imagenet" else _read(Path(weights))
+        foreign_classes = IMAGENET_CLASSES
+    fitted = _fit(state, model, architecture, image_size, foreign_classes)
+    _load_fitted(model, architecture, fitted, source=weights)
 
 
 def _fetch(architecture: str) -> dict[str, Tensor]:
@@ -77,7 +89,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _fit(state: dict[str, Tensor], model: nn.Module, architecture: str, image_size: int) -> dict[str, Tensor]:
+def _fit(
+    state: dict[str, Tensor], model: nn.Module, architecture: str, image_size: int, foreign_classes: int
+) -> dict[str, Tensor]:
     own = model.state_dict()
     first = _FIRST.get(architecture, "conv_proj.weight")
     if first in state and state[first].ndim == 4 and state[first].shape[1] == 3:
@@ -86,7 +100,7 @@ def _fit(state: dict[str, Tensor], model: nn.Module, architecture: str, image_si
         state = dict(interpolate_embeddings(image_size, own["conv_proj.weight"].shape[-1], state))
     last = _LAST.get(architecture, "heads.head")
     bias = f"{last}.bias"
-    if bias in state and len(own[bias]) != len(state[bias]) == IMAGENET_CLASSES:
+    if bias in state and len(own[bias]) != len(state[bias]) == foreign_classes:
         state[f"{last}.weight"], state[bias] = own[f"{last}.weight"], own[bias]
     return state
 

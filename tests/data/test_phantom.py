@@ -7,8 +7,11 @@ from scipy.sparse.csgraph import connected_components
 
 from mri_aug import provenance
 from mri_aug.data.phantom import people as phantom
-from mri_aug.data.phantom.atlas import load_atlas
+from mri_aug.data.phantom.anatomy import Slab, load_atlas
+from mri_aug.data.phantom.crowd import Crowd, crowd_severity, load_crowd
 from mri_aug.data.phantom.people import class_shares, load_phantoms, make_phantoms, make_subject
+from mri_aug.data.phantom.scanner import Scanner, scan
+from tests.phantoms import small_crowd
 
 SLICES = 6
 
@@ -160,10 +163,10 @@ def test_slices_of_a_person_form_a_chain_apart_from_others():
         (lambda: make_phantoms(n_subjects=8, n_slices=0, seed=0), r"n_slices must lie in 1\.\.32, got 0"),
         (lambda: make_phantoms(n_subjects=8, n_slices=33, seed=0), r"n_slices must lie in 1\.\.32, got 33"),
         (lambda: make_subject(severity=1.5, seed=0), r"severity must lie in \[0, 1\], got 1.5"),
-        (lambda: make_phantoms(n_subjects=8, seed=-1), "seed must be a whole number from 0 on, got -1"),
-        (lambda: load_phantoms(n_subjects=8, seed=-1), "seed must be a whole number from 0 on, got -1"),
-        (lambda: load_phantoms(n_subjects=8, seed=0.5), "seed must be a whole number from 0 on, got 0.5"),
-        (lambda: make_subject(severity=0.5, seed=-1), "seed must be a whole number from 0 on, got -1"),
+        (lambda: make_phantoms(n_subjects=8, seed=-1), "seed must be a non-negative integer, got -1"),
+        (lambda: load_phantoms(n_subjects=8, seed=-1), "seed must be a non-negative integer, got -1"),
+        (lambda: load_phantoms(n_subjects=8, seed=0.5), "seed must be a non-negative integer, got 0.5"),
+        (lambda: make_subject(severity=0.5, seed=-1), "seed must be a non-negative integer, got -1"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -207,3 +210,82 @@ def test_damaged_cache_is_made_again(cache, phantoms, damage):
     assert len(made) == 2
     assert same(load_phantoms(n_subjects=8, seed=3), phantoms)
     assert len(made) == 2
+
+
+@pytest.fixture
+def crowds(tmp_path, monkeypatch):
+    """Crowds in a cache below ``tmp_path``."""
+    monkeypatch.setattr(provenance, "artifacts", lambda *parts: tmp_path.joinpath(*parts))
+    return lambda n_people, **options: load_crowd(n_people=n_people, progress=False, **options)
+
+
+def test_a_crowd_is_kept_and_begins_as_a_larger_one_does(crowds):
+    three, again, four = crowds(3, n_jobs=1), crowds(3, n_jobs=2), crowds(4, n_jobs=2)
+    assert isinstance(three.tissue, np.memmap)
+    assert np.array_equal(three.tissue, again.tissue) and np.array_equal(three.tissue, four.tissue[:3])
+    assert np.array_equal(three.severity, four.severity[:3])
+    assert not np.array_equal(three.tissue, crowds(3, n_jobs=1, seed=1).tissue)
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:1000], lambda data: b"x" * 100])
+def test_a_damaged_crowd_is_made_again(crowds, tmp_path, damage):
+    before = np.array(crowds(2, n_jobs=1).tissue)
+    (file,) = (tmp_path / "cache").glob("crowd-*.npy")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert np.array_equal(crowds(2, n_jobs=1).tissue, before)
+    assert {file.suffix for file in (tmp_path / "cache").iterdir()} == {".npy", ".lock"}
+
+
+@pytest.mark.parametrize("n_people", [8, 100, 1000])
+def test_a_crowds_severity_covers_the_range_evenly(n_people):
+    severity = crowd_severity(n_people, seed=0)
+    assert np.bincount((severity * 4).astype(int)).tolist() == pytest.approx([n_people / 4] * 4, abs=1.5)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 4, 7])
+def test_grades_are_of_equal_number_and_in_order(n_classes):
+    people = Crowd(np.empty((70, 0)), crowd_severity(70, seed=0))
+    sharp = people.grades(n_classes, np.random.default_rng(0), overlap=0)
+    assert np.ptp(np.bincount(sharp)) <= 1 and len(np.unique(sharp)) == n_classes
+    assert (np.diff(sharp[np.argsort(people.severity)]) >= 0).all()
+    blurred = people.grades(n_classes, np.random.default_rng(0), overlap=1.0)
+    assert np.array_equal(np.bincount(sharp), np.bincount(blurred))
+    assert n_classes == 1 or not np.array_equal(sharp, blurred)
+
+
+def test_images_are_spread_over_the_people_of_a_grade_and_over_height():
+    labels = np.repeat([0, 3], [40, 5])
+    drawn = small_crowd().draw(labels, n_classes=4, seed=0)
+    assert torch.bincount(drawn.subjects).tolist() == [20, 20, 3, 2]
+    assert set(drawn.source_ids.tolist()) == {-1} and drawn.labels.tolist() == labels.tolist()
+    more = small_crowd().draw(np.zeros(70, int), n_classes=4, seed=0)  # two people have 64 slices
+    assert sorted(torch.bincount(more.subjects).tolist()) == [17, 17, 18, 18]
+
+
+def test_strength_0_is_the_phantoms_scanner():
+    """A kept person looks as the same slab scanned directly, but for the rounding of tissue to 8 bits."""
+    tissue = small_crowd().tissue[0, :2]
+    fluid, whiteness, mask = torch.from_numpy(tissue).float().div(255).movedim(-1, 0)
+    images = scan(Slab(fluid, whiteness, mask), np.random.default_rng(0))
+    assert np.array_equal(images, scan(Slab(fluid, whiteness, mask), np.random.default_rng(0), Scanner(strength=0.0)))
+    assert not np.array_equal(images, scan(Slab(fluid, whiteness, mask), np.random.default_rng(0), Scanner(0.5)))
+    identity = tuple(float(k) for k in range(256))
+    assert np.array_equal(images, scan(Slab(fluid, whiteness, mask), np.random.default_rng(0), Scanner(tone=identity)))
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_no_strength_saturates_or_leaves_the_frame(strength):
+    drawn = small_crowd().draw(np.arange(32) % 4, n_classes=4, seed=3, scanner=Scanner(strength=strength))
+    images = drawn.images.numpy()
+    assert (images > 250).mean() < 0.05 and images[..., :3, :].mean() < 2
+    assert 0.4 < (images > 25).mean() < 0.65
+
+
+def test_a_crowds_bad_input_is_named(crowds):
+    with pytest.raises(ValueError, match=r"n_people must lie in 2\.\.1271 \(2 GB of tissue\), got 2000"):
+        crowds(2000)
+    with pytest.raises(ValueError, match="seed must be"):
+        crowds(3, seed=-1)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1, got \[0, 2\]"):
+        small_crowd().draw(np.array([0, 2]), n_classes=2, seed=0)

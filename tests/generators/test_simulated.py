@@ -64,6 +64,7 @@ def test_variations_are_the_drawn_images_whatever_the_sources(fitted, sample):
     drawn = fitted.draw(labels, seed=2)
     assert torch.equal(fitted.vary(images, labels, seed=2), drawn.images)
     assert torch.equal(fitted.vary(255 - images, labels, seed=2), drawn.images)
+    assert fitted.vary(images[:0], labels[:0], seed=2).shape == (0, 1, 128, 128)
 
 
 def test_severe_grades_hold_more_fluid(fitted):
@@ -135,3 +136,5 @@ def test_misuse_is_explained(sample, fitted):
         make_generator("simulated").fit(sample[0], sample[1] + 5, sample[2], seed=0)
     with pytest.raises(ValueError, match="seed must be"):
         fitted.draw(torch.tensor([0]), seed=-1)
+    with pytest.raises(ValueError, match="no pixel above 20"):
+        make_generator("simulated").fit(torch.zeros_like(sample[0]), sample[1], sample[2], seed=0)

@@ -1,8 +1,9 @@
 """Phantoms: simulated axial brain slices whose people, severity and atrophied tissue are known.
 
-They stand in for the thesis's dataset where there is no network and wherever a truth is needed to test
-against. Anatomy is the business of :mod:`mri_aug.phantom.anatomy`; this module scans it, counts out classes and
-keeps the result. It does not pretend to be evidence on dementia: class and atrophy are tied by construction.
+They replace the thesis's dataset where there is no network, and wherever a test needs the truth. Anatomy is drawn in
+:mod:`mri_aug.data.phantom.anatomy`; this module scans it, divides people among the classes and keeps the result.
+Phantoms are no evidence on dementia: the link of class to atrophy is an assumption and was not fitted to any image;
+framing and brightness were matched to the thesis's images by eye.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from mri_aug import provenance
 from mri_aug.data.imageset import ImageSet, cached_image_set
 from mri_aug.data.phantom import anatomy
-from mri_aug.data.phantom.atlas import N_SLICES, Atlas, load_atlas
+from mri_aug.data.phantom.anatomy import N_SLICES, Atlas, load_atlas
 from mri_aug.data.phantom.scanner import scan
 from mri_aug.data.sampling import check_seed
 
@@ -201,7 +202,7 @@ def _scan_person(atlas: Atlas, severity: float, n_slices: int, seed: np.random.S
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums depend on how they are shared among threads, and bytes must not."""
+    """Keep torch to one thread: sums depend on how they are shared among threads, and bytes must not."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

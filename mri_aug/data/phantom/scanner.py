@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mri_aug.data.phantom.anatomy import Slab
-from mri_aug.data.phantom.atlas import smooth_field
+from mri_aug.data.phantom.anatomy import Slab, smooth_field
 
 _JPEG_QUALITY = 90  # read off the quantisation tables of the thesis's images
 _LEVELS, _LEVEL_SDS = (28, 112, 219), np.array((3, 6, 5))  # fluid, grey and white matter, between people
@@ -24,8 +23,8 @@ class Scanner:
     """How people are scanned, and how much that differs between them.
 
     With strength x, between people: tissue levels spread 1 + 2 x times as much, receive bias 1 + x times; noise has an
-    upper limit 1 + x times as high; gamma varies by a factor of exp(0.2 x) (one standard deviation); a blur of up to
-    0.6 x pixels is added, and resolution falls by a factor of up to 1 + x / 2.
+    upper limit 1 + x times as high; gamma varies by a factor of exp(0.2 x) (one standard deviation); and resolution
+    falls by a factor of up to 1 + x along each axis.
     """
 
     strength: float = 0.0  # of the randomisation: 0 is the phantoms' scanner, 1 the most
@@ -62,8 +61,9 @@ def scan(slab: Slab, rng: np.random.Generator, scanner: Scanner | None = None) -
     # Magnitude images have Rician noise: the length of a complex signal (Gudbjartsson & Patz 1995, eq. 1).
     magnitude = torch.hypot(signal + noise[0], noise[1]) * slab.mask * _brightness(shape[0], rng)
     images = magnitude.clamp(0, 255).numpy()
-    gamma, blur, coarser = rng.normal(0, 0.2), rng.uniform(0, 0.6), rng.uniform(0, 0.5)
-    images = _soften(images, np.hypot(scanner.blur, blur * scanner.strength), 1 + coarser * scanner.strength)
+    gamma, wide = rng.normal(0, 0.2), 1 + scanner.strength * rng.uniform(0, 1, 2)
+    # A pixel w times as wide is a box whose variance is (w^2 - 1) / 12 larger.
+    images = _soften(images, np.sqrt(scanner.blur**2 + (wide**2 - 1) / 12))
     curve = 255 * np.linspace(0, 1, 256) ** np.exp(gamma * scanner.strength)
     curve = np.interp(curve, np.arange(256), scanner.tone or np.arange(256)).round().astype(np.uint8)
     return np.stack([_jpeg(image) for image in curve[images.round().astype(np.uint8)]])
@@ -75,15 +75,12 @@ def _brightness(n_slices: int, rng: np.random.Generator) -> Tensor:
     return rng.normal(1.0, 0.04) / (1 + 0.6 * (vessel - 1.3).clamp(min=0))
 
 
-def _soften(images: np.ndarray, sigma: float, factor: float) -> np.ndarray:
-    """Blur by a Gaussian of ``sigma`` pixels and resample to pixels ``factor`` times as wide, and back."""
-    if sigma > 0:
-        images = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in images])
-    if factor > 1:
-        size = images.shape[1:]
-        small = (round(size[1] / factor), round(size[0] / factor))
-        images = np.stack([cv2.resize(cv2.resize(x, small, interpolation=cv2.INTER_AREA), size) for x in images])
-    return images
+def _soften(images: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Blur by Gaussians of ``sigma`` pixels, across and down."""
+    if not sigma.any():
+        return images
+    across, down = np.maximum(sigma, 0.01)
+    return np.stack([cv2.GaussianBlur(image, (0, 0), across, sigmaY=down) for image in images])
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:
