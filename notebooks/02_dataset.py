@@ -124,7 +124,7 @@ _ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshol
 
 # %% tags=["remove-cell"]
 image_split = split(image_set, "image", seed=seed)
-twins = audit_split(image_set, image_split, twin_threshold=audit.threshold, seed=seed) if audit.found else None
+twins = audit_split(image_set, image_split, neighbour_threshold=audit.threshold, seed=seed) if audit.found else None
 smallest, largest = (audit.sizes.min(), audit.sizes.max()) if audit.found else (0, 0)
 slices = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
 glue_values(
@@ -139,7 +139,7 @@ glue_values(
         else f"Here it finds no people: {audit.reason}."
     ),
     leak_sentence=(
-        f"Of the test images of a stratified random split, {100 * twins.near_twins:.1f} % have a near-twin among the "
+        f"Of the test images of a stratified random split, {100 * twins.close_neighbours:.1f} % have a near-twin among the "
         f"training images, and to copy the label of the most similar training image, which is no diagnosis at all, "
         f"is right for {100 * twins.accuracy:.1f} % of them."
         if twins

@@ -294,7 +294,8 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Energy of the CNN's maps in a region relative to a uniform map (dashed line): the trained network, and the same network with random weights (four draws). The region is the atrophied tissue within the brain or, where that is not known, the brain within the picture. Means over test people with 95 % intervals.", "name": "fig-gradcam-energy"}, "image": {"alt": "Energy of the maps of each method in a region, for the trained network and for random weights"}}
 use_book_style()
 in_region = f"Energy in the {region}, relative to a uniform map"
-table = energies.rename(columns={"method": "condition", "weights": "group", "effect": "value"})
+columns = {"method": "condition", "weights": "group", "effect": "value"}
+table = energies.drop(columns="value").rename(columns=columns)
 _ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% [markdown]
@@ -587,7 +588,8 @@ trained, lost = (
     for ending in ("", "_random")
 )
 both = pd.concat([trained.assign(weights="trained"), lost.assign(weights="random")])
-table = both.rename(columns={"network": "condition", "weights": "group", "effect": "value"})
+columns = {"network": "condition", "weights": "group", "effect": "value"}
+table = both.drop(columns="value").rename(columns=columns)
 _ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 
 # %% tags=["remove-cell"]

@@ -33,7 +33,7 @@ import pandas as pd
 from mri_aug.book import figures
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
-from mri_aug.data.people import audit_split, nearest_twins, recover_subjects
+from mri_aug.data.people import audit_split, nearest_neighbours, recover_subjects
 from mri_aug.data.splits import split
 
 use_book_style(image_format="png")
@@ -101,7 +101,9 @@ _ = figures.plot_sheet(rows)
 # %% tags=["hide-input"]
 protocols = ["image", *(["published"] if image_set.published_test is not None else []), "subject"]
 audits = {
-    protocol: audit_split(image_set, split(image_set, protocol, seed=seed), twin_threshold=audit.threshold, seed=seed)
+    protocol: audit_split(
+        image_set, split(image_set, protocol, seed=seed), neighbour_threshold=audit.threshold, seed=seed
+    )
     for protocol in protocols
 }
 percent = "test images with a near-twin, %", "nearest neighbour, %", "majority class, %", "random labels, %"
@@ -110,7 +112,7 @@ table = pd.DataFrame(
         [
             name,
             a.n_test,
-            100 * a.near_twins,
+            100 * a.close_neighbours,
             100 * a.accuracy,
             100 * a.majority_accuracy,
             f"{100 * a.random_label_accuracy:.1f} [{100 * a.random_label_interval[0]:.1f}, {100 * a.random_label_interval[1]:.1f}]",
@@ -125,7 +127,7 @@ numbered_table(table, caption, "tab-leak", formats=dict.fromkeys(percent[:3], ".
 # %% tags=["remove-cell"]
 image, subject = audits["image"], audits["subject"]
 glue_values(
-    twin_share_percent=100 * image.near_twins,
+    twin_share_percent=100 * image.close_neighbours,
     nn_accuracy_image_percent=100 * image.accuracy,
     nn_accuracy_subject_percent=100 * subject.accuracy,
     majority_percent=100 * subject.majority_accuracy,
@@ -150,7 +152,7 @@ glue_values(
 curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
-    curves[f"{protocol} protocol"] = nearest_twins(image_set.images[parts.test], image_set.images[parts.train])[
+    curves[f"{protocol} protocol"] = nearest_neighbours(image_set.images[parts.test], image_set.images[parts.train])[
         1
     ].numpy()
 _ = figures.plot_correlations(curves, threshold=audit.threshold)
@@ -165,5 +167,5 @@ _ = figures.plot_correlations(curves, threshold=audit.threshold)
 # For *new* people the subject protocol is needed, and its precision is limited by the number of people.
 
 # %% tags=["hide-input"]
-assert subject.shared_subjects == 0 and subject.near_twins == 0
+assert subject.shared_subjects == 0 and subject.close_neighbours == 0
 assert image.n_test + len(split(image_set, "image", seed=seed).train) < len(image_set)

@@ -1,7 +1,7 @@
-"""Similarity of slices: the pixel correlation by which people are found, and synthetic images compared with real ones.
+"""Correlation of slices: the measure by which people are recovered and synthetic images are compared with real ones.
 
-What counts as the same person, or as a near copy, is decided elsewhere (:mod:`mri_aug.data.people`,
-:mod:`mri_aug.fidelity.filters`).
+It does not decide what counts as one person or as a near duplicate (:mod:`mri_aug.data.people` and
+:mod:`mri_aug.fidelity.filters` do).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tqdm.auto import tqdm
 from mri_aug.data.imageset import ImageSet
 
 BLOCK = 4096  # images: a block of correlations and its transpose take 64 MB each
-COPY = 0.999  # above this two images are one picture; neighbouring slices of the thesis's data reach 0.995
-MAX_ALONE = 0.05  # share of pictures that may have no companion at an admissible threshold
-MAX_LARGEST = 0.5  # share of the pictures that one component may hold there
-ALPHA = 1e-3  # accepted chance of a plateau that long where merges have no structure
+DUPLICATE = 0.999  # above this two images are one picture; neighbouring slices of the thesis's data reach 0.995
+MAX_ALONE = 0.05  # largest share of pictures that are alone in their component, at an admissible threshold
+MAX_LARGEST = 0.5  # largest share of pictures in one component, at an admissible threshold
+ALPHA = 1e-3  # level of the test for a plateau
 _N_NEIGHBOURS = 10  # gaps on either side that a plateau is compared with
 _CHUNK = 1024  # images pooled at a time
 
@@ -31,8 +31,8 @@ _CHUNK = 1024  # images pooled at a time
 def unit_features(*image_sets: Tensor) -> list[Tensor]:
     """Return features whose inner products are the correlations of images averaged to half their size.
 
-    Pooled pixels that are black in every image (a third, outside the head) add the same to a product as one column
-    does that holds all of them, so they are replaced by it: shorter features, the same correlations.
+    Pooled pixels that are black in every image (a third, outside the head) are merged into one column, which changes
+    no correlation.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def _unit_rows(images: Tensor, seen: Tensor) -> Tensor:
 def spanning_tree(features: Tensor, *, progress: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the maximum spanning tree of all inner products: every merge of single linkage.
 
-    An edge that is not in the tree of a part of the graph is not in the tree of the whole, so each block of products
-    is reduced to its own tree before the next is computed, and the tree of those trees is exact.
+    Exact in O(n) memory: each block of products is reduced to its own tree before the next is computed, since an edge
+    outside the tree of a subgraph is outside the tree of the graph.
 
     Parameters
     ----------
@@ -118,10 +118,9 @@ def spanning_tree(features: Tensor, *, progress: bool = False) -> tuple[np.ndarr
 
 
 def _block_tree(products: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the edges (row, column, weight) of the maximum spanning tree between rows and columns, by Prim.
+    """Return the edges (row, column, weight) of the maximum spanning tree between rows and columns (Prim).
 
-    A block on the diagonal needs no case of its own: rows and columns are then two copies of the same images, and
-    whatever edge a tree of the images needs is the heaviest across some cut of the copies too.
+    On the diagonal rows and columns are the same images: the edges of their tree are then also among those returned.
     """
     n_rows, n_columns = products.shape
     transposed = np.ascontiguousarray(products.T)
@@ -141,21 +140,21 @@ def _block_tree(products: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         node = int(queue.argmax())
         edges[step], weights[step] = (parent[node], node), queue[node]
         best[node], queue[node] = np.inf, -np.inf
-    edges.sort(axis=1)  # the row's number is the lower one
+    edges.sort(axis=1)  # row first
     return edges[:, 0], edges[:, 1] - n_rows, weights
 
 
 def fisher_z(correlation):
-    """Return arctanh r, the scale on which a correlation's sampling error is constant (Fisher 1921); copies at 7.25."""
+    """Return arctanh r, on whose scale the sampling error of a correlation is constant (Fisher 1921); at most 7.25."""
     return np.arctanh(np.clip(correlation, -1 + 1e-6, 1 - 1e-6))
 
 
 def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[int, float, str]:
-    """Choose how many merges to make: as many as leave the longest plateau, if it is longer than chance allows.
+    """Choose the number of merges: up to the longest plateau, if it is longer than expected without structure.
 
-    Length is measured in Fisher's z (lifetime criterion: Fred and Jain 2005). Without structure, the gaps between
-    merges nearby would be independent and exponential (Pyke 1965), so that a gap over the mean of m others follows
-    F(2, 2m). The p-value is Bonferroni's, over all admissible plateaus.
+    Length is measured in Fisher's z (lifetime criterion: Fred and Jain 2005). Without structure, neighbouring gaps
+    between merges are independent and exponential (Pyke 1965), so that the ratio of one to the mean of m others follows
+    F(2, 2m). The p-value is corrected for all admissible plateaus (Bonferroni).
 
     Parameters
     ----------
@@ -165,9 +164,9 @@ def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[i
     Returns
     -------
     n_merges : int
-        0 where there is no such plateau.
+        0 if there is no such plateau.
     p_value : float
-        NaN where no threshold is admissible.
+        NaN if no threshold is admissible.
     reason : str
     """
     alone, largest = _component_shares(a, b, merges)
@@ -185,12 +184,12 @@ def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[i
     low, high, n_components = merges[k], merges[k - 1], len(merges) + 1 - k
     plateau = f"the longest plateau, {n_components} components from r = {low:.4f} to {high:.4f},"
     if p_value >= ALPHA:
-        return 0, p_value, f"merges form a continuum: {plateau} is no longer than chance allows (p = {p_value:.2g})"
+        return 0, p_value, f"merges form a continuum: {plateau} is not longer than by chance (p = {p_value:.2g})"
     return k, p_value, f"{plateau} is {ratio:.0f} times as long as the gaps around it (p = {p_value:.2g})"
 
 
 def _component_shares(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return, after each merge, the shares of pictures that stand alone and that the largest component holds."""
+    """Return the shares of pictures that are alone and in the largest component, after each merge."""
     root = list(range(len(merges) + 1))
     size = [1] * len(root)
     n_pictures = n_alone = len(root)
@@ -203,7 +202,7 @@ def _component_shares(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple
 
     for step, (i, j, correlation) in enumerate(zip(a.tolist(), b.tolist(), merges.tolist(), strict=True)):
         i, j = sorted((find(i), find(j)), key=size.__getitem__)
-        if correlation > COPY:  # descending order: i and j are still one picture each
+        if correlation > DUPLICATE:  # in descending order, i and j are still one picture each
             n_pictures -= 1
             n_alone -= 1
         else:
@@ -242,11 +241,10 @@ def paired_similarity(images: Tensor, others: Tensor) -> np.ndarray:
 
 
 def neighbour_similarity(real: ImageSet) -> np.ndarray:
-    """Return how alike each real image is to the most similar *other* image of the same person.
+    """Return the correlation of each real image with the most similar *other* image of the same person.
 
-    Neighbouring slices of a head are the most alike that two images can be without one being made from the other,
-    which makes them the yardstick of a copy. Where a person is unknown, all images of unknown people stand in for
-    that person's; someone with a single image has no neighbour.
+    Neighbouring slices of a head are as similar as two images get without one being made from the other: the reference
+    for a near duplicate. Images of unknown people are compared with all others of unknown people.
 
     Parameters
     ----------
@@ -255,7 +253,7 @@ def neighbour_similarity(real: ImageSet) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (n,)
-        Correlations in [-1, 1]; NaN for an image without a neighbour.
+        Correlations in [-1, 1]; NaN for a person's only image.
 
     Raises
     ------
@@ -274,6 +272,6 @@ def neighbour_similarity(real: ImageSet) -> np.ndarray:
 
 
 def is_blank(images: Tensor) -> np.ndarray:
-    """Return which images are of one grey level, bool (n,): they correlate with nothing."""
+    """Return which images have one grey level only, bool (n,): their correlation is not defined."""
     flat = images.flatten(1)
     return (flat.amax(1) == flat.amin(1)).numpy()

@@ -1,94 +1,120 @@
-"""Images from a hub, a folder or the simulator, brought to one form: :class:`~mri_aug.imageset.ImageSet`.
+"""Images from a hub, a folder or the simulator, brought to one form: :class:`~mri_aug.data.imageset.ImageSet`.
 
-Whatever the source's class order and spelling, labels come out ordinal; whatever its image size and mode, images come
-out grey and 128 x 128; and people come out recovered where the pixels show them. Nothing here splits or augments.
+Labels come out in the order of the classes, images grey and 128 x 128, and people known from the source or recovered
+from the pixels. What was done, passed over or not known is in the set's notes. Nothing here splits or augments.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-import io
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from mri_aug import provenance
+from mri_aug.data.folders import find_files, folder_items
 from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet, cached_image_set
 from mri_aug.data.people import recover_subjects
-from mri_aug.data.phantom.people import class_shares, load_phantoms
-from mri_aug.data.sampling import repeatable_rng
+from mri_aug.data.phantom.people import load_phantoms
+from mri_aug.data.pictures import PLAIN, VOLUME_SUFFIXES, read_slices
+from mri_aug.data.sampling import apportion, repeatable_rng
+from mri_aug.data.sources import Item, Report, class_place, person_in, unknown_classes
+from mri_aug.data.splits import PROTOCOLS, split
+from mri_aug.data.tables import is_table_folder, table_items
 
 HUB_ID = "Falah/Alzheimer_MRI"
 # The commit that holds four classes; a later pull request merges them into three.
 HUB_REVISION = "daac24f9597236b45837d82f7eb9c9ad1f8c60c8"
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
-_CACHE_VERSION = 2  # raise when the code below would read the same source differently
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One undecoded image: its name for messages, its bytes or path, its class name, its split."""
-
-    name: str
-    content: bytes | Path
-    class_name: str
-    split: str
+_CACHE_VERSION = 3  # raise when the code would read the same source differently
+_MAX_FORMS = 3  # kinds of stored image that notes spell out
+_SMALL = 200  # images; from here on every class can be divided
 
 
 def load_images(
-    source: str | Path = "phantom", *, seed: int = 0, n_subjects: int | None = None, revision: str | None = None,
-    class_names: tuple[str, ...] | None = None,
+    source: str | Path = "phantom", *, class_names: str | Sequence[str] | None = None,
+    subjects: str | Path | None = None, columns: Mapping[str, str] | None = None, ordered: bool = True,
+    seed: int = 0, n_subjects: int | None = None, revision: str | None = None,
 ) -> ImageSet:  # fmt: skip
-    """Load an image set, with ordinal labels and, where they can be recovered, its people.
+    """Load an image set, with its classes in order and its people where they are known or can be recovered.
 
     Parameters
     ----------
     source : str or Path
-        ``"phantom"``; a local folder, either in the hub's layout (a card and parquet files) or
-        of class folders (``<class>/*.jpg``, optionally below ``train/`` and ``test/``); or a hub id.
+        ``"phantom"``; a folder of class folders (``<class>/*.jpg``, below ``train/`` and ``test/`` or not), of images
+        and a table, of parquet files or of ``save_to_disk``; or a hub id. ``":name"`` after a hub id or a folder of
+        tables picks one of its configurations.
+    class_names : sequence of str, or str with commas, optional
+        The source's classes from least to most severe, for others than the thesis's four; spellings may differ.
+    subjects : str or Path, optional
+        Who is who: a regular expression with one group, searched for in each image's path; a column's name; or a table
+        (csv, tsv, jsonl). By default a column, a table, ids in names or a folder per person are looked for, and people
+        are recovered from the pixels where there are none.
+    columns : mapping, optional
+        Columns of a table by ``"image"`` and ``"label"``, where they have no common name.
+    ordered : bool
+        Whether the classes have an order; grades of dementia have, kinds of tumour have not.
     seed : int
         Seeds the phantoms, and the choice of people where ``n_subjects`` asks for fewer.
     n_subjects : int, optional
         Phantoms to simulate (by default 200), or people to keep of a real dataset (all), class shares kept.
     revision : str, optional
         Commit of a hub dataset. Defaults to the pinned one for the thesis's dataset.
-    class_names : tuple of str, optional
-        The source's class names from least to most severe, for classes other than the thesis's four.
 
     Raises
     ------
     FileNotFoundError
-        If the folder does not exist or holds no images.
+        If the folder or table does not exist or the folder holds no images.
     ConnectionError
         If a hub dataset is not cached and the hub cannot be reached.
     ValueError
-        If a column or class is missing or unknown, a split is empty, an image cannot be read, is blank (all pixels
-        equal) or has pixels that are not finite, ``n_subjects`` exceeds the people there are, or the seed is negative.
+        If a column or class is missing or unknown, images cannot be read or show nothing, folders hold several trees of
+        the same classes, or a parameter is wrong: all faults of a source in one message.
     """
-    if not str(source):
-        raise ValueError("the dataset is empty; give 'phantom', a hub id or a folder")
+    names = _check_class_names(class_names)
     if str(source) == "phantom":
+        if (subjects, columns) != (None, None) or names != CLASS_NAMES:
+            raise ValueError(
+                "phantoms have classes and people of their own; leave class_names, subjects and columns out"
+            )
         return load_phantoms(seed=seed, **({} if n_subjects is None else {"n_subjects": n_subjects}))
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        key = [(str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*"))]
-        key, items = [str(folder.resolve()), *key], lambda: _folder_items(folder)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) and not str(source).startswith("."):
-        revision = revision or (HUB_REVISION if source == HUB_ID else None)
-        key, items = [str(source), revision], lambda: _hub_items(str(source), revision)
+    folder, hub_id, config = _locate(str(source))
+    pattern, table, columns = _who_is_who(subjects, dict(columns or {}))
+    report = Report(str(source))
+    if folder is not None:
+        files, passed = find_files(folder, report)
+        kept = [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in [*files, *([table] if table else [])]]
+        key = [str(folder.resolve()), kept, sorted(passed.items())]
     else:
-        raise FileNotFoundError(
-            f"there is no folder {str(source)!r}; give 'phantom', a hub id such as {HUB_ID!r}, or a folder of images"
-        )
-    digest = hashlib.sha256(repr([_CACHE_VERSION, key, class_names]).encode()).hexdigest()[:16]
-    file = provenance.artifacts("cache", f"images_{digest}.npz")
-    image_set = cached_image_set(file, lambda: _with_people(_assemble(items(), class_names or CLASS_NAMES)))
-    return image_set if n_subjects is None else take_subjects(image_set, n_subjects, seed=seed)
+        revision = revision or (HUB_REVISION if hub_id == HUB_ID else None)
+        key = [hub_id, revision]
+
+    def build() -> ImageSet:
+        if folder is None or is_table_folder(folder, files):
+            if table:
+                raise ValueError("a table of people goes with a folder of images; give the column's name, or a pattern")
+            others = [f.name for f in files if f.suffix not in (".parquet", ".arrow", ".json", ".md")] if folder else []
+            if others:
+                report.notes.append(
+                    f"Beside the tables, read only if a row names them: {len(others)} ({others[0]}, ...)."
+                )
+            items = table_items(str(folder or hub_id), report, config=config, revision=revision, columns=columns)
+        else:
+            items = folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
+        return _assemble(items, names, report, pattern, required=subjects is not None)
+
+    said = [_CACHE_VERSION, key, names, subjects, sorted(columns.items()), config]
+    digest = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+    image_set = cached_image_set(provenance.artifacts("cache", f"images_{digest}.npz"), build)
+    if n_subjects is not None:
+        image_set = take_subjects(image_set, n_subjects, seed=seed)
+    return replace(image_set, notes=(*image_set.notes, *_limits(image_set, ordered)))
 
 
 def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSet:
@@ -103,154 +129,245 @@ def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSe
     classes = image_set.labels.numpy()[first]
     if people[0] < 0:
         raise ValueError("cannot choose people: this dataset's people are not known; leave n_subjects out")
-    if n_subjects > len(people):
-        raise ValueError(f"n_subjects must be at most {len(people)}, the people in this dataset, got {n_subjects}")
+    if not 2 * image_set.n_classes <= n_subjects <= len(people):
+        raise ValueError(
+            f"n_subjects must be at least {2 * image_set.n_classes} (two people in each class) and at most "
+            f"{len(people)} (the people in this dataset), got {n_subjects}"
+        )
     sizes = np.bincount(classes, minlength=image_set.n_classes)
-    counts = np.minimum(class_shares(n_subjects, sizes), sizes)
+    counts = np.minimum(apportion(n_subjects, sizes, at_least=2), sizes)
     rng = repeatable_rng(seed)
     kept = [rng.choice(people[classes == c], size=count, replace=False) for c, count in enumerate(counts)]
     return image_set[np.flatnonzero(np.isin(image_set.subjects.numpy(), np.concatenate(kept)))]
 
 
-def ordinal_label(name: str, class_names: tuple[str, ...] = CLASS_NAMES) -> int:
-    """Return the place of a class name in ordinal order, whatever its spelling.
+def _check_class_names(class_names: str | Sequence[str] | None) -> tuple[str, ...]:
+    if class_names is None:
+        return CLASS_NAMES
+    names = tuple(
+        str(name).strip() for name in (class_names.split(",") if isinstance(class_names, str) else class_names)
+    )
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise ValueError(f"class_names must be two or more different names, such as 'CN,MCI,AD', got {class_names!r}")
+    return names
 
-    Raises
-    ------
-    ValueError
-        If the name is none of the known classes.
 
-    Examples
-    --------
-    >>> [ordinal_label(name) for name in ("Non_Demented", "VeryMildDemented", "mild", "Moderate Demented")]
-    [0, 1, 2, 3]
-    """
-    letters = re.sub(r"[^a-z0-9]", "", name.lower())
-    exact = {re.sub(r"[^a-z0-9]", "", known.lower()): label for label, known in enumerate(class_names)}
-    if letters in exact:
-        return exact[letters]
-    if class_names == CLASS_NAMES:
-        severity = re.fullmatch(r"(non?|verymild|mild|moderate)(ly)?(dement(ed|ia)?)?", letters)
-        if severity:
-            return ("no", "verymild", "mild", "moderate").index(re.sub("^non?$", "no", severity[1]))
-    raise ValueError(
-        f"unknown class {name!r}: expected the classes {', '.join(class_names)}; "
-        "give class_names=(...) from least to most severe for others"
+def _locate(source: str) -> tuple[Path | None, str, str | None]:
+    """Return a local folder or a hub id, and the configuration asked for."""
+    if not source:
+        raise ValueError("the dataset is empty; give 'phantom', a hub id or a folder")
+    base, _, config = source.rpartition(":")
+    for name, chosen in ((source, None), (base, config)):
+        if name and Path(name).expanduser().is_dir():
+            return Path(name).expanduser(), "", chosen
+    path = Path(source).expanduser()
+    if path.is_file():
+        raise ValueError(
+            f"{source} is a file; unpack it if it is an archive, and give the folder that holds the images"
+        )
+    found = re.fullmatch(r"([\w-][\w.-]*/[\w.-]+)(?::([\w.-]+))?", source)
+    if found and not Path(path.parts[0]).is_dir():  # an owner on the hub, and no folder with a name mistyped below it
+        return None, found[1], found[2]
+    beside = [other.name for other in path.parent.glob("*/")] if path.parent.is_dir() else []
+    near = "".join(f", did you mean {name!r}?" for name in difflib.get_close_matches(path.name, beside, n=1))
+    raise FileNotFoundError(
+        f"there is no folder {source!r}{near}; give 'phantom', a hub id such as {HUB_ID!r}, or a folder of images"
     )
 
 
-def _folder_items(folder: Path) -> Iterator[_Item]:
-    if any(folder.rglob("*.parquet")):
-        if set("[]*?") & set(str(folder)):  # the datasets library reads them as a pattern and finds nothing
-            raise ValueError(f"the path {str(folder)!r} holds one of [ ] * ?; rename the folder or link to it")
-        yield from _hub_items(str(folder), None)
-        return
-    files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-    if not files:
-        raise FileNotFoundError(f"{folder} holds neither parquet files nor images; expected <class>/*.jpg below it")
-    holds = {parent for file in files for parent in file.parents}
-    for part in ("train", "test"):
-        if empty := [path for path in folder.glob("*/") if path.name.lower() == part and path not in holds]:
-            raise ValueError(f"{empty[0]} holds no image; remove it or fill it")
-    for file in files:
-        parents = file.relative_to(folder).parts[:-1]
-        if not parents:
-            raise ValueError(f"{file} is in no class folder; expected {folder}/<class>/{file.name}")
-        split = next((p.lower() for p in parents if p.lower() in ("train", "test")), "")
-        yield _Item(str(file), file, parents[-1], split)
-
-
-def _hub_items(source: str, revision: str | None) -> Iterator[_Item]:
-    import datasets  # imported late: it takes a second, and phantoms and class folders do not need it
-    from datasets.exceptions import DatasetNotFoundError
-
-    # The bar would end up in executed notebooks as a fragment of text for every update.
-    datasets.disable_progress_bars()
+def _who_is_who(subjects, columns: dict[str, str]) -> tuple[re.Pattern | None, Path | None, dict[str, str]]:
+    """Return the pattern or the table that names people, and the columns, with theirs."""
+    if wrong := set(columns) - {"image", "label", "subject"}:
+        raise ValueError(f"columns are given for 'image', 'label' and 'subject', not for {sorted(wrong)}")
+    if subjects is None:
+        return None, None, columns
+    table, text = Path(subjects).expanduser(), str(subjects)
+    if table.is_file():
+        return None, table, columns
+    if isinstance(subjects, Path) or table.suffix in (".csv", ".tsv", ".jsonl"):
+        raise FileNotFoundError(f"there is no table {text!r} of people")
+    if not set("()[]\\") & set(text):
+        return None, None, {**columns, "subject": text}
     try:
-        splits = datasets.load_dataset(source, revision=revision)
-    except (ConnectionError, DatasetNotFoundError, OSError) as error:
-        raise ConnectionError(
-            f"the dataset {source!r} is neither in the local cache nor could it be fetched ({type(error).__name__}); "
-            "check the id and the network, or download it and give its folder, or use 'phantom'"
-        ) from None
-    except ValueError as error:  # how the library reports a split without rows, or a damaged file
-        raise ValueError(f"cannot read {source}: {error} A file may be damaged or a split empty.") from None
-    for split, table in splits.items():
-        missing = {"image", "label"} - set(table.column_names)
-        if missing:
-            raise ValueError(f"{source} lacks the column {min(missing)!r}; it has {', '.join(table.column_names)}")
-        label = table.features["label"]
-        names = label.int2str if isinstance(label, datasets.ClassLabel) else str
-        for index, row in enumerate(table.cast_column("image", datasets.Image(decode=False))):
-            image, name = row["image"], f"image {index} of split {split!r} of {source}"
-            if image is None or row["label"] is None:
-                raise ValueError(f"{name} has no {'image' if image is None else 'label'}; remove the row")
-            yield _Item(name, image["bytes"] or Path(image["path"]), names(row["label"]), split)
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"subjects={text!r} is no regular expression: {error}") from None
+    if pattern.groups > 1:
+        raise ValueError(f"subjects={text!r} may have one group, (...), around a person's id; it has {pattern.groups}")
+    return pattern, None, columns
 
 
-def _decode(item: _Item) -> tuple[np.ndarray, str]:
-    """Return the image as grey 128 x 128 and the mode and size it came in."""
-    try:
-        with Image.open(io.BytesIO(item.content) if isinstance(item.content, bytes) else item.content) as image:
-            came = f"{image.mode} {image.width} x {image.height}"
-            grey = _grey(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read {item.name}: {error}; replace or remove it") from None
-    form = (IMAGE_SIZE, IMAGE_SIZE)
-    whole = grey if grey.size == form else ImageOps.pad(grey, form, Image.Resampling.LANCZOS)  # black bars, unsquashed
-    if any(low == high for low, high in (grey.getextrema(), whole.getextrema())):
-        raise ValueError(f"{item.name} is blank (all pixels equal) and shows nothing; replace or remove it")
-    return np.asarray(whole), came
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    if image.mode not in ("I", "I;16", "I;16B", "I;16L", "F"):
-        return image.convert("L")
-    # Pillow would cut such values off at 255.
-    values = np.asarray(image, dtype=np.float64)
-    if n_bad := int((~np.isfinite(values)).sum()):
-        raise ValueError(f"{n_bad} of its {values.size} pixels are no finite numbers")
-    span = max(float(values.max() - values.min()), 1e-12)
-    return Image.fromarray((255 * (values - values.min()) / span).round().astype(np.uint8))
-
-
-def _assemble(items: Iterable[_Item], class_names: tuple[str, ...]) -> ImageSet:
-    images, labels, splits, forms = [], [], [], {}
-    for item in items:
-        image, came = _decode(item)
-        images.append(image)
-        labels.append(ordinal_label(item.class_name, class_names))
-        splits.append(item.split)
-        forms[came] = forms.get(came, 0) + 1
-    if missing := [name for label, name in enumerate(class_names) if label not in set(labels)]:
-        raise ValueError(f"the dataset has no image of the class {missing[0]!r}; expected {', '.join(class_names)}")
-    notes = tuple(
-        f"{n} images came as {came} and were brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}."
-        for came, n in forms.items()
-        if came != f"L {IMAGE_SIZE} x {IMAGE_SIZE}"
-    )
-    return ImageSet(
+def _assemble(
+    items: Iterable[Item], names: tuple[str, ...], report: Report, pattern: re.Pattern | None, *, required: bool
+) -> ImageSet:
+    """Decode what a source gives and find its people; raise all faults in one error."""
+    images, labels, items = _decode(items, names, report)
+    ids, origin = _known_people(items, pattern, report, required=required)
+    classes = defaultdict(set)
+    for who, label in zip(ids, labels, strict=bool(ids)):
+        classes[who].add(label)
+    if mixed := [who for who, found in classes.items() if len(found) > 1]:
+        text = f"{len(mixed)} of the {len(classes)} people from {origin} carry more than one label"
+        text += f" ({', '.join(mixed[:3])}), and a person has one: correct the source"
+        (report.faults if required else report.notes).append(text + "; until then people are unknown." * (not required))
+    report.stop_if_faulty()
+    parts = {item.part for item in items}
+    held_out = "test" if "test" in parts else "validation" if "validation" in parts else None
+    if "validation" in parts:
+        use = "its test part" if held_out == "validation" else "training images"
+        report.notes.append(f"The source's validation part counts as {use}.")
+    number = {who: i for i, who in enumerate(classes)}
+    image_set = ImageSet(
         images=torch.from_numpy(np.stack(images)[:, None]),
         labels=torch.tensor(labels),
-        subjects=torch.full((len(images),), -1),
+        subjects=torch.tensor([number[who] for who in ids]) if ids and not mixed else torch.full((len(images),), -1),
         source_ids=torch.arange(len(images)),
-        class_names=class_names,
-        published_test=torch.tensor([split == "test" for split in splits]) if "test" in splits else None,
-        notes=notes,
+        class_names=names,
+        published_test=torch.tensor([item.part == held_out for item in items]) if held_out else None,
     )
+    if not ids:
+        image_set = _recover(image_set, report)
+    elif not mixed:
+        report.notes += [f"People: {len(number)}, from {origin}.", *_disagreement(image_set, list(number))]
+    return replace(image_set, notes=tuple(report.notes))
 
 
-def _with_people(image_set: ImageSet) -> ImageSet:
+def _decode(
+    items: Iterable[Item], names: tuple[str, ...], report: Report
+) -> tuple[list[np.ndarray], list[int], list[Item]]:
+    """Return the slices that can be used, with label and item of each, and report the rest."""
+    images, labels, kept = [], [], []
+    forms, unknown, copies, contradictions, seen = Counter(), Counter(), [], [], {}
+    for item in items:
+        place = class_place(item.label, names)
+        if place is None:
+            unknown[item.label] += 1
+            continue
+        try:
+            content, digest = _load(item.content)
+            earlier, label = seen.get(digest, ("", place))
+            if earlier and label == place:
+                copies.append(f"{item.name}, a copy of {earlier}")
+                continue
+            slices = list(read_slices(content))
+        except Exception as error:  # decoders raise many kinds on damaged files
+            said = "it is in no format that is read here" if isinstance(error, UnidentifiedImageError) else error
+            report.faults.append(f"cannot read {item.name}: {said}; replace or remove it")
+            continue
+        contradictions += [f"{item.name} and {earlier}"] * bool(earlier)
+        seen[digest] = (item.name, place)
+        for image, came in slices:
+            images.append(image)
+            labels.append(place)
+            kept.append(replace(item, content=b""))
+            forms[came] += 1
+    if named := unknown - Counter({"": unknown[""]}):  # an image without a class is in the folder's report
+        report.faults.append(unknown_classes([f"{name!r} ({n} images)" for name, n in named.most_common(8)], names))
+    elif not unknown and (missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]):
+        plural = "es" * (len(missing) > 1)
+        report.faults.append(
+            f"there is no image of the class{plural} {', '.join(missing)}; expected {', '.join(names)}"
+        )
+    if report.faults:
+        return images, labels, kept
+    del forms[PLAIN]
+    if forms:
+        parts = [f"{n} that came as {came}" for came, n in forms.most_common(_MAX_FORMS)]
+        others = forms.total() - sum(n for _, n in forms.most_common(_MAX_FORMS))
+        parts += [f"{others} in {len(forms) - _MAX_FORMS} other forms"] * (others > 0)
+        report.notes.append(f"Images brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}: {', '.join(parts)}.")
+    if copies:
+        report.notes.append(f"Copies of files of the same class, left out: {len(copies)} ({copies[0]}, ...).")
+    if contradictions:
+        report.notes.append(f"Images in two classes, kept in both: {len(contradictions)} ({contradictions[0]}, ...).")
+    return images, labels, kept
+
+
+def _load(content: bytes | Path | tuple[Path, ...]) -> tuple[bytes | Path | tuple[Path, ...], bytes]:
+    """Return what to decode, read from its file where that is one picture, and a digest of its bytes."""
+    if isinstance(content, tuple):
+        return content, hashlib.sha256(b"".join(file.read_bytes() for file in content)).digest()
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    if not data:
+        raise ValueError("it is empty")
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError("it is a pointer of Git LFS; fetch the images with 'git lfs pull'")
+    is_volume = isinstance(content, Path) and content.name.lower().endswith(VOLUME_SUFFIXES)
+    return content if is_volume else data, hashlib.sha256(data).digest()
+
+
+def _known_people(
+    items: list[Item], pattern: re.Pattern | None, report: Report, *, required: bool
+) -> tuple[list[str], str]:
+    """Return the person of each image and where that is known from; no one where the source does not say."""
+    sources = {
+        report.people_from: [item.subject for item in items],
+        "the ids in names": [person_in(item.path) for item in items],
+        "a folder or volume per person": [item.folder for item in items],
+    }
+    if pattern is not None:
+        found = [pattern.search(item.path) for item in items]
+        sources = {f"the pattern {pattern.pattern!r}": [one[pattern.groups] if one else "" for one in found]}
+    elif required:
+        sources = dict([next(iter(sources.items()))])
+    for origin, ids in sources.items() if items else ():
+        n, n_people = sum(map(bool, ids)), len(set(ids) - {""})
+        if n == len(ids) and n_people > 1:
+            return ids, origin
+        if required:
+            without = [f", not in {item.path or item.name}" for item, who in zip(items, ids, strict=True) if not who]
+            said = f"{n_people} people in {n} of {len(ids)} images{''.join(without[:1])}"
+            report.faults.append(
+                f"subjects: {origin or 'nothing'} names {said}; expected one in each, and several in all"
+            )
+        elif n_people > 1:
+            report.notes.append(f"Not used to tell people apart: {origin}, as only {n} of {len(ids)} images have one.")
+    return [], ""
+
+
+def _disagreement(image_set: ImageSet, names: list[str]) -> list[str]:
+    """Return a note where groups of similar images hold several of the known people."""
+    audit = recover_subjects(image_set.images)
+    if not audit.found:
+        return ["The pixels alone show no people, so that they could not be compared with the known ones."]
+    people = defaultdict(set)
+    for group, who in zip(audit.subjects.tolist(), image_set.subjects.tolist(), strict=True):
+        people[group].add(who)
+    if mixed := [found for found in people.values() if len(found) > 1]:
+        example = " and ".join(names[who] for who in sorted(mixed[0])[:2])
+        return [
+            f"Pixels disagree: {len(mixed)} of {len(people)} groups of similar images hold several people ({example})."
+        ]
+    return []
+
+
+def _recover(image_set: ImageSet, report: Report) -> ImageSet:
+    """Find people in the pixels, or say why there are none and what that means."""
     audit = recover_subjects(image_set.images, labels=image_set.labels)
     if audit.found and audit.class_purity == 1:
-        return replace(image_set, subjects=torch.as_tensor(audit.subjects, dtype=torch.int64))
-    reason = (
-        audit.reason
-        if not audit.found
-        else (
-            f"{round((1 - audit.class_purity) * audit.n_subjects)} of the {audit.n_subjects} found carry more than one "
-            "label, and a person has one. Without people, use protocol 'image'; for 'subject', correct the labels in the "
-            "source, or find people at another threshold (mri_aug.data.people.recover_subjects) and set them."
+        return replace(image_set, subjects=audit.subjects)
+    reason = audit.reason
+    if audit.found:
+        n_mixed = round((1 - audit.class_purity) * audit.n_subjects)
+        reason = (
+            f"{n_mixed} of the {audit.n_subjects} found carry more than one label, and a person has one; correct the "
+            "labels in the source, or name the people (subjects=...)"
         )
+    report.notes.append(
+        f"People unknown: {reason}. Use protocol 'image', in which slices of one person may both train and test: its "
+        "scores then say nothing about new people."
     )
-    return replace(image_set, notes=(*image_set.notes, f"People unknown: {reason}"))
+    return image_set
+
+
+def _limits(image_set: ImageSet, ordered: bool) -> list[str]:
+    """Return what is not possible with a set, in sentences."""
+    notes = [] if ordered else ["The classes have no order: ordinal measures (kappa, rank correlation) do not apply."]
+    for protocol in PROTOCOLS:
+        is_known = {"subject": bool((image_set.subjects >= 0).all()), "published": image_set.published_test is not None}
+        if is_known.get(protocol, True) and (len(image_set) < _SMALL or protocol == "subject"):
+            try:
+                split(image_set, protocol, seed=0)
+            except ValueError as error:
+                notes.append(f"Protocol {protocol!r} is not possible with this set: {error}.")
+    return notes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similarity
-from mri_aug.data.people import nearest_twins
+from mri_aug.data.people import nearest_neighbours
 from mri_aug.fidelity.realism import cross_fitted_probabilities
 
 FILTERS = ("none", "near-copy", "confidence")
@@ -87,7 +87,7 @@ def near_copy_threshold(real: ImageSet) -> float:
 
 def _is_original(variations: Tensor, sources: ImageSet, real: ImageSet, seed: int) -> np.ndarray:
     threshold = near_copy_threshold(real)
-    nearest = nearest_twins(variations, real.images)[1].double().numpy()
+    nearest = nearest_neighbours(variations, real.images)[1].double().numpy()
     return np.maximum(nearest, paired_similarity(variations, sources.images)) <= threshold
 
 

@@ -15,7 +15,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.linkage import neighbour_similarity, paired_similarity, unit_features
-from mri_aug.data.people import nearest_twins
+from mri_aug.data.people import nearest_neighbours
 from mri_aug.fidelity.filters import near_copy_threshold
 
 # Wang et al. (2003), without the fifth scale: at 128 pixels its image of 8 is smaller than the window of 11.
@@ -111,11 +111,11 @@ def memorisation(variations: Tensor, training: ImageSet) -> Memorisation:
     variations : Tensor of uint8, shape (n, 1, height, width)
     training : ImageSet of n images
     """
-    nearest = nearest_twins(variations, training.images)[1].double().numpy()
+    nearest = nearest_neighbours(variations, training.images)[1].double().numpy()
     return Memorisation(paired_similarity(variations, training.images), nearest, near_copy_threshold(training))
 
 
 def real_similarity(real: ImageSet, training: ImageSet) -> Memorisation:
     """Return the same for real images of other people: the similarity that exists without copying."""
-    nearest = nearest_twins(real.images, training.images)[1].double().numpy()
+    nearest = nearest_neighbours(real.images, training.images)[1].double().numpy()
     return Memorisation(neighbour_similarity(real), nearest, near_copy_threshold(training))

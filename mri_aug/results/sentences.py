@@ -18,8 +18,6 @@ from mri_aug.results.rows import require_columns, stacked_people
 
 Verdict = Literal["better", "worse", "undecided"]
 
-YARDSTICK = "real"  # the row of the fidelity table that holds real people whom no generator saw
-ALL_CLASSES = "all"  # its rows over all classes
 _PER_PERSON = "people and trainings"  # the method of an interval that covers which people were tested
 MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
 _LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}

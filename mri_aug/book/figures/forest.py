@@ -106,7 +106,9 @@ def plot_forest(
     groups = list(dict.fromkeys(table["group"])) if "group" in table else [None]
     check_colours(groups, "group")
     own = ax is None
-    ax = ax or new_axes(1.1 + len(order) * max(0.36 if points is None else 0.55, 0.15 * len(groups)))
+    names = [textwrap.fill(str((labels or {}).get(name, name)), _LABEL_WIDTH) for name in order]
+    n_lines = max(name.count("\n") + 1 for name in names)
+    ax = ax or new_axes(1.1 + len(order) * max(0.36 if points is None else 0.55, 0.15 * len(groups), 0.17 * n_lines))
     _draw_lines(ax, lines or {})
     if points is not None:
         _draw_points(ax, points, order)
@@ -114,7 +116,7 @@ def plot_forest(
         rows = (table if group is None else table[table["group"] == group]).set_index("condition").reindex(order)
         offset = (place - (len(groups) - 1) / 2) * _SPREAD / len(groups) - (0 if points is None else 0.16)
         _draw_estimates(ax, rows, np.arange(len(order)) + offset, group, place)
-    _name_rows(ax, order, labels or {})
+    _name_rows(ax, names)
     _write_sides(ax, table, order, better)
     ax.set_xlabel(x_label)
     _label_artists(ax, table)
@@ -157,9 +159,9 @@ def _draw_estimates(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, group: st
             ax.plot(row["draft"], height, "X", color=PALETTE[1], markersize=8, mec="white", zorder=5)
 
 
-def _name_rows(ax: Axes, order: Sequence[str], labels: Mapping[str, str]) -> None:
-    ax.set_yticks(range(len(order)), [textwrap.fill(str(labels.get(name, name)), _LABEL_WIDTH) for name in order])
-    ax.set_ylim(len(order) - 0.45, -0.55)
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.45, -0.55)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)

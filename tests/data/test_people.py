@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 
 from mri_aug.data import linkage as ours
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.people import audit_split, nearest_twins, recover_subjects
+from mri_aug.data.people import audit_split, nearest_neighbours, recover_subjects
 from mri_aug.data.splits import Split, split
 
 
@@ -87,7 +87,7 @@ def test_continuum_is_not_taken_for_people(seed):
 def test_copies_are_not_people():
     images, truth = make_people()
     audit = recover_subjects(images.repeat(3, 1, 1, 1))
-    assert audit.found and same_partition(audit.subjects, truth.repeat(3)) and audit.n_copies == 2 * len(images)
+    assert audit.found and same_partition(audit.subjects, truth.repeat(3)) and audit.n_duplicates == 2 * len(images)
 
 
 @pytest.mark.parametrize("block", [7, 50, 4096])
@@ -109,10 +109,10 @@ def test_black_margin_changes_no_correlation():
     np.testing.assert_allclose(features @ features.T, np.corrcoef(pooled), atol=1e-5)
 
 
-def test_nearest_twins_against_a_loop(monkeypatch):
+def test_nearest_neighbours_against_a_loop(monkeypatch):
     monkeypatch.setattr("mri_aug.data.linkage.BLOCK", 11)
     images, _ = make_people(6, 6)
-    index, correlation = nearest_twins(images[:15], images[15:])
+    index, correlation = nearest_neighbours(images[:15], images[15:])
     pooled = images.double().unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2)).flatten(1)
     expected = np.corrcoef(pooled)[:15, 15:]
     assert np.array_equal(index, expected.argmax(1))
@@ -125,13 +125,13 @@ def test_audit_shows_the_leak_of_image_splits_only():
     image_set = ImageSet(images, labels, truth, torch.arange(len(images)))
     threshold = recover_subjects(images).threshold
     parts = [split(image_set, protocol, seed=0) for protocol in ("image", "subject")]
-    leaky, clean = (audit_split(image_set, p, twin_threshold=threshold, seed=0) for p in parts)
-    assert leaky.shared_subjects > 0.95 and leaky.near_twins > 0.9
+    leaky, clean = (audit_split(image_set, p, neighbour_threshold=threshold, seed=0) for p in parts)
+    assert leaky.shared_subjects > 0.95 and leaky.close_neighbours > 0.9
     assert leaky.accuracy > 0.95 and leaky.random_label_accuracy > 0.95
-    assert clean.shared_subjects == 0 and clean.near_twins == 0
+    assert clean.shared_subjects == 0 and clean.close_neighbours == 0
     assert clean.accuracy < 0.9 and 0.4 < clean.random_label_accuracy < 0.6
     assert clean.random_label_interval[0] <= clean.random_label_accuracy <= clean.random_label_interval[1]
-    again, other = (audit_split(image_set, parts[1], twin_threshold=threshold, seed=s) for s in (0, 1))
+    again, other = (audit_split(image_set, parts[1], neighbour_threshold=threshold, seed=s) for s in (0, 1))
     assert again == clean and other.random_label_accuracy != clean.random_label_accuracy
     assert leaky.n_test == clean.n_test == 64 and (leaky.protocol, clean.protocol) == ("image", "subject")
 
@@ -143,8 +143,8 @@ def test_audit_by_hand():
     image_set = ImageSet(images[order], labels, truth[order], torch.arange(32))
     # persons 0-3 train whole, 4 and 5 half and half, 6 and 7 only test
     parts = Split(np.r_[0:18, 20:22], np.arange(0), np.r_[18:20, 22:32], "image")
-    audit = audit_split(image_set, parts, twin_threshold=0.9, seed=0, n_permutations=9)
-    assert audit.shared_subjects == audit.near_twins == 4 / 12
+    audit = audit_split(image_set, parts, neighbour_threshold=0.9, seed=0, n_permutations=9)
+    assert audit.shared_subjects == audit.close_neighbours == 4 / 12
     assert audit.majority_accuracy == 0 and audit.accuracy >= 4 / 12 and audit.n_permutations == 9
 
 
@@ -155,7 +155,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="n > 0"):
         recover_subjects(images[:0])
     with pytest.raises(ValueError, match="cannot be compared"):
-        nearest_twins(images, images[..., :64])
+        nearest_neighbours(images, images[..., :64])
     with pytest.raises(ValueError, match="threshold is a correlation"):
         recover_subjects(images, threshold=1.5)
     with pytest.raises(ValueError, match="labels has 3 entries for 4 images"):
