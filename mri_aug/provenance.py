@@ -227,7 +227,7 @@ def sqlite_fault(error: Exception, path: Path, *, kind: str, cure: str) -> Value
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):
         return OSError(errno.ENOSPC, "No space left on device", str(path))
-    if isinstance(error, sqlite3.Error) and not name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_CORRUPT")):
+    if name and not name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_CORRUPT")):  # no name: not text, not JSON
         advice = "check that it may be written to and that no other program holds it"
         return OSError(f"{path} cannot be used ({error}); {advice}")
     return ValueError(f"{path} is damaged or is not {kind} ({error}); {cure}")
