@@ -39,12 +39,10 @@ def train_arms(
     Parameters
     ----------
     conditions : mapping of str to Condition
-    training : mapping of str to ImageSet
-        The training images of each protocol that a condition names.
+    training, configs : mapping of str to ImageSet and of str to TrainConfig
+        By the protocols and the architectures that the conditions name. An architecture's highest learning rate
+        applies (:func:`mri_aug.models.networks.highest_learning_rate`).
     seed : int
-    configs : mapping of str to TrainConfig
-        For each architecture that a condition names; its highest learning rate applies
-        (:func:`mri_aug.models.networks.highest_learning_rate`).
     n_jobs : int
         Processes of one thread each; their number does not change the networks.
 

@@ -142,15 +142,13 @@ def perturbation_curves(
 
     Parameters
     ----------
-    classifier : Classifier
-    images : Tensor of uint8
+    classifier, images, n_steps
     cams : array of float
         The order: the largest value first, equal values from the top left.
     target : array of int, shape (n,)
         The class whose probability is recorded.
     within : array of bool
         The pixels that are replaced, such as :func:`brain_masks`.
-    n_steps : int
 
     Raises
     ------

@@ -113,9 +113,8 @@ def own_and_other(first: ArrayLike, second: ArrayLike, subjects: ArrayLike, clas
 
     Parameters
     ----------
-    first, second : array of float, shape (n, height, width)
-        For example maps of images and of their variations. Where both are the same array, no map is compared with
-        itself.
+    first, second : array of float
+        For example maps of images and of their variations; of one array, no map is compared with itself.
     subjects, classes : array of int, shape (n,)
         The person in each image, and the class that its map explains.
 

@@ -1,7 +1,6 @@
 """Averages of heat-map measures over people, against their references, with intervals that resample people.
 
-Takes one row per image, whatever measured it, and returns a table. It never resamples slices: those of one person are
-nearly identical.
+Slices are never resampled: those of one person are nearly identical.
 """
 
 from __future__ import annotations
@@ -65,16 +64,11 @@ def over_people(
     value, reference : str
         The columns of the measure and of what it is compared with, such as its chance level.
     by : sequence of str
-        Columns whose combinations are rows of the result; all images together by default.
+        Columns whose combinations are rows of the result; all images together by default. Then come ``n_people``,
+        ``value``, ``reference``, ``effect``, ``low`` and ``high``, NaN for fewer than ``MIN_PEOPLE``.
     effect : {"difference", "ratio"}
         Mean value minus mean reference, or divided by it. Without a reference the value itself.
     seed : int
-
-    Returns
-    -------
-    DataFrame
-        The columns of ``by``, then ``n_people``, ``value``, ``reference`` (NaN without one), ``effect``, ``low`` and
-        ``high``. The interval is NaN for fewer than ``MIN_PEOPLE``.
 
     Raises
     ------
@@ -102,10 +96,9 @@ def over_people(
 
 
 def measure_table(rows: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame:
-    """Return each measure of :data:`MEASURES` that could be taken as text: its effect and interval, by network or so.
+    """Return effect and interval of each measure that could be taken, as text, one row per value of the column ``by``.
 
-    Takes the rows of :func:`mri_aug.gradcam.comparison.measure_maps`, and returns one for each value of the column
-    ``by``.
+    Takes the rows of :func:`mri_aug.gradcam.comparison.measure_maps`.
     """
     columns = {}
     for value, reference, effect, words in MEASURES:
@@ -159,7 +152,6 @@ def against(low: float, high: float, level: float) -> Literal["above", "below", 
 
 
 def _effects(weights: NDArray, values: NDArray, effect: Effect) -> NDArray[np.float64]:
-    """Return the effect of each row of weights over people."""
     means = weights @ values / weights.sum(axis=1, keepdims=True)
     if values.shape[1] == 1:
         return means[:, 0]
