@@ -14,8 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.linkage import neighbour_similarity, paired_similarity, unit_features
-from mri_aug.data.people import nearest_neighbours
+from mri_aug.data.people import nearest_neighbours, neighbour_similarity, paired_similarity, unit_features
 from mri_aug.fidelity.filters import near_copy_threshold
 
 # Wang et al. (2003), without the fifth scale: at 128 pixels its image of 8 is smaller than the window of 11.

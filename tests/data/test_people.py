@@ -6,7 +6,7 @@ import torch
 from scipy.cluster.hierarchy import linkage
 from torch.nn.functional import interpolate
 
-from mri_aug.data import linkage as ours
+from mri_aug.data import people as ours
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.people import audit_split, nearest_neighbours, recover_subjects
 from mri_aug.data.splits import Split, split
@@ -110,7 +110,7 @@ def test_black_margin_changes_no_correlation():
 
 
 def test_nearest_neighbours_against_a_loop(monkeypatch):
-    monkeypatch.setattr("mri_aug.data.linkage.BLOCK", 11)
+    monkeypatch.setattr("mri_aug.data.people.BLOCK", 11)
     images, _ = make_people(6, 6)
     index, correlation = nearest_neighbours(images[:15], images[15:])
     pooled = images.double().unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2)).flatten(1)
