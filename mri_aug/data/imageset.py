@@ -134,10 +134,7 @@ class ImageSet:
     def resized(self, size: int) -> ImageSet:
         """Return the same images at 64 x 64, each pixel the mean of four, or this set where it has that size.
 
-        Raises
-        ------
-        ValueError
-            If the size is neither 64 nor 128, or larger than that of the images.
+        Raises a ValueError if the size is neither 64 nor 128, or larger than that of the images.
         """
         if size not in IMAGE_SIZES or size > self.size:
             raise ValueError(f"image_size must be one of {IMAGE_SIZES} and at most {self.size}, got {size!r}")
@@ -180,13 +177,7 @@ def _check_form(name: str, value: object) -> None:
 
 
 def cached_image_set(path: Path, build: Callable[[], ImageSet]) -> ImageSet:
-    """Return the image set kept in an ``.npz`` file, or build it and keep it there.
-
-    Warns
-    -----
-    UserWarning
-        If the file is damaged: it is named, and remade.
-    """
+    """Return the image set kept in an ``.npz`` file, or build it and keep it there; warn of a damaged file."""
     if path.exists():
         try:
             return _read(path)

@@ -68,13 +68,10 @@ def load_images(
 
     Raises
     ------
-    FileNotFoundError
-        If the folder or table does not exist or the folder holds no images.
-    ConnectionError
-        If a hub dataset is not cached and the hub cannot be reached.
-    ValueError
-        If a column or class is missing or unknown, images cannot be read or show nothing, folders hold several trees of
-        the same classes, or a parameter is wrong: all faults of a source in one message.
+    FileNotFoundError, ConnectionError, ValueError
+        If the folder or table does not exist or holds no images; a hub dataset is not cached and the hub cannot be
+        reached; or a column or class is missing or unknown, images cannot be read or show nothing, folders hold several
+        trees of the same classes, or a parameter is wrong: all faults of a source in one message.
     """
     names = _check_class_names(class_names)
     if str(source) == "phantom":
@@ -84,6 +81,7 @@ def load_images(
     folder, hub_id, config = _locate(str(source))
     pattern, table, columns = _who_is_who(subjects, dict(columns or {}))
     report = Report(str(source))
+    files = ()
     if folder is not None:
         files, passed = sources.find_files(folder, report)
         kept = [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in [*files, *([table] if table else [])]]
@@ -96,14 +94,8 @@ def load_images(
         if folder is None or sources.is_table_folder(folder, files):
             if table:
                 raise ValueError("a table of people goes with a folder of images; give the column's name, or a pattern")
-            others = [f.name for f in files if f.suffix not in (".parquet", ".arrow", ".json", ".md")] if folder else []
-            beside = [
-                f"Beside the tables, read only if a row names them: {len(others)} ({name}, ...)." for name in others
-            ]
-            report.notes += beside[:1]
-            items = sources.table_items(
-                str(folder or hub_id), report, config=config, revision=revision, columns=columns
-            )
+            options = {"config": config, "revision": revision, "columns": columns}
+            items = sources.table_items(str(folder or hub_id), files, report, **options)
         else:
             items = sources.folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
         return _assemble(items, names, report, pattern, required=subjects is not None)
@@ -119,10 +111,7 @@ def load_images(
 def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSet:
     """Return all images of ``n_subjects`` people drawn at random, class shares kept, two people a class at least.
 
-    Raises
-    ------
-    ValueError
-        If people are unknown or fewer than ``n_subjects``, it is below two per class, or the seed is negative.
+    Raises a ValueError if people are unknown or too few, ``n_subjects`` is too small, or the seed is negative.
     """
     people, first = np.unique(image_set.subjects.numpy(), return_index=True)
     classes = image_set.labels.numpy()[first]

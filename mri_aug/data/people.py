@@ -26,6 +26,7 @@ DUPLICATE = 0.999  # above this two images are one picture; neighbouring slices 
 MAX_ALONE = 0.05  # largest share of pictures that are alone in their component, at an admissible threshold
 MAX_LARGEST = 0.5  # largest share of pictures in one component, at an admissible threshold
 ALPHA = 1e-3  # level of the test for a plateau
+N_PERMUTATIONS = 100  # of labels among people, in the control of a leak
 _N_NEIGHBOURS = 10  # gaps on either side that a plateau is compared with
 _CHUNK = 1024  # images pooled, or compared with all others, at a time
 
@@ -68,8 +69,6 @@ class LeakageAudit:
     majority_accuracy: float  # of the most frequent training label
     random_label_accuracy: float  # mean accuracy when labels are permuted among people
     random_label_interval: tuple[float, float]  # 2.5 % and 97.5 % quantiles over the permutations
-    n_permutations: int
-    neighbour_threshold: float
 
 
 def recover_subjects(images: Tensor, *, threshold: float | None = None, labels=None) -> SubjectAudit:
@@ -141,7 +140,6 @@ def unit_features(*image_sets: Tensor) -> list[Tensor]:
     Returns
     -------
     list of Tensor of float32, shape (n, n_features)
-        Rows of unit length.
 
     Raises
     ------
@@ -291,22 +289,17 @@ def _component_shares(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> np.nd
 
 
 def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor, Tensor]:
-    """Find each image's most correlated reference image (at half size, as in :func:`recover_subjects`).
+    """Find each image's most correlated reference image, at half size.
 
     Parameters
     ----------
-    images, reference_images : Tensor of uint8, shapes (n, 1, height, width) and (m, 1, height, width)
+    images, reference_images : Tensor of uint8
+        As for :func:`unit_features`.
 
     Returns
     -------
-    index : Tensor of int64, shape (n,)
-        Position in ``reference_images``.
-    correlation : Tensor of float32, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        As :func:`unit_features`.
+    index, correlation : Tensor of int64 and of float32, shape (n,)
+        Position in ``reference_images``, and the correlation with it.
     """
     x, y = unit_features(images, reference_images)
     nearest = [(part @ y.T).max(dim=1) for part in x.split(max(1, BLOCK**2 // len(y)))]
@@ -348,25 +341,19 @@ def is_blank(images: Tensor) -> np.ndarray:
     return (flat.amax(1) == flat.amin(1)).numpy()
 
 
-def audit_split(
-    image_set: ImageSet, split: Split, *, neighbour_threshold: float, seed: int, n_permutations: int = 100
-) -> LeakageAudit:
-    """Measure how much of the test part is already in the training part.
+def audit_split(image_set: ImageSet, split: Split, *, neighbour_threshold: float, seed: int) -> LeakageAudit:
+    """Measure how much of the test part is already in the training part; the validation part is not used.
 
     As a control, labels are permuted among people: nothing about disease is left to learn, so that an accuracy above
     chance is recognition of people.
 
     Parameters
     ----------
-    image_set : ImageSet
-        With known subjects.
-    split : Split
-        Its validation part is not used.
+    image_set, split : ImageSet, Split
     neighbour_threshold : float
         Correlation above which images show one person: the threshold of :func:`recover_subjects`.
     seed : int
-        Of the permutations.
-    n_permutations : int
+        Of the control.
 
     Raises
     ------
@@ -378,7 +365,7 @@ def audit_split(
     index, correlation = nearest_neighbours(image_set.images[split.test], image_set.images[split.train])
     neighbour = train[index.numpy()]
     rng = np.random.default_rng(seed)
-    permuted = (rng.permutation(person_labels) for _ in range(n_permutations))
+    permuted = (rng.permutation(person_labels) for _ in range(N_PERMUTATIONS))
     control = np.array([(labels[neighbour] == labels[test]).mean() for labels in permuted])
     low, high = np.quantile(control, (0.025, 0.975))
     majority = np.bincount(person_labels[train]).argmax()
@@ -391,6 +378,4 @@ def audit_split(
         majority_accuracy=float((person_labels[test] == majority).mean()),
         random_label_accuracy=float(control.mean()),
         random_label_interval=(float(low), float(high)),
-        n_permutations=n_permutations,
-        neighbour_threshold=neighbour_threshold,
     )

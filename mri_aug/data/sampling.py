@@ -122,10 +122,7 @@ def mix(
 def apportion(n: int, weights: Sequence[int], *, at_least: int = 0) -> NDArray[np.int64]:
     """Divide ``n`` among classes by weight: ``at_least`` to each, each further one to the furthest below its share.
 
-    Raises
-    ------
-    ValueError
-        If ``n`` is less than ``at_least`` times the number of classes.
+    Raises a ValueError if ``n`` is less than ``at_least`` times the number of classes.
     """
     least = at_least * len(weights)
     if n < least:

@@ -276,17 +276,15 @@ def _check_labels(folder, places: dict[Path, _Place], rows, class_names, report:
         report.faults.append(unknown_classes(names, class_names))
     if strays := [file for file in unknown if not below[file]]:
         others = f" (nor {len(strays) - 1} others)" if len(strays) > 1 else ""
-        report.faults.append(
-            f"{strays[0]} is in no class folder{others}; expected {folder}/<class>/{strays[0].name}, "
-            "or a table with its class beside it"
-        )
+        expected = f"{folder}/<class>/{strays[0].name}, or a table with its class beside it"
+        report.faults.append(f"{strays[0]} is in no class folder{others}; expected {expected}")
+    both = {file: (place.label, rows[file]["label"]) for file, place in places.items()}
     differ = [
-        file for file, place in places.items() if place.label and (label := rows[file]["label"])
-        and class_place(label, class_names) != class_place(place.label, class_names)
-    ]  # fmt: skip
+        file for file, names in both.items() if all(names) and len({class_place(n, class_names) for n in names}) > 1
+    ]
     if differ:
-        report.notes.append(f"A table gives another class than the folder for {len(differ)} images ({differ[0]}, ...): "
-                            "the folder's was taken.")  # fmt: skip
+        said = f"A table gives another class than the folder for {len(differ)} images ({differ[0]}, ...)"
+        report.notes.append(f"{said}: the folder's was taken.")
     holds = {parent for file in places for parent in file.parents}
     empty = [path for path in folder.glob("*/") if _part_of(path.name) and path not in holds]
     report.faults += [f"{path} holds no image; remove it or fill it" for path in empty]
@@ -308,10 +306,8 @@ def _check_trees(folder: Path, places: Iterable[_Place], class_names: tuple[str,
         )
     shared = [name for name, classes in below.items() if len(classes) > 1 and not _NUMBERED.fullmatch(name)]
     if len(shared) > max(1, len(below) / 2):
-        report.faults.append(
-            f"the classes hold the same folders, {', '.join(sorted(shared)[:5])}; {_SAME}: keep one "
-            "in each class and move the others out"
-        )
+        names = ", ".join(sorted(shared)[:5])
+        report.faults.append(f"the classes hold the same folders, {names}; {_SAME}: keep one and move the others out")
 
 
 def _people_folders(places: dict[Path, _Place], labels: dict[Path, str]) -> dict[Path, str]:
@@ -434,16 +430,18 @@ def _is_saved(folder: Path) -> bool:
 
 
 def table_items(
-    source: str, report: Report, *, config: str | None, revision: str | None, columns: Mapping[str, str]
-) -> Iterator[Item]:
+    source: str, files: Sequence[Path], report: Report,
+    *, config: str | None, revision: str | None, columns: Mapping[str, str],
+) -> Iterator[Item]:  # fmt: skip
     """Yield the rows of a hub dataset or of a local folder of tables.
 
-    Columns are given by ``"image"``, ``"label"`` and ``"subject"`` where they have no common name. Reports rows without
-    image or label, and those that hide their label. Raises a ConnectionError if the hub cannot be reached, and a
-    ValueError if the source cannot be read, lacks a column or has several configurations and none is chosen.
+    Columns are as for :func:`folder_items`, and files those of a local folder. Raises a ConnectionError if the hub
+    cannot be reached, and a ValueError if the source cannot be read, lacks a column or has several configurations.
     """
     import datasets  # imported late: it takes a second, and phantoms and class folders do not need it
 
+    if others := [file.name for file in files if file.suffix not in (".parquet", ".arrow", ".json", ".md")]:
+        report.notes.append(f"Beside the tables, read only if a row names them: {len(others)} ({others[0]}, ...).")
     for split, table in _splits(source, report, config, revision).items():
         image = _column(table, "image", columns, datasets.Image, source)
         label = _column(table, "label", columns, datasets.ClassLabel, source)
@@ -456,22 +454,16 @@ def table_items(
         feature, n_hidden = table.features[label], 0
         spell = feature.int2str if isinstance(feature, datasets.ClassLabel) else str
         for index, row in enumerate(table):
+            name = f"image {index} of split {split!r} of {source}"
             picture, value, who = row[image], row[label], row[subject] if subject else None
             if picture is None or value is None:
-                missing = "image" if picture is None else "label"
-                report.faults.append(f"image {index} of split {split!r} of {source} has no {missing}; remove the row")
+                report.faults.append(f"{name} has no {'image' if picture is None else 'label'}; remove the row")
             elif value == -1:
                 n_hidden += 1
             else:
-                path = str(picture.get("path") or "")
-                yield Item(
-                    name=f"image {index} of split {split!r} of {source}",
-                    content=picture["bytes"] or Path(source, path),
-                    label=spell(value),
-                    part=_part_of(str(split)),
-                    path=path,
-                    subject="" if who is None else str(who),
-                )
+                path, person = str(picture.get("path") or ""), "" if who is None else str(who)
+                content = picture["bytes"] or Path(source, path)
+                yield Item(name, content, spell(value), _part_of(str(split)), path, person)
         if n_hidden:
             report.notes.append(f"{n_hidden} rows of split {split!r} hide their label (-1) and were left out.")
 
@@ -515,10 +507,8 @@ def _splits(source: str, report: Report, config: str | None, revision: str | Non
         report.notes.append(f"Of the configurations {names}, {builder.config.name} was read.")
     for split, n in announced.items():
         if n and n != (found := len(splits[split]) if split in splits else 0):
-            report.notes.append(
-                f"The card announces {n} rows of split {split!r}, and there are {found}: a subset, or an interrupted "
-                "download."
-            )
+            why = "a subset, or an interrupted download"
+            report.notes.append(f"The card announces {n} rows of split {split!r}, and there are {found}: {why}.")
     return splits
 
 
@@ -537,8 +527,6 @@ def _column(table, kind: str, columns: Mapping[str, str], feature: type, source:
         return typed[0]
     found = _find_column(kind, table.column_names, columns) or (typed[0] if len(typed) == 1 else None)
     if found is None:
-        raise ValueError(
-            f"{source} lacks the column {kind!r}; it has {', '.join(table.column_names)}: give "
-            f"columns={{{kind!r}: NAME}}"
-        )
+        held = ", ".join(table.column_names)
+        raise ValueError(f"{source} lacks the column {kind!r}; it has {held}: give columns={{{kind!r}: NAME}}")
     return found

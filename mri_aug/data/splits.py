@@ -16,6 +16,8 @@ from mri_aug.data.sampling import repeatable_rng
 PROTOCOLS = ("image", "subject", "published")
 N_FOLDS = 5  # of people: a fifth tests
 VALIDATION_PEOPLE = 1 / 6  # of the training people
+TEST_SHARE = 0.2  # of images, as in the published split
+VALIDATION_SHARE = 0.05  # of the images that do not test
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,8 @@ def split(
     *,
     seed: int | np.random.Generator,
     fold: int | Sequence[int] = 0,
-    test_share: float | None = None,
-    validation_share: float | None = None,
+    test_share: float = TEST_SHARE,
+    validation_share: float = VALIDATION_SHARE,
 ) -> Split:
     """Divide a dataset into train, validation and test, stratified by class.
 
@@ -54,10 +56,10 @@ def split(
         For ``subject``, the folds of one seed test every person once between them (but for a class of one).
     fold : int in 0..4, or several
         Which fifth (or fifths) of the people tests, under ``subject``.
-    test_share : float in (0, 1), optional
-        Share of the images that test, under ``image``: by default 0.2, the published split's.
-    validation_share : float in [0, 1), optional
-        Share of the other images that validate, under ``image`` and ``published``: by default 0.05.
+    test_share : float in (0, 1)
+        Share of the images that test, under ``image``.
+    validation_share : float in [0, 1)
+        Share of the other images that validate, under ``image`` and ``published``.
 
     Raises
     ------
@@ -67,15 +69,11 @@ def split(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    if protocol == "subject" and (test_share, validation_share) != (None, None):
+    if protocol == "subject" and (test_share, validation_share) != (TEST_SHARE, VALIDATION_SHARE):
         raise ValueError("under 'subject' the shares follow from the folds; choose by fold which people test")
-    test_share = 0.2 if test_share is None else test_share
-    validation_share = 0.05 if validation_share is None else validation_share
     if not 0 < test_share < 1 or not 0 <= validation_share < 1:
-        raise ValueError(
-            "test_share must be in (0, 1) and validation_share in [0, 1), "
-            f"got test_share={test_share!r} and validation_share={validation_share!r}"
-        )
+        got = f"{test_share!r} and {validation_share!r}"
+        raise ValueError(f"test_share must be in (0, 1) and validation_share in [0, 1), got {got}")
     testing = np.unique(fold)
     if not set(testing.tolist()) < set(range(N_FOLDS)) or not len(testing):
         raise ValueError(f"fold must lie in 0..{N_FOLDS - 1} and leave one to train, got {fold!r}")
