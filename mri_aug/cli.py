@@ -215,11 +215,11 @@ if TYPE_CHECKING:  # torch takes seconds, and --help should not
 
 
 def add_generator_options(command: argparse.ArgumentParser) -> None:
-    """Add the words that a study and the filling of its bank must share."""
+    """Add the options that a study and the filling of its bank share."""
     command.add_argument("--generator", default="morph", metavar="NAME", help="makes the variations (default: morph)")
     command.add_argument(
         "--option", action="append", default=[], type=_named_value, metavar="NAME=VALUE",
-        help="of the generator, such as quality=low; may be given several times",
+        help="of the generator, such as quality=low or 'prices={\"image_out\": 40}' (JSON); may be given several times",
     )  # fmt: skip
     command.add_argument(
         "--bank", type=Path, metavar="FOLDER",
@@ -229,14 +229,14 @@ def add_generator_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_vary_options(command: argparse.ArgumentParser) -> None:
-    """Add the words of ``mri-aug vary`` alone."""
-    command.add_argument("--protocol", help="for this protocol's conditions alone: image, subject or published")
-    command.add_argument("--plan", action="store_true", help="say what is missing and its cost, and ask for nothing")
+    """Add the options of ``mri-aug vary`` alone."""
+    command.add_argument("--protocol", help="only for the conditions of this protocol: image, subject or published")
+    command.add_argument("--plan", action="store_true", help="print what is missing and its cost; request nothing")
     command.add_argument(
-        "--offline", "--replay", action="store_true", help="fail if the bank lacks anything, and ask for nothing"
+        "--offline", "--replay", action="store_true", help="fail if the bank lacks anything; request nothing"
     )
-    command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank has cost more in all")
-    command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has asked for more in all")
+    command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank costs more in all")
+    command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has requested more in all")
 
 
 def _fill(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:

@@ -53,8 +53,16 @@ from mri_aug.results.contrasts import DRAFT
 from mri_aug.results.deposit import deposit_names, load_deposit
 from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.people import person_scores, scores_in, summarise_people
-from mri_aug.results.sentences import agreement, estimate_text, sentence, tally, verdict, yardstick_sentences
-from mri_aug.results.tables import arm_words, contrast_table, paired_groups, protocol_table, recalls, sweep_curves
+from mri_aug.results.sentences import agreement, sentence, tally, verdict, yardstick_sentences
+from mri_aug.results.tables import (
+    arm_words,
+    contrast_table,
+    estimate_text,
+    paired_groups,
+    protocol_table,
+    recalls,
+    sweep_curves,
+)
 
 # %% tags=["hide-input"]
 from mri_aug.study import conditions

@@ -50,7 +50,7 @@ from mri_aug.fidelity.table import ALL_CLASSES, REAL
 from mri_aug.generators.bank.bank import Bank, BankedGenerator
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.models.training import TrainConfig
-from mri_aug.results.sentences import estimate_text, interval_text
+from mri_aug.results.tables import estimate_text, interval_text
 
 use_book_style(image_format="png")
 image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)

@@ -7,7 +7,7 @@ samples, initial weights and orders of batches of the same images would give; fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import log
 
 import numpy as np
@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from mri_aug.results import inference
 from mri_aug.results.inference import Interval
-from mri_aug.results.rows import check_known, pivot
-from mri_aug.results.sentences import lower_is_better as lower_is_better_by_name
 
 MARGIN = log(1.1)  # losses within 10 % of each other are equivalent
 _NAN = float("nan")
+_LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
+_GAINS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "quadratic weighted kappa",
+    "auc": "area under the curve",
+}
 
 
 def summarise(
@@ -112,7 +118,7 @@ def compare(
         As :func:`summarise`; if the baseline or primary is not in the table, or the metric's direction unknown.
     """
     if lower_is_better is None:
-        lower_is_better = lower_is_better_by_name(metric)
+        lower_is_better = _lower_is_better(metric)
     wide = pivot(rows, metric, by)
     records = []
     for condition in other_conditions(wide.columns, baseline, primary, by):
@@ -183,3 +189,90 @@ def with_holm(table: pd.DataFrame) -> pd.DataFrame:
     adjusted = table["p_value"].to_numpy(dtype=float).copy()
     adjusted[secondary] = inference.holm(adjusted[secondary])
     return table.assign(p_holm=adjusted)
+
+
+def pivot(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
+    """Return a metric as a table of simulations (sorted) by conditions (in the order of the rows).
+
+    Raises
+    ------
+    ValueError
+        If a column is lacking or not numeric, holds infinity, or a simulation occurs twice.
+    """
+    check_table(rows, ("simulation", by, metric), by)
+    if not pd.api.types.is_numeric_dtype(rows[metric]):
+        raise ValueError(f"column {metric!r} is {rows[metric].dtype}, not a number per simulation")
+    if np.isinf(rows[metric].to_numpy(dtype=float)).any():
+        raise ValueError(f"column {metric!r} holds infinity: find the simulations that diverged before comparing")
+    wide = rows.pivot(index="simulation", columns=by, values=metric).astype(float).sort_index()
+    return wide[rows[by].unique()]
+
+
+def check_table(rows: pd.DataFrame, columns: Iterable[str], by: str) -> None:
+    """Raise a ValueError unless the table has these columns, rows, and each simulation once per condition."""
+    require_columns(rows, columns)
+    if rows.empty:
+        raise ValueError("the table has no rows: run the study first")
+    repeated = rows.duplicated([by, "simulation"])
+    if repeated.any():
+        row = rows[repeated].iloc[0]
+        raise ValueError(
+            f"simulation {row['simulation']} of {row[by]!r} occurs more than once: keep one study's rows only, "
+            f"or name the conditions apart by another column than {by!r}"
+        )
+
+
+def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise a ValueError that names the columns which are lacking."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+
+
+def check_known(name: str, names: Iterable[str], role: str, by: str) -> None:
+    """Raise a ValueError unless ``name`` is one of the conditions."""
+    if name not in names:
+        raise ValueError(f"the {role} {name!r} is not in column {by!r}, which has {list(names)}")
+
+
+def metric_name(column: str) -> str:
+    """Return a column's name in words.
+
+    >>> metric_name("test_validated_calibrated_subject_cross_entropy")
+    'validated, calibrated test cross-entropy per subject'
+    """
+    part, scores, level, measure = _parse(column)
+    if measure.startswith("recall_"):
+        words = f"recall of class {measure.removeprefix('recall_')}"
+    else:
+        words = (_LOSSES | _GAINS).get(measure, measure.replace("_", " "))
+    return " ".join(filter(None, (", ".join(scores), part, words, level and "per subject")))
+
+
+def _lower_is_better(column: str) -> bool:
+    """Return whether smaller values of a metric are better.
+
+    Raises
+    ------
+    ValueError
+        If the column is not a metric of :func:`mri_aug.results.metrics.evaluate`.
+    """
+    measure = _parse(column)[-1]
+    if measure in _LOSSES:
+        return True
+    if measure in _GAINS or measure.startswith("recall_"):
+        return False
+    raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
+
+
+def _parse(column: str) -> tuple[str, list[str], str, str]:
+    part, _, rest = column.partition("_")
+    if part not in ("train", "validation", "test"):
+        part, rest = "", column
+    scores = []
+    for name in ("validated", "calibrated"):
+        if rest.startswith(f"{name}_"):
+            scores.append(name)
+            rest = rest.removeprefix(f"{name}_")
+    level = "subject" if rest.startswith("subject_") else ""
+    return part, scores, level, rest.removeprefix("subject_")

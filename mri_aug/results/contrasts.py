@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mri_aug.results.comparison import summarise
+from mri_aug.results.comparison import require_columns, summarise
 from mri_aug.results.inference import holm
 from mri_aug.results.people import compare_people, person_scores
-from mri_aug.results.rows import require_columns
 
 # median validation cross-entropy of 100 simulations (the draft, chapter 7)
 DRAFT = MappingProxyType({"30 % real": 0.219863, "all real": 0.176023, "30 % real + 70 % synthetic": 0.174202})

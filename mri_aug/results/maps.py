@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mri_aug.results.sentences import estimate_text, minus_signs
+from mri_aug.results.tables import estimate_text, minus_signs
 
 MIN_PEOPLE = 5  # resamples of fewer people differ in too few ways, and the interval is far too narrow
 

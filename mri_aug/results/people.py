@@ -6,15 +6,23 @@ Slices are never treated as independent: those of one person are nearly identica
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results import inference
-from mri_aug.results.comparison import contrast_record, other_conditions, with_holm
-from mri_aug.results.rows import check_known, check_table, require_columns, stacked_people
+from mri_aug.results.comparison import (
+    check_known,
+    check_table,
+    contrast_record,
+    other_conditions,
+    require_columns,
+    with_holm,
+)
 
 # four readings of one training: its last step and its best on the validation part, each raw and calibrated
 SCORES = ("last", "calibrated", "validated", "validated_calibrated")
@@ -309,6 +317,44 @@ def reliability(people: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
     ]
     curve[["low", "high"]] = np.array(ends)
     return curve.drop(columns="n").reset_index()
+
+
+def stacked_people(texts: Sequence[str], names: Sequence[str]) -> tuple[NDArray, dict[str, NDArray]]:
+    """Return columns of :func:`mri_aug.results.metrics.encode_by_subject` from many rows, end to end.
+
+    Returns
+    -------
+    row : array of int, shape (n,)
+        The place in ``texts`` of the row that each entry is from.
+    columns : dict of str to array, shape (n,) or (n, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If a text is something else, lacks a column or has columns of different lengths.
+    """
+    lengths, lists = [], {name: [] for name in names}
+    for text in texts:
+        try:
+            table = json.loads(text)
+            columns = {name: table[name] for name in names}
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"by_subject must be JSON written by encode_by_subject with {', '.join(names)}, got {str(text)[:60]!r}"
+            ) from error
+        if len({len(values) for values in columns.values()}) > 1:
+            raise ValueError(f"by_subject has columns of different lengths: {text[:60]!r}")
+        lengths.append(len(columns[names[0]]))
+        for name, values in columns.items():
+            lists[name].extend(values)
+    return np.repeat(np.arange(len(lengths)), lengths), {name: _array(values) for name, values in lists.items()}
+
+
+def _array(values: list) -> NDArray:
+    if not values or not isinstance(values[0], list):
+        return np.array(values)
+    # np.array of nested lists takes ten times as long
+    return np.fromiter(chain.from_iterable(values), float).reshape(len(values), -1)
 
 
 def _interval(part: pd.DataFrame, column: str, confidence_level: float) -> tuple[float, inference.Interval]:

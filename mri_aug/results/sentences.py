@@ -13,88 +13,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from mri_aug.results.comparison import metric_name, require_columns
 from mri_aug.results.inference import MIN_SIMULATIONS
-from mri_aug.results.rows import require_columns, stacked_people
+from mri_aug.results.people import stacked_people
+from mri_aug.results.tables import minus_signs
 
 Verdict = Literal["better", "worse", "undecided"]
 
 _PER_PERSON = "people and trainings"  # the method of an interval that covers which people were tested
 MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
-_LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
-_GAINS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "kappa": "quadratic weighted kappa",
-    "auc": "area under the curve",
-}
-
-
-def metric_name(column: str) -> str:
-    """Return a column's name in words.
-
-    >>> metric_name("test_subject_cross_entropy")
-    'test cross-entropy per subject'
-    """
-    part, level, measure = _parse(column)
-    if measure.startswith("recall_"):
-        words = f"recall of class {measure.removeprefix('recall_')}"
-    else:
-        words = (_LOSSES | _GAINS).get(measure, measure.replace("_", " "))
-    return " ".join(filter(None, (part, words, level and "per subject")))
-
-
-def lower_is_better(column: str) -> bool:
-    """Return whether smaller values of a metric are better.
-
-    Raises
-    ------
-    ValueError
-        If the column is not a metric of :func:`mri_aug.results.metrics.evaluate`.
-    """
-    measure = _parse(column)[2]
-    if measure in _LOSSES:
-        return True
-    if measure in _GAINS or measure.startswith("recall_"):
-        return False
-    raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
-
-
-def minus_signs(numbers: str) -> str:
-    """Return formatted numbers with true minus signs in place of hyphens."""
-    return numbers.replace("-", "\N{MINUS SIGN}")
-
-
-def interval_text(low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
-    r"""Return an interval in brackets that does not break over lines, or a range; a dash where it is not defined.
-
-    >>> interval_text(0.1, 0.25)
-    '[0.100,\xa00.250]'
-    >>> interval_text(0.1, 0.25, method="range")
-    '0.100\xa0to\xa00.250'
-    >>> interval_text(float("nan"), float("nan"))
-    '–'
-    """
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "–"
-    ends = [f"{end:{specification}}" for end in (low, high)]
-    if method == "range":
-        return minus_signs("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(ends))
-    return minus_signs(f"[{ends[0]},\N{NO-BREAK SPACE}{ends[1]}]")
-
-
-def estimate_text(value: float, low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
-    r"""Return a value and, where it is defined, its interval; a dash where there is no value.
-
-    >>> estimate_text(-0.2, -0.25, 0.1, ".2f")
-    '−0.20 [−0.25,\xa00.10]'
-    >>> estimate_text(0.2, float("nan"), float("nan"), ".2f")
-    '0.20'
-    """
-    if not math.isfinite(value):
-        return "–"
-    text, around = minus_signs(f"{value:{specification}}"), interval_text(low, high, specification, method=method)
-    return f"{text} ({around})" if method == "range" else f"{text} {around}".removesuffix(" –")
 
 
 def verdict(row: Mapping) -> Verdict:
@@ -174,14 +101,6 @@ def _caveats(row: Mapping, found: Verdict) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _parse(column: str) -> tuple[str, str, str]:
-    part, _, rest = column.partition("_")
-    if part not in ("train", "validation", "test"):
-        part, rest = "", column
-    level = "subject" if rest.startswith("subject_") else ""
-    return part, level, rest.removeprefix("subject_")
 
 
 def _number(value: float, prefix: str) -> str:

@@ -5,6 +5,7 @@ Computes no statistic of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pandas as pd
 from mri_aug.results.comparison import compare, summarise
 from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.people import compare_people, person_scores, scores_in
-from mri_aug.results.sentences import estimate_text, interval_text, minus_signs
 
 _USES = {
     "mixed": "{real} + {synthetic}",
@@ -250,6 +250,43 @@ def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _as_groups(summary: pd.DataFrame, *, value: str) -> pd.DataFrame:
     kept = ["condition", *(["group"] if "group" in summary else []), "low", "high", "n"]
     return summary[kept].assign(value=summary[value])
+
+
+def minus_signs(numbers: str) -> str:
+    """Return formatted numbers with true minus signs in place of hyphens."""
+    return numbers.replace("-", "\N{MINUS SIGN}")
+
+
+def interval_text(low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
+    r"""Return an interval in brackets that does not break over lines, or a range; a dash where it is not defined.
+
+    >>> interval_text(0.1, 0.25)
+    '[0.100,\xa00.250]'
+    >>> interval_text(0.1, 0.25, method="range")
+    '0.100\xa0to\xa00.250'
+    >>> interval_text(float("nan"), float("nan"))
+    '–'
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    ends = [f"{end:{specification}}" for end in (low, high)]
+    if method == "range":
+        return minus_signs("\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}".join(ends))
+    return minus_signs(f"[{ends[0]},\N{NO-BREAK SPACE}{ends[1]}]")
+
+
+def estimate_text(value: float, low: float, high: float, specification: str = ".3f", *, method: str = "") -> str:
+    r"""Return a value and, where it is defined, its interval; a dash where there is no value.
+
+    >>> estimate_text(-0.2, -0.25, 0.1, ".2f")
+    '−0.20 [−0.25,\xa00.10]'
+    >>> estimate_text(0.2, float("nan"), float("nan"), ".2f")
+    '0.20'
+    """
+    if not math.isfinite(value):
+        return "–"
+    text, around = minus_signs(f"{value:{specification}}"), interval_text(low, high, specification, method=method)
+    return f"{text} ({around})" if method == "range" else f"{text} {around}".removesuffix(" –")
 
 
 def _with_interval(row: pd.Series, specification: str) -> str | None:

@@ -6,7 +6,6 @@ A row is committed as it is appended, so that a kill at any moment loses none th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import sqlite3
@@ -21,7 +20,7 @@ import pandas as pd
 from mri_aug.data.imageset import ImageSet
 from mri_aug.generators.base import ImageGenerator, generator_module
 from mri_aug.models.training import TrainConfig
-from mri_aug.provenance import code_fingerprint, versions
+from mri_aug.provenance import code_fingerprint, sqlite_fault, versions
 from mri_aug.study.conditions import Condition
 
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
@@ -58,20 +57,9 @@ class Store:
                 yield connection
         except sqlite3.ProgrammingError:
             raise  # the caller's fault, not the file's
-        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: Exception) -> ValueError | OSError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_FULL"):
-            return OSError(errno.ENOSPC, "No space left on device", str(self.path))
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR")):
-            return ValueError(f"{self.path} is not a store of simulations ({error}); name another file")
-        if name.startswith("SQLITE_CORRUPT") or not name:  # without a name, a row is no text or no JSON
-            advice = "put a copy in its place, or remove it and run its simulations again"
-            return ValueError(f"{self.path} is damaged ({error}); {advice}")
-        advice = "see that it may be written to and that no other program holds it"
-        return OSError(f"{self.path} cannot be used ({error}); {advice}")
+        except (sqlite3.DatabaseError, json.JSONDecodeError, TypeError) as error:
+            cure = "name another file, put a copy in its place, or remove it and run its simulations again"
+            raise sqlite_fault(error, self.path, kind="a store of simulations", cure=cure) from error
 
     def append(self, key: str, row: Mapping[str, object]) -> None:
         """Keep ``row`` under ``key``; a key that is there already keeps its first row."""

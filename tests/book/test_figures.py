@@ -99,8 +99,8 @@ def test_order_labels_lines_and_draft_are_followed():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["everything", "30 % real"]
     (cross,) = [line for line in ax.lines if line.get_marker() == "X" and len(line.get_xdata())]
     assert cross.get_xdata() == [0.22] and cross.get_ydata() == [1]
-    assert list(ax.lines[0].get_xdata()) == [1.2, 1.2] and "class shares" in texts(ax)
-    assert labels(ax) == ["draft"]
+    assert list(ax.lines[0].get_xdata()) == [1.2, 1.2] and ax.lines[0].is_dashed()
+    assert labels(ax) == ["class shares", "draft"]
     with pytest.raises(ValueError, match="'nobody'"):
         figures.plot_forest(table, order=["nobody"], x_label="")
     with pytest.raises(ValueError, match="lacks"):
@@ -128,12 +128,12 @@ def test_few_simulations_are_a_range_without_a_verdict():
     assert not any(filled for _, filled, _ in markers(grouped))
 
 
-def test_verdicts_have_colours_and_markers_of_their_own():
-    names = ("better", "worse", "equivalent", "undecided")
-    table = groups(["one"]).iloc[[0, 1, 2, 0]].assign(condition=names, verdict=names, n=20).drop(columns="group")
+def test_outcomes_have_colours_and_markers_of_their_own():
+    names = ("better", "better, equivalent", "worse", "worse, equivalent", "equivalent", "undecided")
+    table = groups(["one"]).iloc[[0, 1, 2, 0, 1, 2]].assign(condition=names, outcome=names, n=20).drop(columns="group")
     ax = figures.plot_forest(table, x_label="")
-    assert len({marker for *_, marker in markers(ax)}) == 4 and labels(ax) == list(names)
-    assert [filled for _, filled, _ in markers(ax)] == [True, True, True, False]
+    assert len({marker for *_, marker in markers(ax)}) == len(names) and labels(ax) == list(names)
+    assert [filled for _, filled, _ in markers(ax)] == [True] * 5 + [False]
 
 
 def test_groups_show_values_and_intervals_and_missing_values_are_left_out():

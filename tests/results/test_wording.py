@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mri_aug.results.sentences import lower_is_better, metric_name, sentence, verdict
+from mri_aug.results.comparison import compare, metric_name
+from mri_aug.results.sentences import sentence, verdict
 
 
 def comparison(**changes):
@@ -94,14 +96,12 @@ def test_undefined_percent_falls_back_to_units():
         ("test_cross_entropy", "test cross-entropy", True),
         ("validation_subject_kappa", "validation quadratic weighted kappa per subject", False),
         ("recall_2", "recall of class 2", False),
+        ("test_calibrated_accuracy", "calibrated test accuracy", False),
+        ("test_validated_cross_entropy", "validated test cross-entropy", True),
         ("subject_ece", "expected calibration error per subject", True),
     ],
 )
 def test_metrics_have_names_and_directions(column, name, lower):
     assert metric_name(column) == name
-    assert lower_is_better(column) is lower
-
-
-def test_unknown_direction_is_an_error():
-    with pytest.raises(ValueError, match="seconds"):
-        lower_is_better("seconds")
+    rows = pd.DataFrame({"simulation": [0, 0], "condition": ["a", "b"], column: [0.1, 0.2]})
+    assert compare(rows, column, baseline="a")["lower_is_better"].tolist() == [lower]

@@ -5,6 +5,7 @@ It draws what it is given; statistics are made in :mod:`mri_aug.results`.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -14,18 +15,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes
-from mri_aug.results.rows import check_known, require_columns
+from mri_aug.results.comparison import check_known, require_columns
+from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.tables import share_text
 
-MIN_VERDICT = 10  # simulations; below, an interval is a range and decides nothing
 _LABEL_WIDTH = 30  # characters of a condition's name on one line
 _SPREAD = 0.62  # of a row's height, shared by its groups
 _GOLDEN = (5**0.5 - 1) / 2
-# colour and marker both tell the verdicts apart
-_VERDICTS = {
+# colour and marker both tell the outcomes apart
+_OUTCOMES = {
     "better": (PALETTE[2], "o"),
+    "better, equivalent": (PALETTE[2], "^"),
     "worse": (PALETTE[1], "s"),
-    "equivalent": (PALETTE[0], "^"),
+    "worse, equivalent": (PALETTE[1], "v"),
+    "equivalent": (PALETTE[0], "P"),
     "undecided": ("#666666", "D"),
 }
 
@@ -41,7 +44,7 @@ def differences(comparison: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Differences in percent where they are log ratios, else in the metric's units; with their verdicts
+        Differences in percent where they are log ratios, else in the metric's units; with their outcomes
         and ``better in``, the share of simulations in which the condition is the better one.
     """
     rows = comparison.to_dict("records")
@@ -51,7 +54,7 @@ def differences(comparison: pd.DataFrame) -> pd.DataFrame:
         value=comparison["percent" if unit else "difference"],
         low=comparison[f"{unit}low"],
         high=comparison[f"{unit}high"],
-        verdict=[row["outcome"].split(",")[0] for row in rows],  # a difference counts before its size
+        outcome=comparison["outcome"],
         **{"better in": [share_text(row) for row in rows]},
     )
 
@@ -76,8 +79,8 @@ def plot_forest(
     ----------
     table : DataFrame
         ``condition``, ``value``, ``low``, ``high``; a missing value or interval is left out. Optional columns:
-        ``group``, told apart by colour and marker, at most seven; ``n``, simulations; ``verdict``, one of "better",
-        "worse", "equivalent" and "undecided"; ``better in``, text for a column on the right (by default the values,
+        ``group``, told apart by colour and marker, at most seven; ``n``, simulations; ``outcome``, from
+        :func:`mri_aug.results.inference.outcome`; ``better in``, text for a column on the right (by default the values,
         where there are no groups); ``draft``, a figure from elsewhere, drawn as a cross.
     x_label : str
         With the unit.
@@ -86,7 +89,7 @@ def plot_forest(
     labels : mapping of str to str, optional
         Other words for conditions.
     lines : mapping of str to float, optional
-        Reference lines: what each is called, and where it stands. An empty name is not written.
+        Reference lines: what each is called in the legend, and its place. A line without a name is solid.
     better : {"left", "right"}, optional
         Which side is the better one; written above the Axes.
     points : DataFrame, optional
@@ -126,11 +129,10 @@ def plot_forest(
 
 
 def _draw_lines(ax: Axes, lines: Mapping[str, float]) -> None:
+    dashes = itertools.cycle(("--", ":", "-."))
     for name, x in lines.items():
-        ax.axvline(x, color=INK, linewidth=0.9, linestyle="--" if name else "-", zorder=1)
-        if name:
-            ax.annotate(name, (x, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-                        rotation=90, va="bottom", fontsize=7.5, color=FAINT_INK)  # fmt: skip
+        style = {"linestyle": next(dashes), "label": name} if name else {}
+        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
@@ -147,10 +149,10 @@ def _draw_estimates(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, group: st
     for (_, row), height in zip(rows.iterrows(), heights, strict=True):
         if not np.isfinite(row["value"]):
             continue
-        few, found = row.get("n", MIN_VERDICT) < MIN_VERDICT, row.get("verdict")
-        if few and found is not None:
-            found = "undecided"
-        colour, marker = own if group is not None else _VERDICTS.get(found, own)
+        found = row.get("outcome")
+        few = row.get("n", MIN_SIMULATIONS) < MIN_SIMULATIONS or found == "no verdict"
+        found = "undecided" if few and found is not None else found
+        colour, marker = own if group is not None else _OUTCOMES.get(found, own)
         face = "white" if few or found == "undecided" else colour
         if np.isfinite([row["low"], row["high"]]).all():
             ax.hlines(height, row["low"], row["high"], color=colour, linewidth=1 if few else 2, alpha=0.85, zorder=3)
@@ -184,17 +186,17 @@ def _write_sides(ax: Axes, table: pd.DataFrame, order: Sequence[str], better: st
 
 def _label_artists(ax: Axes, table: pd.DataFrame) -> None:
     """Name colours, markers and fillings for a legend, by artists without data."""
-    few = table["n"] < MIN_VERDICT if "n" in table else pd.Series(False, index=table.index)
+    few = table["n"] < MIN_SIMULATIONS if "n" in table else pd.Series(False, index=table.index)
     if "group" in table:
         for group, colour, marker in zip(dict.fromkeys(table["group"]), PALETTE, MARKERS, strict=False):
             ax.plot([], [], marker=marker, color=colour, label=group)
-    elif "verdict" in table:
-        for name, (colour, marker) in _VERDICTS.items():
-            if (table.loc[~few, "verdict"] == name).any():
+    elif "outcome" in table:
+        for name, (colour, marker) in _OUTCOMES.items():
+            if (table.loc[~few, "outcome"] == name).any():
                 face = "white" if name == "undecided" else colour
                 ax.plot([], [], marker=marker, color=colour, mfc=face, label=name)
     if few.any():
-        text = f"hollow, thin: range of fewer than {MIN_VERDICT} simulations"
+        text = f"hollow, thin: range of fewer than {MIN_SIMULATIONS} simulations"
         ax.plot([], [], marker="D", color=FAINT_INK, mfc="white", linewidth=1, label=text)
     if "draft" in table and table["draft"].notna().any():
         ax.plot([], [], marker="X", color=PALETTE[1], mec="white", markersize=8, linestyle="none", label="draft")
