@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.special import fdtrc
@@ -107,15 +108,14 @@ def recover_subjects(images: Tensor, *, threshold: float | None = None, labels=N
         k, p_value, reason = int((merges > threshold).sum()), np.nan, f"joined above the given threshold {threshold}"
         if k in (0, len(merges)):
             k, reason = 0, f"threshold {threshold} joins {'all images into one' if k else 'no two images'}"
-    n, n_duplicates = len(images), int((merges > DUPLICATE).sum())
+    n_duplicates = int((merges > DUPLICATE).sum())
     if not k:
-        unknown, nobody, nan = torch.full((n,), -1), np.zeros(0, dtype=np.int64), float("nan")
+        unknown, nobody, nan = torch.full((len(images),), -1), np.zeros(0, dtype=np.int64), float("nan")
         return SubjectAudit(False, reason, unknown, nan, (nan, nan), p_value, merges, nobody, n_duplicates, None)
     low, high = float(merges[k]), float(merges[k - 1])
     if threshold is None:
         threshold = float(np.tanh((_fisher_z(low) + _fisher_z(high)) / 2))
-    graph = coo_array((np.ones(k), (a[:k], b[:k])), shape=(n, n))
-    components = connected_components(graph, directed=False)[1]
+    components = connected_components(_graph(a, b, k), directed=False)[1]
     _, first, number, sizes = np.unique(components, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first)  # of first appearance
     purity = None
@@ -264,28 +264,20 @@ def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[i
 
 def _component_shares(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> np.ndarray:
     """Return the shares of pictures that are alone and in the largest component, after each merge."""
-    root = list(range(len(merges) + 1))
-    size = [1] * len(root)
-    n_pictures = n_alone = len(root)
-    most, shares = 1, np.empty((2, len(merges)))
-
-    def find(node: int) -> int:
-        while root[node] != node:
-            root[node] = node = root[root[node]]
-        return node
-
-    for step, (i, j, correlation) in enumerate(zip(a.tolist(), b.tolist(), merges.tolist(), strict=True)):
-        i, j = sorted((find(i), find(j)), key=size.__getitem__)
-        if correlation > DUPLICATE:  # in descending order, i and j are still one picture each
-            n_pictures -= 1
-            n_alone -= 1
-        else:
-            n_alone -= (size[i] == 1) + (size[j] == 1)
-            size[j] += size[i]
-            most = max(most, size[j])
-        root[i] = j
+    n_copies = int((merges > DUPLICATE).sum())  # merges descend: the first ones join copies of one picture
+    n_pictures, picture = connected_components(_graph(a, b, n_copies), directed=False)
+    joined, n_alone, most = DisjointSet(range(n_pictures)), n_pictures, 1
+    shares = np.ones((2, len(merges)))
+    for step, (i, j) in enumerate(picture[np.stack([a, b], 1)[n_copies:]].tolist(), start=n_copies):
+        n_alone -= (joined.subset_size(i) == 1) + (joined.subset_size(j) == 1)
+        joined.merge(i, j)
+        most = max(most, joined.subset_size(i))
         shares[:, step] = n_alone / n_pictures, most / n_pictures
     return shares
+
+
+def _graph(a: np.ndarray, b: np.ndarray, k: int) -> coo_array:
+    return coo_array((np.ones(k), (a[:k], b[:k])), shape=(len(a) + 1, len(a) + 1))
 
 
 def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,8 @@ def stratified_sample(
         the seed is missing.
     """
     labels = _checked_labels(labels)
-    _check_fraction("fraction", fraction, zero=False)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction!r}")
     rng = repeatable_rng(seed)
     if subjects is None:
         return _first_of_each_class(labels, fraction, rng)
@@ -100,8 +101,10 @@ def mix(
         image.
     """
     labels = _checked_labels(labels)
-    _check_fraction("real_frac", real_frac, zero=False)
-    _check_fraction("synth_frac", synth_frac, zero=True)
+    if not 0 < real_frac <= 1:
+        raise ValueError(f"real_frac must be in (0, 1], got {real_frac!r}")
+    if not 0 <= synth_frac < math.inf:
+        raise ValueError(f"synth_frac must be at least 0 and finite, got {synth_frac!r}")
     classes = np.unique(labels)
     if absent := sorted(set(synth_classes) - set(classes.tolist())):
         raise ValueError(f"synth_classes {absent} have no image; the labels hold {classes.tolist()}")
@@ -159,12 +162,6 @@ def _checked_labels(labels: ArrayLike) -> NDArray:
     if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be a non-empty 1-D integer array, got {labels.dtype} of shape {labels.shape}")
     return labels
-
-
-def _check_fraction(name: str, value: float, *, zero: bool) -> None:
-    valid = 0 <= value < math.inf if zero else 0 < value <= 1  # NaN fails both
-    if not valid:
-        raise ValueError(f"{name} must be {'at least 0 and finite' if zero else 'in (0, 1]'}, got {value!r}")
 
 
 def _round(value: float) -> int:
