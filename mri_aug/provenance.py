@@ -11,7 +11,6 @@ import hashlib
 import os
 import platform
 import secrets
-import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
