@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similarity
-from mri_aug.data.people import nearest_neighbours
+from mri_aug.data.people import is_blank, nearest_neighbours, neighbour_similarity, paired_similarity
 from mri_aug.fidelity.realism import cross_fitted_probabilities
 
 FILTERS = ("none", "near-copy", "confidence")
@@ -64,7 +63,7 @@ def near_copy_threshold(real: ImageSet) -> float:
     """Return the correlation above which a variation counts as a near copy.
 
     It is the 95 % quantile, over the real images, of the similarity to the most similar other image of the same person
-    (:func:`mri_aug.data.linkage.neighbour_similarity`). On the thesis's images it is 0.993.
+    (:func:`mri_aug.data.people.neighbour_similarity`). On the thesis's images it is 0.993.
 
     Raises
     ------

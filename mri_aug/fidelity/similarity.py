@@ -16,8 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.linkage import neighbour_similarity, paired_similarity, unit_features
-from mri_aug.data.people import nearest_neighbours
+from mri_aug.data.people import nearest_neighbours, neighbour_similarity, paired_similarity, unit_features
 from mri_aug.fidelity.filters import near_copy_threshold
 from mri_aug.fidelity.resampling import MIN_PEOPLE, Estimate, People, interval
 
