@@ -74,12 +74,7 @@ class CNN(nn.Module):
 
 
 def make_model(
-    architecture: str,
-    *,
-    n_classes: int = 4,
-    weights: str | Path = "none",
-    seed: int,
-    image_size: int = IMAGE_SIZE,
+    architecture: str, *, n_classes: int = 4, weights: str | Path = "none", seed: int, image_size: int = IMAGE_SIZE
 ) -> nn.Module:
     """Build a classifier, in training mode on the processor; the arguments determine all its initial weights.
 
