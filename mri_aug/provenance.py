@@ -1,4 +1,4 @@
-"""What made a result (code, versions, machine), and where files live.
+"""What made a result (code, versions, machine), where files live, and how they are written.
 
 No host name or user name is recorded.
 """
@@ -6,10 +6,11 @@ No host name or user name is recorded.
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import os
 import platform
-import tempfile
+import secrets
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -158,29 +159,10 @@ def code_digest(source: str) -> str:
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, which takes its place at the end: readers see the old file or the new.
-
-    Nothing is left behind where the block raises. The folder must exist.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -199,3 +181,52 @@ def artifacts(*parts: str) -> Path:
 def results(*parts: str) -> Path:
     """Return a path below ``results/``, the committed tables that the book reads."""
     return project().joinpath("results", *parts)
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that replaces ``path`` when the block ends, and is removed after an error.
+
+    The folder is made where missing. A reader, a kill or a power cut meets the old file or the new one, never a part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder, "a", "table.csv")) as part:
+    ...         written = part.write_text("x,y")
+    ...     Path(folder, "a", "table.csv").read_text()
+    'x,y'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # before the new name: a power cut must not leave an empty file
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sqlite_fault(error: Exception, path: Path, *, kind: str, cure: str) -> ValueError | OSError:
+    """Return what is wrong with an SQLite file as one clear error, to be raised in place of the original.
+
+    Parameters
+    ----------
+    error : Exception
+        A ``sqlite3.DatabaseError``, or whatever reading a row's content raised.
+    path : Path
+    kind : str
+        What the file should be, such as "a store of simulations".
+    cure : str
+        What to do where it is damaged or is something else.
+    """
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return OSError(errno.ENOSPC, "No space left on device", str(path))
+    if name and not name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_CORRUPT")):  # no name: not text, not JSON
+        advice = "check that it may be written to and that no other program holds it"
+        return OSError(f"{path} cannot be used ({error}); {advice}")
+    return ValueError(f"{path} is damaged or is not {kind} ({error}); {cure}")

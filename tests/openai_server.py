@@ -1,7 +1,7 @@
 """A stand-in for OpenAI's image endpoints, on loopback, that answers and fails as the real ones are documented to.
 
-It makes its image from the one it is sent, so that a test can tell which source an answer belongs to, and it keeps the
-books that a client's are compared with. It checks requests as strictly as the service: a wrong one is a 400.
+It makes its image from the one it receives, so that a test can tell which source an answer belongs to, and it counts
+what a client's account is compared with. It checks requests as strictly as the service: a wrong one is a 400.
 """
 
 from __future__ import annotations
@@ -38,9 +38,19 @@ MODELS = {
 }  # fmt: skip
 
 
+def reply(status: int, body: object, **headers: str):
+    """Return a fault: this body (JSON, or a text as it is) in place of an image that is made."""
+    return "error", status, body, headers
+
+
 def error(status: int, message: str, code: str | None = None, **headers: str):
     """Return a fault: an answer with OpenAI's error body."""
-    return "error", status, {"error": {"message": message, "type": "x", "param": None, "code": code}}, headers
+    return reply(status, {"error": {"message": message, "type": "x", "param": None, "code": code}}, **headers)
+
+
+def altered(change: Callable[[dict], object]):
+    """Return a fault: the image is made and billed, and the answer's body changed in place before it is sent."""
+    return "altered", change
 
 
 RATE_LIMIT = error(429, "Rate limit reached for images per minute. Limit: 5/1min.", "rate_limit_exceeded",
@@ -62,8 +72,12 @@ TRUNCATED = ("truncated",)  # a whole answer with half an image
 NOT_AN_IMAGE = ("text",)
 NO_IMAGE = ("empty",)
 WEB_PAGE = ("page",)  # a proxy's own page, with status 200
-WRONG_SIZE = ("size",)
-ADDRESS = ("url",)
+WRONG_SIZE = ("size", 0, 16)  # pixels more than asked for
+OWN_SIZE = ("size", -64, -64)
+ADDRESS = ("url", "http://{host}/image.png")
+RELATIVE = ("url", "/image.png")
+ELSEWHERE = ("url", "http://localhost:9/image.png?signature=hush")
+GONE = ("url", "http://{host}/gone.png")
 
 
 class ImageServer:
@@ -89,6 +103,7 @@ class ImageServer:
         self.requested: Counter[int] = Counter()  # by source
         self.delivered: Counter[int] = Counter()  # whole answers with a whole image
         self.n_billed = 0  # images made, delivered or not
+        self.made = b""  # the latest image, served at /image.png
         self.fields: list[dict[str, str]] = []
         self.pictures: list[Image.Image] = []
         self.authorisations: set[str] = set()
@@ -153,11 +168,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.images.paths[self.path] += 1
+        if self.path == "/image.png":
+            return self._send(200, self.images.made, {"Content-Type": "image/png"})
+        if self.path != "/v1/models":
+            return self._answer(404, {"detail": "Not Found"})
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": "x"} | ({"shutdown_date": end} if end else {})
             for name, end in MODELS.items()
         ]
-        self._answer(200, {"object": "list", "data": models})
+        return self._answer(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:
         server, body = self.images, self.rfile.read(int(self.headers["Content-Length"]))
@@ -182,9 +201,14 @@ class _Handler(BaseHTTPRequestHandler):
             server.requested[source] += 1
             server.fields.append(fields)
             server.pictures.append(picture)
-        fault = _complaint(self.path, fields, picture) or server.plan(number, source)
+        fault = server.plan(number, source)
+        if fault != WEB_PAGE:  # which something before the service sends
+            fault = _complaint(self.path, fields, picture) or fault
         if fault and fault[0] == "error":
-            return self._answer(*fault[1:])
+            status, body, headers = fault[1:]
+            if isinstance(body, str):
+                return self._send(status, body.encode(), {"Content-Type": "text/html"} | headers)
+            return self._answer(status, body, headers)
         time.sleep(server.seconds)
         held = self._wait_at_gate(source)
         with server.lock:
@@ -204,16 +228,19 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _deliver(self, fault, picture: Image.Image, fields: dict[str, str], source: int) -> None:
-        side = int(fields["size"].partition("x")[0])
-        made = _variation(picture, (side, side + 16) if fault == WRONG_SIZE else (side, side))
+        side, kind = int(fields["size"].partition("x")[0]), fault[0] if fault else None
+        width, height = fault[1:] if kind == "size" else (0, 0)
+        made = self.images.made = _variation(picture, (side + width, side + height))
         if fault == TRUNCATED:
             made = made[: len(made) // 2]
         image = {"b64_json": base64.b64encode(b"no image" if fault == NOT_AN_IMAGE else made).decode()}
-        if fault == ADDRESS:
-            image = {"url": "http://127.0.0.1/image.png"}
+        if kind == "url":
+            image = {"url": fault[1].format(host=self.headers["Host"])}
         body = {"created": 1, "data": [] if fault == NO_IMAGE else [image]}
         if self.images.usage:
             body["usage"] = self.images.usage
+        if kind == "altered":
+            fault[1](body)
         if fault in (DROP, HANG):
             if fault == HANG:
                 self.images.release.wait(30)
@@ -223,10 +250,10 @@ class _Handler(BaseHTTPRequestHandler):
         # counted before it is sent: a client may act on an answer before this thread runs again
         with self.images.lock:
             self.images.n_answered += fault != CUT
-            self.images.delivered[source] += fault is None
+            self.images.delivered[source] += kind in (None, "altered")
         self._answer(200, body, cut=fault == CUT)
 
-    def _answer(self, status: int, body: dict, headers=None, *, cut: bool = False) -> None:
+    def _answer(self, status: int, body: object, headers=None, *, cut: bool = False) -> None:
         self._send(status, json.dumps(body).encode(), headers or {}, cut=cut)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], *, cut: bool = False) -> None:

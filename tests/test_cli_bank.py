@@ -72,6 +72,27 @@ def test_options_of_a_generator(word, value):
     assert options.option == [(word.partition("=")[0], value)]
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ('prices={"image_out": 60}', "at most $"),
+        ('prices={"text_in": 0, "image_in": 0, "image_out": 0, "per_image": 0}', "at most $0.00"),
+        (
+            'prices={"image_out": "much"}',
+            "image_out of prices of generator 'openai-edits' must be a number, got 'much'",
+        ),
+        ("prices=cheap", "prices of generator 'openai-edits' must be a mapping with any of text_in"),
+        ("concurrency=2.5", "concurrency of generator 'openai-edits' must be a whole number, got 2.5"),
+    ],
+)
+def test_prices_and_options_are_checked_before_anything_is_loaded(paid, capsys, word, told):
+    words = ["--generator", "openai-edits", "--option", word, "--plan"]
+    done = cli.main(["vary", *SIZES[:-2], *words])
+    said = capsys.readouterr()
+    assert told in (said.out if done == 0 else said.err) and (done == 0) == ("at most" in told)
+    assert done == 0 or len(said.err.strip().splitlines()) == 1
+
+
 def test_an_option_without_a_value_ends_with_the_usage(capsys):
     with pytest.raises(SystemExit):
         cli.main(["vary", "--option", "quality"])

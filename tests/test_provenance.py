@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import platform
 import socket
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from mri_aug.provenance import code_digest, code_fingerprint, imported_modules, library_modules, machine, versions
+from mri_aug.provenance import (
+    atomic_write,
+    code_digest,
+    code_fingerprint,
+    imported_modules,
+    library_modules,
+    machine,
+    sqlite_fault,
+    versions,
+)
 
 PACKAGE = {
     "__init__.py": "",
@@ -45,7 +56,7 @@ def test_imports_are_found_wherever_they_stand(package):
     assert imported_modules("import numpy\nfrom os import path", known) == set()
 
 
-@pytest.mark.parametrize("changed", ["base.py", "middle.py", "top.py", "__init__.py"])
+@pytest.mark.parametrize("changed", ["base.py", "middle.py", "top.py"])
 def test_fingerprint_follows_imports(package, changed):
     before = code_fingerprint("toy.top", folder=package)
     (package / changed).write_text(PACKAGE[changed] + "\nNEW = 2\n")
@@ -83,3 +94,34 @@ def test_machine_tells_no_names():
     assert found["cores"] >= 1
     assert found["memory_gib"] > 0
     assert socket.gethostname() not in map(str, found.values())
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    for text in ("old", "new"):
+        with atomic_write(path) as part:
+            part.write_text(text)
+            assert not path.exists() or path.read_text() == "old"
+    with suppress(KeyboardInterrupt), atomic_write(path) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
+
+
+def test_faults_of_an_sqlite_file_are_told_apart(tmp_path):
+    def fault(error):
+        return sqlite_fault(error, path, kind="a store", cure="remove it")
+
+    path = tmp_path / "file.sqlite"
+    path.write_bytes(b"no database at all" * 500)
+    with pytest.raises(sqlite3.DatabaseError) as no_database:
+        sqlite3.connect(path).execute("select * from sqlite_master")
+    with pytest.raises(sqlite3.OperationalError) as no_file:
+        sqlite3.connect(tmp_path / "nowhere" / "file.sqlite")
+    full = sqlite3.OperationalError("disk full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    for error in (no_database.value, KeyError("no such column")):
+        assert isinstance(fault(error), ValueError) and "is damaged or is not a store" in str(fault(error))
+        assert str(fault(error)).endswith("remove it")
+    assert isinstance(fault(no_file.value), OSError) and "cannot be used" in str(fault(no_file.value))
+    assert "No space left on device" in str(fault(full)) and str(path) in str(fault(full))

@@ -1,6 +1,6 @@
 """What a generator of synthetic images is, and how one is made by name.
 
-Each kind lives in a module of its own, which is imported when it is first asked for.
+Each kind lives in a module of its own, which is imported when it is first needed.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType, NoneType, UnionType
+from typing import Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +26,10 @@ from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 
 @runtime_checkable
 class ImageGenerator(Protocol):
-    """What a study asks of a maker of synthetic images.
+    """A maker of synthetic images, as a study uses it.
+
+    A generator may also have an attribute ``card``, a mapping of text with the keys ``"learns from"``,
+    ``"who sees the images"`` and ``"licence and limits"``: facts about its kind for its generation card.
 
     Attributes
     ----------
@@ -71,13 +77,22 @@ class PeopleGenerator(ImageGenerator, Protocol):
 
 
 @dataclass(frozen=True)
+class Request:
+    """One image to be varied."""
+
+    position: int  # the caller's number for it, returned with the answer
+    image: Tensor  # uint8, shape (1, 128, 128)
+    label: int
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What came of the request for one variation.
+    """The outcome of a request.
 
     Parameters
     ----------
     position : int
-        Of the image in the batch that was asked for.
+        Of the request.
     pixels : Tensor of uint8, shape (1, 128, 128), optional
         None where the service refuses to vary this image, which is final.
     record : mapping
@@ -99,7 +114,7 @@ class StreamingGenerator(ImageGenerator, Protocol):
     usd_per_image : float
         An upper bound of what one request may cost; 0 where nothing is billed.
     seconds_per_image : float
-        What to expect of one request, for an estimate.
+        Expected duration of one request, for an estimate.
     concurrency : int
         Requests in flight at a time.
     """
@@ -108,11 +123,13 @@ class StreamingGenerator(ImageGenerator, Protocol):
     seconds_per_image: float
     concurrency: int
 
-    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
-        """Yield one answer per image as each arrives, in any order; closing the iterator stops what is not sent.
+    def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
+        """Yield one answer per request as it arrives, in any order.
 
-        An error that ends it may have an attribute ``failures``, a tuple of answers without pixels: what is known, and
-        was perhaps billed, of requests that came to nothing.
+        A request is taken from ``requests`` just before it is sent, and none while an answer is with the caller:
+        the caller decides, one by one, what is sent, and knows what is in flight. Closing the iterator sends
+        nothing more. An error that ends it may have an attribute ``failures``, a tuple of answers without pixels: what
+        is known, and was perhaps billed, of requests that failed.
         """
 
 
@@ -128,6 +145,68 @@ class RefusedVariationsError(LookupError):
     def __init__(self, message: str, positions: Sequence[int] = ()):  # with a default, so that it can be unpickled
         super().__init__(message)
         self.positions = tuple(positions)
+
+
+def collect(generator: StreamingGenerator, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+    """Return a streaming generator's variations of a batch, uint8 of the images' shape.
+
+    Answers are lost where this raises: use a bank for more than a few images.
+
+    Raises
+    ------
+    RefusedVariationsError
+        If some images are refused.
+    Exception
+        Whatever the stream raises.
+    """
+    check_images(images, labels)
+    if not len(images):
+        return images.clone()
+    requests = (Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True))
+    variations, refused = torch.zeros_like(images), {}
+    with closing(generator.stream(requests, seed=seed)) as answers:
+        for answer in answers:
+            if answer.pixels is None:
+                refused[answer.position] = answer.record["refused"]
+            else:
+                variations[answer.position] = answer.pixels
+    if refused:
+        first = min(refused)
+        raise RefusedVariationsError(
+            f"{generator.name} refuses to vary {len(refused)} of {len(images)} images "
+            f"({count_by_class(labels[sorted(refused)].tolist())}); image {first}: {refused[first]}",
+            sorted(refused),
+        )
+    return variations
+
+
+def count_by_class(labels: Iterable[int]) -> str:
+    """Return counts in words.
+
+    Examples
+    --------
+    >>> count_by_class([3, 1, 1])
+    '2 of class 1, 1 of class 3'
+    """
+    return ", ".join(f"{n} of class {label}" for label, n in sorted(Counter(labels).items()))
+
+
+def choose_prompt(prompts: Sequence[str], label: int) -> str | None:
+    """Return the prompt for an image of a class, from one for all classes or one per class; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If there are several prompts and none for this class.
+    """
+    if len(prompts) <= 1:
+        return prompts[0] if prompts else None
+    if not 0 <= label < len(prompts):
+        raise ValueError(
+            f"there are {len(prompts)} prompts, one per class from 0, got an image of class {label}; give one prompt "
+            "for every class, or one for all"
+        )
+    return prompts[label]
 
 
 def fit_generator(
@@ -179,7 +258,7 @@ def make_fingerprint(*parts: object) -> str:
 def variation_rngs(digests: Sequence[str], labels: Tensor, *, seed: int) -> list[np.random.Generator]:
     """Return one random stream per image, set by the seed and the image rather than by its place in the batch.
 
-    The k-th copy of an image in one call gets the k-th stream of that image, so that several variations of one
+    The k-th occurrence of an image in one call gets the k-th stream of that image, so that several variations of one
     image differ, while neither the order of a batch nor the other images in it change any variation.
 
     Parameters
@@ -195,15 +274,19 @@ def variation_rngs(digests: Sequence[str], labels: Tensor, *, seed: int) -> list
     ValueError
         If the seed is negative.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be a non-negative integer, got {seed}")
-    copies: Counter[tuple[str, int]] = Counter()
+    repeats: Counter[tuple[str, int]] = Counter()
     rngs = []
     for key in zip(digests, labels.tolist(), strict=True):
-        entropy = [seed, int(key[0], 16), key[1], copies[key]]
-        rngs.append(np.random.default_rng(np.random.SeedSequence(entropy)))
-        copies[key] += 1
+        rngs.append(variation_rng(*key, seed=seed, repeat=repeats[key]))
+        repeats[key] += 1
     return rngs
+
+
+def variation_rng(digest: str, label: int, *, seed: int, repeat: int) -> np.random.Generator:
+    """Return the random stream of an image's variation number ``repeat`` in a call; see :func:`variation_rngs`."""
+    if seed < 0:
+        raise ValueError(f"seed must be a non-negative integer, got {seed}")
+    return np.random.default_rng(np.random.SeedSequence([seed, int(digest, 16), label, repeat]))
 
 
 GENERATORS: Mapping[str, str] = MappingProxyType(
@@ -227,7 +310,8 @@ def make_generator(name: str, **options) -> ImageGenerator:
     name : str
         A key of ``GENERATORS``.
     **options
-        Of that generator; its class documents them.
+        Of that generator; its class documents them. A list serves as a tuple, and a mapping as a dataclass such as
+        ``Prices``, so that every option can be given as JSON.
 
     Raises
     ------
@@ -242,20 +326,57 @@ def make_generator(name: str, **options) -> ImageGenerator:
     >>> make_generator("duplicate").learns_from_study
     False
     """
-    kind = generator_kind(name)
+    return _make(generator_kind(name), options, f"generator {name!r}")
+
+
+def _make(kind: type, options: Mapping[str, object], what: str) -> object:
+    """Return an instance of a dataclass, with each option brought to the type of its field."""
+    hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init and not field.name.startswith("_")]
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(
-            f"generator {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'no options'}"
-        )
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"{what} has no option {', '.join(unknown)}; it has {', '.join(known) or 'no options'}")
+    given = {option: _converted(value, hints[option], f"{option} of {what}") for option, value in options.items()}
     try:
-        return kind(**options)
-    except (TypeError, AttributeError) as error:  # its checks expect the types that its class documents
-        given = ", ".join(f"{option}={value!r}" for option, value in options.items()) or "no options"
-        raise ValueError(
-            f"generator {name!r} cannot be made with {given} ({error}); give each option the type that "
-            f"{kind.__name__} documents"
-        ) from error
+        return kind(**given)
+    except TypeError as error:  # an option without a default
+        raise ValueError(f"{what} cannot be made: {error}") from None
+
+
+def _converted(value: object, kind: object, what: str) -> object:
+    """Return a value, such as JSON gives, as an instance of an annotation; raise ValueError where it is none."""
+    origin, inner = get_origin(kind), get_args(kind)
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    if origin in (Union, UnionType):
+        for one in inner:
+            with suppress(ValueError):
+                return _converted(value, one, what)
+    elif is_dataclass(kind) and isinstance(value, Mapping):
+        return _make(kind, value, what)
+    elif kind is float and number:
+        return float(value)
+    elif kind is int and number and value == int(value):
+        return int(value)
+    elif origin is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            return tuple(_converted(part, one, what) for part, one in zip(value, kinds, strict=True))
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    elif kind not in (float, int) and (not isinstance(origin or kind, type) or isinstance(value, origin or kind)):
+        return value
+    raise ValueError(f"{what} must be {_in_words(kind)}, got {value!r}")
+
+
+def _in_words(kind: object) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(_in_words(one) for one in inner)
+    if origin is tuple:
+        return f"[{', '.join('...' if one is Ellipsis else _in_words(one) for one in inner)}]"
+    if is_dataclass(kind):
+        return f"a mapping with any of {', '.join(field.name for field in fields(kind) if field.init)}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    return words.get(kind, "null" if kind is NoneType else "a mapping" if origin is Mapping else str(kind))
 
 
 def generator_kind(name: str) -> type:

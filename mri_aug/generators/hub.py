@@ -9,9 +9,11 @@ import importlib.util
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,20 +23,21 @@ from torch import Tensor
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.generators.base import (
     Answer,
-    RefusedVariationsError,
-    check_images,
+    Request,
+    choose_prompt,
+    collect,
     image_digests,
     make_fingerprint,
-    variation_rngs,
+    variation_rng,
 )
-from mri_aug.models.training import TrainConfig
+from mri_aug.models.training import Compute
 from mri_aug.provenance import folder_digest
 
 
 def load_pipeline(model: str | Path, revision: str | None):
     """Return a pipeline that takes an image, from a local folder or, with a revision, from the hub.
 
-    Where the model's own pipeline takes none, that is its image-to-image sibling in ``diffusers``.
+    A pipeline that draws from text alone is replaced by its image-to-image counterpart in ``diffusers``.
 
     Raises
     ------
@@ -43,9 +46,9 @@ def load_pipeline(model: str | Path, revision: str | None):
     FileNotFoundError
         If a folder holds no pipeline.
     ImportError
-        If ``diffusers`` or a package that the pipeline stands on is not installed.
+        If ``diffusers`` or a package that the pipeline needs is not installed.
     ValueError
-        If no pipeline of this kind takes an image.
+        If no pipeline of this kind takes an image, or the weights are pickles.
     """
     try:
         from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
@@ -64,7 +67,7 @@ def load_pipeline(model: str | Path, revision: str | None):
             ) from None
     _check_packages(folder)
     pipeline = DiffusionPipeline.from_pretrained(
-        str(folder), use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
+        str(folder), variant=_variant(folder), use_safetensors=True, low_cpu_mem_usage=False, local_files_only=True
     )
     if "image" in _parameters(pipeline):
         return pipeline
@@ -82,7 +85,7 @@ def check_call(pipeline: Callable, options: Set[str]) -> None:
     if unknown := sorted(options - taken):
         raise ValueError(f"a {kind} takes no {', '.join(unknown)}; leave it out")
     if "prompt" in taken - options:
-        raise ValueError(f"a {kind} draws after a prompt; give prompt=, one for all classes or one per class")
+        raise ValueError(f"a {kind} needs a prompt; give prompt=, one for all classes or one per class")
 
 
 def _check_packages(folder: Path) -> None:
@@ -96,6 +99,20 @@ def _check_packages(folder: Path) -> None:
         raise ImportError(f"the pipeline in {folder} needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
 
+def _variant(folder: Path) -> str | None:
+    """Return the variant, such as fp16, in which some part of a pipeline has its weights; None where none needs one."""
+    files = list(folder.rglob("*.safetensors"))
+    if not files and (pickles := [path.name for path in folder.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]):
+        raise ValueError(
+            f"the weights in {folder} are pickles ({pickles[0]}), which can run code when they are read; save them as "
+            "safetensors: DiffusionPipeline.from_pretrained(...).save_pretrained(folder)"
+        )
+    names: dict[Path, set[str]] = {}
+    for path in files:
+        names.setdefault(path.parent, set()).add(re.sub(r"-\d+-of-\d+$", "", path.name.split(".")[1]))
+    return next((min(found) for found in names.values() if "safetensors" not in found), None)
+
+
 def _parameters(pipeline: Callable) -> set[str]:
     return set(inspect.signature(type(pipeline).__call__).parameters)
 
@@ -106,13 +123,12 @@ _OPTIONAL = ("strength", "guidance_scale", "num_inference_steps")  # what a pipe
 
 @dataclass(frozen=True, kw_only=True)
 class HubGenerator:
-    """Hand each image, in RGB and enlarged, to a pretrained pipeline, and take back what it makes of it.
+    """Vary each image, enlarged and in RGB, with a pretrained pipeline of ``diffusers``.
 
-    Any pipeline of ``diffusers`` whose call takes ``image`` will do, such as Stable Diffusion's image variation; one
-    that draws from text alone is replaced by its image-to-image sibling where ``diffusers`` has one. Most need the
-    package ``transformers`` too. Models trained on photographs know little of axial slices: look at the pictures, and
-    measure them. A call of Stable Diffusion takes minutes per image on two cores and seconds on a GPU, so keep the
-    variations in a bank.
+    Any pipeline whose call takes ``image`` will do, such as Stable Diffusion's image variation; one that draws from
+    text alone is replaced by its image-to-image counterpart where ``diffusers`` has one. Most need the package
+    ``transformers`` too. Models trained on photographs know little of axial slices: look at the images, and measure
+    them. Stable Diffusion takes minutes per image on two cores and seconds on a GPU, so keep the variations in a bank.
 
     Parameters
     ----------
@@ -121,24 +137,23 @@ class HubGenerator:
     revision : str, optional
         Commit of the hub's model, 40 hexadecimal digits: required there, since a branch may move. None for a folder.
     size : int
-        Side in pixels of the image that is handed in; 512 is what Stable Diffusion was trained at. What comes back,
-        of any size, is turned grey and brought to 128 x 128 by Lanczos resampling.
+        Side in pixels of the pipeline's input; Stable Diffusion was trained at 512. Its output, of any size, is
+        converted to grey and resampled to 128 x 128 (Lanczos).
     prompt : str or tuple of str, optional
         One for all classes, or one per class, for pipelines that take a prompt.
     strength : float in (0, 1], optional
-        How much of the source is given up; as ``guidance_scale`` and ``num_inference_steps``, the pipeline's own
-        default where None.
+        How much of the source is replaced; the pipeline's own default where None, as for the next two.
     guidance_scale : float, optional
         How closely to follow the prompt.
     num_inference_steps : int, optional
         Denoising steps.
     device, precision : str
-        As in ``TrainConfig``.
+        As in ``Compute``.
 
     Raises
     ------
     ValueError
-        If an option is out of range, or a hub's model comes without a commit.
+        If an option is out of range, a hub's model has no commit, or ``model`` is a single file.
     FileNotFoundError
         If ``model`` is neither a folder nor of the form of a hub id.
     """
@@ -160,10 +175,24 @@ class HubGenerator:
     usd_per_image = 0.0
     seconds_per_image = 60.0  # on two cores; for estimates only
     concurrency = 1
+    card = MappingProxyType(
+        {
+            "learns from": "a pretrained model's own data, mostly photographs",
+            "who sees the images": "nobody: the model is downloaded and runs here",
+            "licence and limits": (
+                "the model's licence, beside the dataset's; what it was trained on is seldom fully known"
+            ),
+        }
+    )
 
     def __post_init__(self):
         if not str(self.model):
             raise ValueError("hub has no default model: give model=, a folder or, with its revision, a hub id")
+        if Path(self.model).is_file():
+            raise ValueError(
+                f"{str(self.model)!r} is a single file; save it as a folder: "
+                "DiffusionPipeline.from_single_file(file).save_pretrained(folder)"
+            )
         if not Path(self.model).is_dir():
             if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(self.model)):
                 raise FileNotFoundError(f"there is no folder {str(self.model)!r}, and a hub id has the form owner/name")
@@ -178,11 +207,14 @@ class HubGenerator:
             raise ValueError(f"strength must be in (0, 1], got {self.strength}; for the source use 'duplicate'")
         if self.size < 8 or self.size % 8:
             raise ValueError(f"size must be a multiple of 8 pixels, got {self.size}")
-        TrainConfig(device=self.device, precision=self.precision)  # has the checks of these two
+        if not all(prompt.strip() for prompt in self._prompts()):
+            raise ValueError(f"prompt must be a text, or one text per class, got {self.prompt!r}")
+        self._compute()  # checks device and precision
 
     @property
     def fingerprint(self) -> str:
-        compute = TrainConfig(device=self.device, precision=self.precision).resolved()
+        """Follows the model's content, the options, and the kind of device and precision."""
+        compute = self._compute().resolved()
         content = folder_digest(Path(self.model)) if self.revision is None else [str(self.model), self.revision]
         options = [self.size, self._prompts(), self._options()]
         device = compute.resolved_device().type
@@ -191,28 +223,11 @@ class HubGenerator:
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one variation per image, uint8 (n, 1, 128, 128), each from a seed set by ``seed`` and its image.
 
-        Raises
-        ------
-        RefusedVariationsError
-            If the pipeline's safety checker rejects some of them; the others are lost here, and kept by a bank.
-        ConnectionError, ImportError, ValueError
-            As :meth:`stream` does.
+        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
         """
-        variations, refused = torch.zeros_like(images), []
-        for answer in self.stream(images, labels, seed=seed):
-            if answer.pixels is None:
-                refused.append(answer.position)
-            else:
-                variations[answer.position] = answer.pixels
-        if refused:
-            raise RefusedVariationsError(
-                f"the safety checker of {self.model} rejects the variations of {len(refused)} of {len(images)} images, "
-                f"the first at position {refused[0]}",
-                refused,
-            )
-        return variations
+        return collect(self, images, labels, seed=seed)
 
-    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
+    def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Yield the variations one by one, in order.
 
         Raises
@@ -222,29 +237,26 @@ class HubGenerator:
         ImportError
             If ``diffusers``, or a package that the pipeline needs, is not installed.
         ValueError
-            If the images are not what :func:`check_images` asks for, a class has no prompt, or the pipeline takes no
-            image, needs a prompt or does not take an option that is set.
+            If a class has no prompt, or the pipeline takes no image, needs a prompt or does not take an option that is
+            set.
         """
-        check_images(images, labels)
-        prompts = self._prompts()
-        if len(prompts) > 1 and len(labels) and not 0 <= labels.min() <= labels.max() < len(prompts):
-            raise ValueError(f"hub has {len(prompts)} prompts, one per class, got labels {labels.unique().tolist()}")
-        rngs = variation_rngs(image_digests(images), labels, seed=seed)
-        for position, (image, label, rng) in enumerate(zip(images, labels.tolist(), rngs, strict=True)):
-            prompt = prompts[label if len(prompts) > 1 else 0] if prompts else None
-            number = int(rng.integers(2**63))
+        repeats: Counter[tuple[str, int]] = Counter()
+        for request in requests:
+            source = image_digests(request.image[None])[0], request.label
+            number = int(variation_rng(*source, seed=seed, repeat=repeats[source]).integers(2**63))
+            repeats[source] += 1
+            prompt = choose_prompt(self._prompts(), request.label)
             record = {"model": str(self.model), "revision": self.revision, "prompt": prompt, "seed": number, "usd": 0.0}
-            picture = self._vary_one(image, prompt, number)
-            if picture is None:
-                yield Answer(position, None, {**record, "refused": "the pipeline's safety checker rejects it"})
-            else:
-                yield Answer(position, picture, record)
+            pixels = self._vary_one(request.image, prompt, number)
+            if pixels is None:
+                record["refused"] = "the pipeline's safety checker rejects it"
+            yield Answer(request.position, pixels, record)
 
     def _vary_one(self, image: Tensor, prompt: str | None, number: int) -> Tensor | None:
         pipeline = self._pipeline()
         source = Image.fromarray(image[0].numpy()).resize((self.size, self.size), Image.Resampling.LANCZOS)
         options = self._options() if prompt is None else {**self._options(), "prompt": prompt}
-        generator = torch.Generator().manual_seed(number)  # the processor's stream is the same whatever the device
+        generator = torch.Generator().manual_seed(number)  # the CPU's stream, so that it is the same on every device
         with torch.inference_mode():
             output = pipeline(image=source.convert("RGB"), generator=generator, **options)
         if any(getattr(output, "nsfw_content_detected", None) or ()):
@@ -258,10 +270,13 @@ class HubGenerator:
     def _prompts(self) -> tuple[str, ...]:
         return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt or ())
 
+    def _compute(self) -> Compute:
+        return Compute(self.device, self.precision)
+
     def _pipeline(self) -> Callable:
         """Return the pipeline, loaded at the first call and kept as long as this generator."""
         if "pipeline" not in self._loaded:
-            compute = TrainConfig(device=self.device, precision=self.precision)
+            compute = self._compute()
             pipeline = load_pipeline(self.model, self.revision)
             check_call(pipeline, set(self._options()) | ({"prompt"} if self._prompts() else set()))
             pipeline.set_progress_bar_config(disable=True)

@@ -1,12 +1,13 @@
-"""Synthetic images by deformation: a slice is bent part of the way towards another person's slice of its class.
+"""Augmentation by registration: a slice is deformed part of the way towards other people's slices of its class.
 
-An augmentation by registration, not a generative model: no distribution is learnt.
+Not a generative model: it learns no distribution, and shows no tissue that the source lacks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -16,15 +17,15 @@ from torch import Tensor
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.generators.base import check_images, image_digests, make_fingerprint, variation_rngs
 
-_BORDER = 6  # pixels over which displacement fades to nothing, so that no tissue leaves the frame
+_BORDER = 6  # pixels over which the displacement fades to 0, so that no tissue leaves the frame
 
 
 def registrations(source: np.ndarray, partners: np.ndarray) -> list[np.ndarray]:
-    """Return, per partner, the displacement through which the source takes the partner's shape, (128, 128, 2)."""
+    """Return, per partner, the displacement field that gives the source the partner's shape, (128, 128, 2)."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    # Patches of 8 pixels at a stride of 4 (half the default's time), and no variational refinement. Measured on 150
-    # pairs of the 6,400-image dataset: 0.9 ms a pair, and after smoothing the source correlates with its partner by
-    # 0.941 (0.910 unmoved); with the preset's five rounds of refinement 2.3 ms and 0.938.
+    # Patches of 8 pixels at a stride of 4 (half the default's time), and no variational refinement. On 150 pairs of
+    # the 6,400-image dataset: 0.9 ms a pair, and after smoothing the deformed source correlates with its partner by
+    # 0.941 (undeformed 0.910); with the preset's five rounds of refinement 2.3 ms and 0.938.
     flow.setPatchStride(4)
     flow.setVariationalRefinementIterations(0)
     guide = _guide(source)
@@ -32,8 +33,8 @@ def registrations(source: np.ndarray, partners: np.ndarray) -> list[np.ndarray]:
 
 
 def _guide(pixels: np.ndarray) -> np.ndarray:
-    """Return the image at a common brightness and without its noise, uint8: registration should follow shape."""
-    _, tissue = cv2.threshold(pixels, 20, 255, cv2.THRESH_BINARY)  # the JPEG background stays below
+    """Return the image at a common brightness and denoised, uint8, so that registration follows shape."""
+    _, tissue = cv2.threshold(pixels, 20, 255, cv2.THRESH_BINARY)  # JPEG noise of the background stays below
     mean = cv2.mean(pixels, tissue)[0]
     brightness = 140 / mean if mean else 1.0
     return cv2.convertScaleAbs(cv2.GaussianBlur(pixels, (0, 0), 0.8), alpha=brightness)
@@ -48,7 +49,7 @@ def window() -> np.ndarray:
 
 
 def fold_free(displacement: np.ndarray, min_jacobian: float) -> np.ndarray:
-    """Return the field, scaled down as a whole until its Jacobian determinant is nowhere below ``min_jacobian``.
+    """Return the field, scaled down as a whole until its Jacobian determinant is at least ``min_jacobian`` everywhere.
 
     With s the scale and A the gradient of the field, det(I + s A) = 1 + s tr A + s^2 det A in two dimensions.
     """
@@ -63,22 +64,22 @@ def fold_free(displacement: np.ndarray, min_jacobian: float) -> np.ndarray:
 
 
 def resample(pixels: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Return float32 pixels looked up at p + u by Lanczos interpolation, black outside, as uint8."""
+    """Return the image sampled at p + u by Lanczos interpolation, black outside, uint8."""
     moved = cv2.remap(pixels, _positions() + displacement, None, cv2.INTER_LANCZOS4)
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
 
 
 @cache
 def _positions() -> np.ndarray:
-    """Return each pixel's own place, float32 (128, 128, 2) as (x, y)."""
+    """Return the position of each pixel, float32 (128, 128, 2) as (x, y)."""
     y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
     return np.dstack([x, y])
 
 
 _VERSION = 2  # part of the fingerprint: raise it with any change that alters pixels
-_FEATURE_SIZE = 32  # pixels: fine enough to rank slices by level and ventricles, coarse enough to ignore single sulci
+_FEATURE_SIZE = 32  # pixels: fine enough to rank slices by level and ventricles, too coarse for single sulci
 _FEATURE_NORM = 2048  # integer features of this norm make float32 dot products exact, whatever BLAS and batch
-_SPREAD = 0.04  # correlation below the nearest's from which a slice is not alike: it shows another level of the head
+_SPREAD = 0.04  # a correlation lower than the nearest's by more than this indicates another level of the head
 _CHUNK = 256  # sources ranked at a time: one small matrix product
 _GRID = 5  # control points per side of the random displacement: about 32 pixels apart, too wide for ragged outlines
 
@@ -87,44 +88,50 @@ _GRID = 5  # control points per side of the random displacement: about 32 pixels
 class MorphGenerator:
     """Deform each image towards other people's slices of the same class.
 
-    For a source image, three partners are drawn among its ``n_neighbours`` most alike training images (correlation
-    at 32 x 32) of its class and of other people. With f1, f2, f3 the dense registrations (DIS optical flow, Kroeger et
-    al. 2016, ECCV) of the source to each, the source is resampled through
+    For a source image x, three partners are drawn without replacement among its ``n_neighbours`` most similar training
+    images (correlation at 32 x 32) of its class and of other people. With f1, f2, f3 the dense registrations of x to
+    each (DIS optical flow, Kroeger et al. 2016, ECCV; smoothed by a Gaussian of 2 pixels), the variation at pixel p is
 
-        u = path * f1 + w2 * (f2 - f1) + w3 * (f3 - f1) + jitter * smooth noise
+        v(p) = 255 g (x(p + s u(p)) / 255)^c,    u = w(p) (a f1 + b2 (f2 - f1) + b3 (f3 - f1) + e)
 
-    that is, at a random point along the path to the first partner and a little off it, in directions in which real
-    brains differ. u is smoothed, and scaled down as a whole where its Jacobian determinant would fall below
-    ``min_jacobian``. Lanczos resampling keeps the sharpness of the source.
+    with the random draws
+
+        a ~ U(path), b2 and b3 ~ U(-around, around), log c ~ N(0, contrast^2), log g ~ N(0, gain^2),
+        e: N(0, jitter^2) on a grid of 5 x 5, interpolated (bicubic)
+
+    that is, a random point on the path to the first partner and a little off it, in directions in which real brains
+    differ. w fades to 0 over the outer 6 pixels, and s in (0, 1] is the largest of 1, 0.9, 0.81, ... for which the
+    Jacobian determinant of p + s u is nowhere below ``min_jacobian``, so that nothing folds. Lanczos resampling keeps
+    the sharpness of the source.
 
     Where the person is unknown (subject -1, or a source outside the fitted images), images that correlate at
-    ``near_twin`` or more are taken for the same person's and passed over. Where a class holds no other person, the
-    partners are other slices of that same person; where it holds no other image, only the random displacement is
-    left. Partners are never taken from another class.
+    ``near_twin`` or more are taken for the same person's and excluded. Where a class holds no other person, the
+    partners are other slices of the same person; where it holds no other image, only e is left. Partners are never
+    taken from another class.
 
-    Defaults were chosen by eye and by sharpness on the 6,400-image dataset. Expect some 170 variations
-    per second and core of an AVX2 server, more on newer processors.
+    **How the defaults were chosen:** by eye and by sharpness, on variations of the whole 6,400-image dataset, the
+    people whom a study tests on included. No classifier's score was looked at, but the choice is not blind to them.
+
+    Cost: about 170 variations per second and core of an AVX2 server, more on newer processors.
 
     Parameters
     ----------
     path : (float, float)
-        Range of the point along the path: 0 is the source, 1 the partner's shape.
+        Range of a: 0 is the source's shape, 1 the partner's.
     around : float
         Largest weight, of either sign, of the directions off the path.
     jitter : float
         Standard deviation in pixels of the smooth random displacement.
     n_neighbours : int
-        Like slices among which partners are drawn; at least 3. Those whose correlation is more than 0.04 below the
+        Similar slices among which partners are drawn; at least 3. Those whose correlation is more than 0.04 below the
         nearest's are left out: in a small class they show another level of the head.
     near_twin : float
         Correlation from which images of unknown people count as one person's. At 32 x 32 the nearest slice of another
         person reaches about 0.97, that of the same person 0.98 to 0.997.
     min_jacobian : float
         In (0, 1); the least local area that the deformation may leave, relative to the source.
-    contrast : float
-        Standard deviation of the logarithm of the gamma exponent.
-    gain : float
-        Standard deviation of the logarithm of the overall brightness factor.
+    contrast, gain : float
+        Standard deviations of the logarithms of the gamma exponent c and of the brightness factor g.
     """
 
     path: tuple[float, float] = (0.6, 1.2)
@@ -140,6 +147,15 @@ class MorphGenerator:
     name = "morph"
     learns_from_study = True
     reproducible = True
+    card = MappingProxyType(
+        {
+            "learns from": "shapes of other people's slices of the same class, from the study's training images",
+            "who sees the images": "nobody: it runs here",
+            "licence and limits": (
+                "as the dataset; draws no tissue that the source lacks, so it cannot add or remove a lesion"
+            ),
+        }
+    )
 
     def __post_init__(self):
         low, high = self.path
@@ -153,6 +169,7 @@ class MorphGenerator:
 
     @property
     def fingerprint(self) -> str:
+        """Follows the options and, once fitted, the training images."""
         options = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
         return make_fingerprint(self.name, _VERSION, options, self._training and self._training.fingerprint)
 
@@ -165,7 +182,7 @@ class MorphGenerator:
         labels, subjects : Tensor of int64, shape (n,)
             Person -1 where unknown.
         seed : int
-            Part of the protocol; an index of images draws nothing, so it has no effect.
+            Has no effect: indexing the images draws nothing.
         """
         return replace(self, _training=_TrainingImages.of(images, labels, subjects))
 
@@ -206,7 +223,7 @@ class MorphGenerator:
         return resample(curve[source], displacement)
 
     def _displacement(self, source: np.ndarray, partners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the field u, float32 (128, 128, 2) in pixels (x, y): the variation at p shows the source at p + u."""
+        """Return the field s u, float32 (128, 128, 2) in pixels (x, y)."""
         size = (IMAGE_SIZE, IMAGE_SIZE)
         along, off = rng.uniform(*self.path), rng.uniform(-self.around, self.around, 2)
         noise = rng.normal(0, self.jitter, (_GRID, _GRID, 2)).astype(np.float32)
@@ -214,7 +231,7 @@ class MorphGenerator:
         if len(partners):
             weights = np.array([along - off.sum(), *off], np.float32)
             flows = registrations(source, partners)
-            # Repeated partners (fewer than three exist) share the weights in turn, which still sum to `along`.
+            # Fewer than three partners share the weights in turn, which still sum to `along`.
             flow = sum(weight * flows[k % len(flows)] for k, weight in enumerate(weights))
             field_ = field_ + cv2.GaussianBlur(flow, (0, 0), 2.0)
         return fold_free(field_ * window()[..., None], self.min_jacobian)

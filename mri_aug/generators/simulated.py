@@ -34,6 +34,10 @@ class SimulatedGenerator:
     inside the brain) and sharpness (power spectrum), and takes nothing else from it. Images must be T1-weighted like
     the thesis's: fluid dark, white matter bright.
 
+    ``strength`` and ``overlap`` were compared on 84 validation people of the thesis's dataset, by a network that was
+    trained on simulated people alone (400 steps at 64 x 64), in nats per person: strength 0 0.875 and 0.5 0.892, which
+    differ by less than those people can show; overlap 1.2 0.912 and, at strength 0, overlap 2.5 0.944.
+
     Parameters
     ----------
     strength : float in [0, 1]

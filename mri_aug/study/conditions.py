@@ -27,7 +27,7 @@ _CHOICES = {
     "fine_tune": FINE_TUNES, "scarce": SCARCE, "image_size": IMAGE_SIZES,
 }  # fmt: skip
 _WORDS = {
-    "only": "variations alone", "pretrain": "variations first", "shuffled": "variations' labels shuffled",
+    "only": "synthetic alone", "pretrain": "synthetic first", "shuffled": "labels shuffled",
     "oversample": "classes oversampled", "weights": "class weights", "head": "head alone",
 }  # fmt: skip
 
@@ -48,13 +48,13 @@ class Condition:
     scarce: str = "images"  # what real_frac counts: "images" (the draft) or "subjects", people with all their slices
     real_frac: float = 1.0  # X: share of the training images (people) that is real, in (0, 1]
     synth_frac: float = 0.0  # Y: synthetic images as a share of the full training set, in [0, inf)
-    synth_classes: tuple[int, ...] = ()  # ordinal labels that receive variations; () is every class
+    synth_classes: tuple[int, ...] = ()  # ordinal labels that receive synthetic images; () is every class
     synth_use: str = "mixed"  # trained on with the real ones; "only"; first ("pretrain"); with "shuffled" labels
     generator: str = "none"  # a name of mri_aug.generators, or one passed to run_study
-    filter: str = "none"  # which variations are dropped, a name of mri_aug.fidelity.filters
+    filter: str = "none"  # which synthetic images are dropped, a name of mri_aug.fidelity.filters
     policy: str = "none"  # a name of mri_aug.policies
     balance: str = "none"  # "oversample": each class drawn equally often; "weights": loss weighed by class
-    budget: str = "epochs"  # "epochs": more images, more steps; "steps": the full set's steps in every arm
+    budget: str = "epochs"  # "epochs": more images, more steps; "steps": the full set's steps in every condition
     protocol: str = "image"  # how people are divided: "image" (the thesis), "subject", "published"
     image_size: int = 128  # pixels that a network trains on, 64 or 128
 
@@ -69,7 +69,7 @@ class Condition:
         if (self.generator == "none") != (self.synth_frac == 0):
             raise ValueError(
                 f"synth_frac {self.synth_frac} and generator {self.generator!r} disagree: "
-                "an arm has both or neither of synthetic images and a generator"
+                "a condition has both or neither of synthetic images and a generator"
             )
         object.__setattr__(self, "synth_classes", _class_numbers(self.synth_classes))
         if self.generator == "none" and (self.synth_use, self.filter, self.synth_classes) != ("mixed", "none", ()):
@@ -128,11 +128,11 @@ def _class_numbers(values: Sequence[int]) -> tuple[int, ...]:
 
 
 def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
-    """Return the arms of the thesis's chapter 7 and the controls that its claim needs.
+    """Return the training sets of the thesis's chapter 7 and the controls that its claim needs.
 
-    In order: a share of the real images alone; all of them; the share filled up to the full size with
-    variations; the same with copies of the real images in their place (is it the variations, or
-    only more images?); and the share alone for as many steps as the full set (is it only more training?).
+    In order: a share of the real images alone; all of them; the share augmented to the full size with synthetic images;
+    the same with duplicates in their place (is it the synthetic images, or only more images?); and the share alone for
+    as many steps as the full set (is it only more training?).
 
     Raises
     ------
@@ -140,27 +140,22 @@ def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "
         If ``real_frac`` is not below 1: there is then nothing to fill up.
     """
     alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
-    return [
-        alone,
-        Condition(protocol=protocol),
-        mixed,
-        replace(mixed, generator="duplicate"),
-        replace(alone, budget="steps"),
-    ]
+    duplicates, longer = replace(mixed, generator="duplicate"), replace(alone, budget="steps")
+    return [alone, Condition(protocol=protocol), mixed, duplicates, longer]
 
 
 def policy_arms(real_frac: float, policies: Sequence[str], *, protocol: str = "image") -> list[Condition]:
-    """Return one arm per augmentation policy, on the real share alone, at its epochs and at the full set's steps."""
+    """Return one condition per policy, on the real share alone, at its epochs and at the full set's steps."""
     alone = Condition(real_frac=real_frac, protocol=protocol)
     return [replace(alone, policy=policy, budget=budget) for budget in BUDGETS for policy in policies]
 
 
 def control_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
-    """Return the mixed set and what its gain could be owed to instead, each for the full set's steps.
+    """Return the mixed set and the controls of its gain, each for the full set's steps.
 
-    In order: the mixed set; copies in place of variations; the real share alone; the same with classes oversampled,
-    and with class weights (is it only balance?); variations with shuffled labels (a negative control: what is learnt
-    from their looks but not their labels); variations alone; and variations first, then the real share.
+    In order: the mixed set; duplicates in place of synthetic images; the real share alone; the same with classes
+    oversampled, and with class weights (is it only balance?); synthetic images with shuffled labels (a negative
+    control: images without labels); synthetic images alone; and synthetic images first, then the real share.
     """
     alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
     longer = replace(alone, budget="steps")
@@ -179,9 +174,9 @@ def control_arms(real_frac: float, *, generator: str = "morph", protocol: str = 
 def selective_arms(
     real_frac: float, *, classes: Sequence[int] = (2, 3), generator: str = "morph", protocol: str = "image"
 ) -> list[Condition]:
-    """Return arms in which the rare classes alone (mild and moderate) receive variations, for the full set's steps.
+    """Return conditions in which the rare classes alone (mild and moderate) receive synthetic images, at equal steps.
 
-    In order: the real share alone; each class filled up by itself; all of ``classes``; the same with copies.
+    In order: the real share alone; each class augmented by itself; all of ``classes``; the same with duplicates.
     """
     alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
     longer, every = replace(alone, budget="steps"), replace(mixed, synth_classes=tuple(classes), budget="steps")
@@ -194,7 +189,7 @@ def selective_arms(
 
 
 def filter_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
-    """Return the mixed set with every variation, and with those that each filter keeps, for the full set's steps."""
+    """Return the mixed set with every synthetic image, and with those that each filter keeps, at equal steps."""
     _, mixed = _alone_and_mixed(real_frac, generator, protocol)
     return [replace(mixed, filter=name, budget="epochs" if name == "none" else "steps") for name in FILTERS]
 
@@ -202,7 +197,7 @@ def filter_arms(real_frac: float, *, generator: str = "morph", protocol: str = "
 def sweep_arms(
     fractions: Sequence[float] = SWEEP, *, generator: str = "morph", protocol: str = "image"
 ) -> list[Condition]:
-    """Return arms over the real share: alone, filled up with variations, filled up with copies."""
+    """Return conditions over the real share: alone, augmented to full size, and with duplicates instead."""
     alone = [Condition(real_frac=fraction, protocol=protocol) for fraction in fractions]
     room = [arm for arm in alone if arm.real_frac < 1]
     return [*alone, *(_filled(arm, name) for name in (generator, "duplicate") for arm in room)]
@@ -217,7 +212,7 @@ def architecture_arms(
     generator: str = "morph",
     protocol: str = "image",
 ) -> list[Condition]:
-    """Return the arms of :func:`thesis_arms` for another network, trained whole or its head alone."""
+    """Return :func:`thesis_arms` for another network, trained whole or its head alone."""
     network = {"architecture": architecture, "weights": weights, "fine_tune": fine_tune}
     return [replace(arm, **network) for arm in thesis_arms(real_frac, generator=generator, protocol=protocol)]
 
@@ -225,7 +220,7 @@ def architecture_arms(
 def _alone_and_mixed(real_frac: float, generator: str, protocol: str) -> tuple[Condition, Condition]:
     alone = Condition(real_frac=real_frac, protocol=protocol)
     if generator in ("none", "duplicate"):
-        raise ValueError(f"generator must make variations, got {generator!r}, which is a control or nothing")
+        raise ValueError(f"generator must make synthetic images, got {generator!r}, which is a control or nothing")
     if real_frac == 1:
         raise ValueError("real_frac must be below 1: when all images are real there is no room for synthetic ones")
     return alone, _filled(alone, generator)

@@ -6,7 +6,6 @@ A row is committed as it is appended, so that a kill at any moment loses none th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import sqlite3
@@ -21,7 +20,7 @@ import pandas as pd
 from mri_aug.data.imageset import ImageSet
 from mri_aug.generators.base import ImageGenerator, generator_module
 from mri_aug.models.training import TrainConfig
-from mri_aug.provenance import code_fingerprint, versions
+from mri_aug.provenance import code_fingerprint, sqlite_fault, versions
 from mri_aug.study.conditions import Condition
 
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
@@ -58,20 +57,9 @@ class Store:
                 yield connection
         except sqlite3.ProgrammingError:
             raise  # the caller's fault, not the file's
-        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
-            raise self._fault(error) from error
-
-    def _fault(self, error: Exception) -> ValueError | OSError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_FULL"):
-            return OSError(errno.ENOSPC, "No space left on device", str(self.path))
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_ERROR")):
-            return ValueError(f"{self.path} is not a store of simulations ({error}); name another file")
-        if name.startswith("SQLITE_CORRUPT") or not name:  # without a name, a row is no text or no JSON
-            advice = "put a copy in its place, or remove it and run its simulations again"
-            return ValueError(f"{self.path} is damaged ({error}); {advice}")
-        advice = "see that it may be written to and that no other program holds it"
-        return OSError(f"{self.path} cannot be used ({error}); {advice}")
+        except (sqlite3.DatabaseError, json.JSONDecodeError, TypeError) as error:
+            cure = "name another file, put a copy in its place, or remove it and run its simulations again"
+            raise sqlite_fault(error, self.path, kind="a store of simulations", cure=cure) from error
 
     def append(self, key: str, row: Mapping[str, object]) -> None:
         """Keep ``row`` under ``key``; a key that is there already keeps its first row."""
@@ -124,7 +112,7 @@ class Store:
             return connection.execute("select count(*) from simulations").fetchone()[0]
 
 
-# a row's digits hang on these
+# packages whose version can change a row's numbers
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
 
 
@@ -158,7 +146,7 @@ class Keys:
     ):
         self._shared = {
             "images": image_set.fingerprint,
-            "config": asdict(config) | {"device": config.resolved_device().type},  # which of several GPUs is no matter
+            "config": asdict(config) | {"device": config.resolved_device().type},  # which GPU does not matter
             "seed": seed,
             "code": _simulation_code(),
             "versions": versions(NUMERICAL),
@@ -192,10 +180,12 @@ def _simulation_code() -> str:
 
 @cache
 def _generator_code(name: str) -> str:
-    """Return what a generator made by name depends on: kinds are imported late, so a simulation's code has them not."""
+    """Return the fingerprint of a generator's code: imported lazily, so the simulation's does not cover it."""
     return name if name == "none" else code_fingerprint(generator_module(name))
 
 
 def _content(weights: str) -> str:
-    """Return a digest of a weights file, which may change under its name; nothing for weights by name."""
+    """Return a digest of a weights file, which may change under its name, or of the code that makes weights by name."""
+    if weights == "phantom":
+        return code_fingerprint("mri_aug.models.phantom_weights")
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""

@@ -1,28 +1,30 @@
-"""Filling a bank for a study: which variations its simulations will ask for, what they cost, and the asking.
+"""Plan, price and request the variations that a study needs from a bank.
 
-It trains nothing, fits nothing and prints nothing. What a simulation asks for is worked out from the same seeds, split
-and sample as :mod:`mri_aug.arm` uses.
+Nothing is trained, fitted or printed. What a simulation needs follows from the same seeds, split and sample as
+:mod:`mri_aug.study.simulation` uses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_aug.data import sampling, splits
+from mri_aug.data import splits
 from mri_aug.data.imageset import ImageSet
-from mri_aug.generators.bank.bank import Bank, BankedGenerator, variation_numbers
+from mri_aug.generators.bank.bank import Bank, variation_numbers
 from mri_aug.generators.bank.ledger import Account
 from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator, image_digests
+from mri_aug.study.conditions import Condition
 from mri_aug.study.parts import Part
-from mri_aug.study.simulation import Seeds
+from mri_aug.study.simulation import Seeds, divide, draw_sample
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """The variations that a study asks for, each once, first variations before second ones."""
+    """The variations that a study needs, each once, first variations before second ones."""
 
     images: ImageSet  # the real image of each
     numbers: np.ndarray  # int64, shape (n,): the variation's number among those of its image
@@ -33,13 +35,13 @@ class Plan:
     """What a study needs of a bank."""
 
     generator: str
-    n_wanted: int  # variations that the study asks for
+    n_wanted: int  # variations that the study needs
     n_sources: int  # real images that those are made from
     n_kept: int  # of the wanted, those in the bank
     refused: dict[str, int]  # of the wanted, those that the service refuses, by class
     n_missing: int  # calls to make, one image each
     usd: float  # at most, for those calls
-    minutes: float  # to expect of those calls; NaN where the generator does not say
+    minutes: float  # expected for those calls; NaN where the generator does not say
     account: Account  # of the bank so far, other studies included
 
     def __str__(self) -> str:
@@ -55,13 +57,8 @@ class Plan:
         ]
         if self.account.n_lost:
             lines.append(
-                f"{self.account.n_lost} calls were lost in flight and may have been billed, "
-                f"at most ${self.account.usd_lost:.2f}"
-            )
-        if self.account.n_in_flight:
-            lines.append(
-                f"{self.account.n_in_flight} more are being asked for by another writer, at most "
-                f"${self.account.usd_in_flight:.2f}; if it was killed, they count as lost once they are asked for again"
+                f"{self.account.n_lost} calls were sent and not answered (lost, or in flight if another fill is "
+                f"running) and may have been billed, at most ${self.account.usd_lost:.2f}"
             )
         return "\n".join(lines)
 
@@ -69,12 +66,12 @@ class Plan:
 def wanted_variations(
     parts: Sequence[Part], image_set: ImageSet, *, generator: str, seed: int, protocol: str | None = None
 ) -> Wanted:
-    """Return the variations that the simulations of a study ask a banked generator for, over all of them.
+    """Return the variations that the simulations of a study need from a banked generator, over all of them.
 
     Parameters
     ----------
     parts : sequence of Part
-        Conditions with another generator ask for nothing.
+        Conditions with another generator need nothing.
     image_set : ImageSet
         As given to :func:`mri_aug.study.run.run_study`, as is ``seed``.
     generator : str
@@ -91,13 +88,10 @@ def wanted_variations(
         raise ValueError(f"protocol must be one of {', '.join(splits.PROTOCOLS)}, got {protocol!r}")
     digests, labels = np.array(image_digests(image_set.images)), image_set.labels.numpy()
     first: dict[tuple[int, str, int], int] = {}
-    for simulation, named, real_frac, synth_frac, synth_classes in _draws(parts, generator, protocol):
-        seeds = Seeds.of(seed, simulation)
-        train = splits.split(image_set, named, seed=seeds.split).train
-        mixture = sampling.mix(
-            labels[train], real_frac=real_frac, synth_frac=synth_frac, synth_classes=synth_classes, seed=seeds.sample
-        )
-        rows = train[mixture.sources]
+    for simulation, condition in _draws(parts, generator, protocol):
+        train = divide(image_set, condition.protocol, seed=seed, simulation=simulation).train
+        sample = draw_sample(condition, image_set[train], seed=Seeds.of(seed, simulation).sample)
+        rows = train[sample.sources]
         numbers = variation_numbers(digests[rows].tolist(), labels[rows].tolist())
         for row, number in zip(rows.tolist(), numbers, strict=True):
             first.setdefault((number, digests[row], int(labels[row])), row)
@@ -107,20 +101,19 @@ def wanted_variations(
     return Wanted(image_set[rows[order]], numbers[order])
 
 
-def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple]:
-    """Return simulation and condition of each draw of sources, once: what else an arm is does not matter here."""
-    asking = {
-        (simulation, c.protocol, c.real_frac, c.synth_frac, c.synth_classes)
-        for part in parts
-        for c in part.conditions
-        if c.generator == generator and protocol in (None, c.protocol)
-        for simulation in range(part.n_simulations)
-    }
-    return sorted(asking)
+def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple[int, Condition]]:
+    """Return simulation and condition of each draw of sources, once: conditions that draw alike have one sample."""
+    draws = {}
+    for part in parts:
+        for c in part.conditions:
+            if c.generator == generator and protocol in (None, c.protocol):
+                alike = c.protocol, c.scarce, c.real_frac, c.synth_frac, c.synth_classes
+                draws |= {(simulation, alike): c for simulation in range(part.n_simulations)}
+    return [(simulation, draws[simulation, alike]) for simulation, alike in sorted(draws)]
 
 
 def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
-    """Return what is wanted beyond what the bank holds, and what it costs at most; makes no request.
+    """Return what is needed beyond what the bank holds, and what it costs at most; makes no request.
 
     Parameters
     ----------
@@ -135,10 +128,9 @@ def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
     ValueError
         If the generator learns from the study.
     """
-    BankedGenerator(generator, bank)  # refuses what cannot be banked
     images, labels = wanted.images.images, wanted.images.labels
-    missing = bank.missing(generator, images, labels, indices=wanted.numbers)
-    refused = wanted.images[np.array(bank.refused(generator, images, labels, indices=wanted.numbers), dtype=np.int64)]
+    missing, refused = bank.look(generator, images, labels, indices=wanted.numbers)
+    refused = wanted.images[np.array(refused, dtype=np.int64)]
     streams = isinstance(generator, StreamingGenerator)
     seconds = generator.seconds_per_image / generator.concurrency if streams else float("nan")
     return Plan(
@@ -155,14 +147,14 @@ def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
 
 
 def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: bool = False) -> Plan:
-    """Ask for what the bank lacks, keeping each answer as it arrives, and return what is then known.
+    """Request what the bank lacks, keeping each answer as it arrives, and return the plan of what is left.
 
-    Refused images are no error: they are counted by class in what is returned.
+    Refused images are no error: the returned plan counts them by class.
 
     Parameters
     ----------
     generator, bank, wanted
-        As in :func:`plan`. An offline bank asks for nothing, so that this checks whether a study can run from it.
+        As in :func:`plan`. With an offline bank this only checks whether a study can run from it.
     progress : bool
         Show a bar with an estimate and the dollars spent.
 
@@ -171,9 +163,8 @@ def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: boo
     BudgetError, MissingVariationsError, OSError, ValueError
         As :meth:`mri_aug.generators.bank.bank.Bank.vary`; also whatever the generator raises.
     """
-    BankedGenerator(generator, bank)
     images = wanted.images
-    try:
+    with suppress(RefusedVariationsError):  # the plan counts them
         bank.vary(
             generator,
             images.images,
@@ -183,6 +174,4 @@ def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: boo
             subjects=images.subjects,
             progress=progress,
         )
-    except RefusedVariationsError:
-        pass  # the plan counts them
     return plan(generator, replace(bank, offline=True), wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import diffusers
@@ -15,7 +16,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel, VQModel
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion_superresolution import LDMSuperResolutionPipeline
 from PIL import Image
 
-from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator
+from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, Request, StreamingGenerator
 from mri_aug.generators.hub import HubGenerator
 
 # diffusers hides the only image-to-image pipeline that needs no text encoder where transformers is not installed
@@ -57,6 +58,10 @@ def hub(folder):
     return HubGenerator(model=folder, size=32, num_inference_steps=2)
 
 
+def requests(images, labels):
+    return [Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True)]
+
+
 class Painter:
     """Stands in for a pipeline that takes a prompt: keeps its calls, brightens, and may find a picture unsafe."""
 
@@ -85,6 +90,20 @@ def test_a_pipeline_from_a_folder_varies_images(hub, batch):
     assert not torch.equal(hub.vary(images, labels, seed=1), variations)
 
 
+def test_weights_of_a_variant_are_found_and_pickles_and_single_files_named(hub, folder, batch, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    pipeline.save_pretrained(tmp_path / "half", variant="fp16")
+    half = replace(hub, model=tmp_path / "half", _loaded={})
+    assert torch.equal(half.vary(*batch, seed=0), hub.vary(*batch, seed=0))
+    pipeline.save_pretrained(tmp_path / "pickles", safe_serialization=False)
+    with pytest.raises(ValueError, match=r"are pickles \(diffusion_pytorch_model.bin\).*save them as safetensors"):
+        replace(hub, model=tmp_path / "pickles", _loaded={}).vary(*batch, seed=0)
+    with pytest.raises(ValueError, match="is a single file; save it as a folder"):
+        HubGenerator(model=next(folder.rglob("*.safetensors")))
+
+
 def test_a_variation_does_not_depend_on_its_batch(hub, batch):
     images, labels = batch
     order = [2, 0]
@@ -104,7 +123,7 @@ def test_what_goes_in_and_what_comes_out(folder, batch):
     images, labels = batch
     painter = Painter()
     generator = _with(painter, folder, size=256, strength=0.4, prompt=("a healthy brain", "a brain with atrophy"))
-    answers = list(generator.stream(images, labels, seed=3))
+    answers = list(generator.stream(requests(images, labels), seed=3))
     assert [call["prompt"] for call in painter.calls] == ["a healthy brain"] + 2 * ["a brain with atrophy"]
     assert {call["image"].size for call in painter.calls} == {(256, 256)}
     assert {call["image"].mode for call in painter.calls} == {"RGB"}
@@ -129,10 +148,12 @@ def test_grey_levels_survive_the_way_through_colour(folder):
 
 def test_what_the_safety_checker_rejects_is_refused(folder, batch):
     images, labels = batch
-    with pytest.raises(RefusedVariationsError, match="rejects the variations of 1 of 3") as caught:
+    with pytest.raises(
+        RefusedVariationsError, match=r"hub refuses to vary 1 of 3 images .1 of class 1.*safety checker"
+    ) as caught:
         _with(Painter(unsafe=(1,)), folder, prompt="a brain").vary(images, labels, seed=0)
     assert caught.value.positions == (1,)
-    answers = list(_with(Painter(unsafe=(1,)), folder, prompt="a brain").stream(images, labels, seed=0))
+    answers = list(_with(Painter(unsafe=(1,)), folder, prompt="a brain").stream(requests(images, labels), seed=0))
     assert [answer.pixels is None for answer in answers] == [False, True, False]
     assert "safety checker" in answers[1].record["refused"]
 
@@ -180,8 +201,8 @@ def test_options_that_a_pipeline_does_not_take_are_named(folder, batch):
     images, labels = batch
     with pytest.raises(ValueError, match="LDMSuperResolutionPipeline takes no prompt, strength"):
         HubGenerator(model=folder, strength=0.5, prompt="a brain").vary(images, labels, seed=0)
-    with pytest.raises(ValueError, match="2 prompts, one per class, got labels"):
-        HubGenerator(model=folder, prompt=("a", "b")).vary(images, labels + 1, seed=0)
+    with pytest.raises(ValueError, match="2 prompts, one per class from 0, got an image of class 2"):
+        _with(Painter(), folder, prompt=("a", "b")).vary(images, labels + 1, seed=0)
 
 
 def test_a_pipeline_without_image_is_no_generator(tmp_path, batch):

@@ -1,4 +1,4 @@
-"""Variations through the real client from a server on loopback: what is sent, what comes back, what is told of it."""
+"""Variations through the real client from a server on loopback: what is sent, what comes back, what is recorded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ import pytest
 import torch
 from openai_server import BAD_KEY, ECHOING, KEY, USAGE, USD, make_sources, source_key
 
-from mri_aug.generators import base as generators
-from mri_aug.generators.base import StreamingGenerator, make_generator
-from mri_aug.generators.openai.faults import FREE, Prices
+from mri_aug.generators import openai as openai_room
+from mri_aug.generators.base import Request, StreamingGenerator, make_generator
+from mri_aug.generators.openai import service
+from mri_aug.generators.openai.generators import FREE, Prices
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 NAMES = ("openai-edits", "openai-variations")
@@ -32,6 +33,10 @@ def small(name: str, **options):
 
 def batch(n: int):
     return make_sources(n), torch.arange(n) % 4
+
+
+def requests(n: int) -> list[Request]:
+    return [Request(position, image, position % 4) for position, image in enumerate(make_sources(n))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +69,7 @@ def test_what_is_sent_is_what_the_service_documents(name, start):
 def test_record_tells_where_a_variation_is_from(start):
     server = start()
     generator = small("openai-edits", quality="low")
-    (answer,) = generator.stream(*batch(1), seed=0)
+    (answer,) = generator.stream(requests(1), seed=0)
     record = dict(answer.record)
     assert json.loads(json.dumps(record)) == record
     expected = {
@@ -78,19 +83,15 @@ def test_record_tells_where_a_variation_is_from(start):
     assert "refused" not in record and "failed" not in record
 
 
-def test_a_server_that_states_no_usage_costs_nothing(start):
-    start(usage=None)
-    (answer,) = small("openai-variations").stream(*batch(1), seed=0)
-    assert answer.record["usage"] is None and answer.record["usd"] == answer.record["usd_at_most"] == 0
-
-
 def test_a_class_may_have_its_own_prompt(start):
     server = start()
     generator = small("openai-edits", prompt=["a", "b", "c", "d"], concurrency=1)
-    prompts = [answer.record["prompt"] for answer in generator.stream(*batch(2), seed=0)]
+    prompts = [answer.record["prompt"] for answer in generator.stream(requests(2), seed=0)]
     assert prompts == [fields["prompt"] for fields in server.fields] == ["a", "b"]
-    with pytest.raises(ValueError, match=r"2 prompts.*labels \[0, 1, 2, 3\]"):
-        small("openai-edits", prompt=("a", "b")).stream(*batch(4), seed=0)
+    found, generator = [], small("openai-edits", prompt=("a", "b"), concurrency=1)
+    with pytest.raises(ValueError, match="2 prompts, one per class from 0, got an image of class 2"):
+        found.extend(answer.position for answer in generator.stream(requests(4), seed=0))
+    assert found == [0, 1] and server.n_requests == 4, "no image of a class without a prompt is sent"
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -109,7 +110,7 @@ def test_answers_arrive_as_they_are_made_and_keep_their_place(start):
 
     start(first_waits)
     positions = []
-    for answer in small("openai-variations", concurrency=2).stream(*batch(4), seed=0):
+    for answer in small("openai-variations", concurrency=2).stream(requests(4), seed=0):
         positions.append(answer.position)
         assert source_key(answer.pixels[0].numpy()) == 20 + answer.position
         if len(positions) == 3:
@@ -119,7 +120,7 @@ def test_answers_arrive_as_they_are_made_and_keep_their_place(start):
 
 def test_nothing_more_is_sent_while_an_answer_is_being_kept(start):
     server = start()
-    answers = small("openai-variations", concurrency=2).stream(*batch(8), seed=0)
+    answers = small("openai-variations", concurrency=2).stream(requests(8), seed=0)
     next(answers)
     deadline = time.monotonic() + 0.3
     while time.monotonic() < deadline:
@@ -130,7 +131,7 @@ def test_nothing_more_is_sent_while_an_answer_is_being_kept(start):
 
 def test_closing_stops_what_is_not_sent(start):
     server = start()
-    answers = small("openai-variations", concurrency=2).stream(*batch(40), seed=0)
+    answers = small("openai-variations", concurrency=2).stream(requests(40), seed=0)
     for _ in range(3):
         next(answers)
     answers.close()
@@ -139,6 +140,24 @@ def test_closing_stops_what_is_not_sent(start):
     time.sleep(0.1)
     assert server.n_requests == n_sent
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mri-aug")]
+
+
+def test_an_interruption_keeps_the_answers_in_flight_and_sends_no_more(start, monkeypatch):
+    server = start(seconds=0.2)
+    waiting, interrupted = service.wait, []
+
+    def interrupt(calls, **options):
+        if len(interrupted) < 1:
+            interrupted.append(server.wait(lambda server: server.n_requests == 3))
+            raise KeyboardInterrupt
+        return waiting(calls, **options)
+
+    monkeypatch.setattr(service, "wait", interrupt)
+    answers = small("openai-variations", concurrency=3).stream(requests(9), seed=0)
+    positions = []
+    with pytest.raises(KeyboardInterrupt):
+        positions.extend(answer.position for answer in answers)
+    assert server.n_requests == 3 == sum(server.delivered.values())
 
 
 def test_works_where_a_loop_is_running(start):
@@ -184,6 +203,20 @@ def test_fingerprint_follows_the_output_and_nothing_else(name, monkeypatch):
         ("openai-edits", {"prompt": ()}, "prompt"),
         ("openai-edits", {"quality": "max"}, "no price is known for quality 'max'.*low, medium, high"),
         ("openai-edits", {"concurrency": 0}, "concurrency >= 1"),
+        (
+            "openai-edits",
+            {"concurrency": 1.5},
+            "concurrency of generator 'openai-edits' must be a whole number, got 1.5",
+        ),
+        ("openai-edits", {"prompt": [1]}, r"prompt of .* must be a text or \[a text, ...\], got \[1\]"),
+        (
+            "openai-edits",
+            {"prices": {"image": 1}},
+            "prices of generator .* has no option image; it has text_in, image_in",
+        ),
+        ("openai-edits", {"prices": {"image_out": "x"}}, "image_out of prices of .* must be a number, got 'x'"),
+        ("openai-edits", {"prices": {"image_out": -1}}, "prices must be non-negative"),
+        ("openai-edits", {"prices": "free"}, "must be a mapping with any of text_in, image_in, .*got 'free'"),
     ],
 )
 def test_bad_options_are_named(name, options, message):
@@ -194,9 +227,8 @@ def test_bad_options_are_named(name, options, message):
 def test_price_of_an_answer_and_its_bound():
     prices = Prices()
     assert prices.usd(USAGE) == pytest.approx(0.0551)
-    assert prices.usd(None) == prices.usd({}) == 0
+    assert prices.usd(None) is None and prices.usd({}) is None and FREE.usd(None) == 0
     assert prices.usd({"input_tokens": 100, "output_tokens": 10}) == pytest.approx((100 * 8 + 10 * 30) / 1e6)
-    assert prices.usd({"input_tokens": -5, "output_tokens": None}) == 0
     bounds = [make_generator("openai-edits", quality=quality).usd_per_image for quality in ("low", "medium", "high")]
     assert bounds == sorted(bounds) and prices.usd(USAGE) < bounds[1] < 0.11
     assert make_generator("openai-edits", size=2048).usd_per_image > 3 * bounds[1]
@@ -204,17 +236,28 @@ def test_price_of_an_answer_and_its_bound():
     assert make_generator("openai-edits", quality="max", prices=FREE).usd_per_image == 0
 
 
-def test_a_missing_key_is_one_sentence(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(RuntimeError, match="^openai-edits needs a key in the environment variable OPENAI_API_KEY"):
-        make_generator("openai-edits").vary(*batch(1), seed=0)
+@pytest.mark.parametrize(
+    ("prices", "expected"),
+    [
+        ({"image_out": 40}, Prices(image_out=40)),
+        ({"per_image": {"medium": 0.1}}, Prices(per_image=(("medium", 0.1),))),
+        ({"per_image": [["medium", 0.1], [None, 1]]}, Prices(per_image=(("medium", 0.1), (None, 1.0)))),
+        ({"per_image": 0.2}, Prices(per_image=((None, 0.2),))),
+        ({"text_in": 0, "image_in": 0, "image_out": 0, "per_image": 0}, Prices(0, 0, 0, 0)),
+    ],
+)
+def test_prices_may_be_given_as_json(prices, expected):
+    generator = make_generator("openai-edits", prices=json.loads(json.dumps(prices)))
+    assert generator.prices == expected and pickle.loads(pickle.dumps(generator)) == generator
+    assert (generator.usd_per_image == 0) == expected.is_free
+    assert generator.fingerprint == make_generator("openai-edits").fingerprint
 
 
 def test_a_missing_package_names_the_way_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    for module in ("openai_service", "openai_faults"):
-        monkeypatch.delitem(sys.modules, f"mri_aug.generators.{module}", raising=False)
-        monkeypatch.delattr(generators, module, raising=False)
+    for module in ("service", "faults"):
+        monkeypatch.delitem(sys.modules, f"mri_aug.generators.openai.{module}", raising=False)
+        monkeypatch.delattr(openai_room, module, raising=False)
     generator = make_generator("openai-edits")
     assert len(generator.fingerprint) == 16, "a bank is replayed without the package"
     with pytest.raises(ImportError, match=r"^openai-edits needs the package openai: pip install 'mri-aug\[openai\]'$"):
@@ -222,7 +265,7 @@ def test_a_missing_package_names_the_way_on(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [None, BAD_KEY, ECHOING])
-def test_the_key_is_told_to_nobody(fault, start, monkeypatch, caplog, capfd):
+def test_the_key_appears_nowhere(fault, start, monkeypatch, caplog, capfd):
     server = start(lambda number, source: fault)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("http://", "http://user:hush@"))
     caplog.set_level(logging.DEBUG)
@@ -235,7 +278,7 @@ def test_the_key_is_told_to_nobody(fault, start, monkeypatch, caplog, capfd):
         told += [str(error), repr(error), repr(error.failures), *traceback.format_exception(error)]
         assert error.__cause__ is None and error.__context__ is None
     else:
-        told += [repr(answer) for answer in generator.stream(*batch(1), seed=0)]
+        told += [repr(answer) for answer in generator.stream(requests(1), seed=0)]
     for text in told:
         assert KEY not in text and "hush" not in text and "0123456789" not in text
     logged = [record.getMessage() for record in caplog.records]

@@ -105,9 +105,9 @@ def test_labels_read_well():
 @pytest.mark.parametrize(
     ("change", "end"),
     [
-        ({"synth_use": "only"}, ", variations alone"),
-        ({"synth_use": "pretrain"}, ", variations first"),
-        ({"synth_use": "shuffled"}, ", variations' labels shuffled"),
+        ({"synth_use": "only"}, ", synthetic alone"),
+        ({"synth_use": "pretrain"}, ", synthetic first"),
+        ({"synth_use": "shuffled"}, ", labels shuffled"),
         ({"balance": "oversample"}, ", classes oversampled"),
         ({"balance": "weights", "budget": "steps"}, ", class weights, equal steps"),
         ({"filter": "near-copy"}, ", near-copy filter"),
@@ -152,7 +152,7 @@ def test_filter_and_architecture_arms():
 
 @pytest.mark.parametrize("make", [thesis_arms, control_arms, selective_arms, filter_arms])
 def test_a_control_is_no_generator_to_compare_with(make):
-    with pytest.raises(ValueError, match="generator must make variations, got 'duplicate'"):
+    with pytest.raises(ValueError, match="generator must make synthetic images, got 'duplicate'"):
         make(0.3, generator="duplicate")
 
 

@@ -37,7 +37,7 @@ def test_what_is_missing_is_counted(tmp_path):
 def test_another_file_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my own notes, " * 100)
-    with pytest.raises(ValueError, match="notes.txt is not a store"):
+    with pytest.raises(ValueError, match="notes.txt is damaged or is not a store"):
         Store(path)
     assert path.read_text().startswith("my own notes")
 
@@ -87,12 +87,12 @@ def test_a_damaged_row_is_told(tmp_path, text):
 def test_a_table_that_went_away_is_told(tmp_path):
     store = Store(tmp_path / "store.sqlite")
     execute(store.path, "drop table simulations")
-    with pytest.raises(ValueError, match="store.sqlite is not a store of simulations"):
+    with pytest.raises(ValueError, match="store.sqlite is damaged or is not a store of simulations"):
         store.rows(["a"])
 
 
 def test_a_place_that_cannot_be_opened_is_no_fault_of_the_store(tmp_path):
-    with pytest.raises(OSError, match="cannot be used .unable to open database file.; see that it may be written to"):
+    with pytest.raises(OSError, match="cannot be used .unable to open database file.; check that it may be written to"):
         Store(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Filling a bank asks for exactly what the study's simulations will ask for, and says beforehand what that costs."""
+"""Filling a bank requests exactly what the study's simulations need, and says beforehand what that costs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import pytest
 import torch
 from paid_service import PaidGenerator, make_images
 
-from mri_aug.data import splits
-from mri_aug.generators.bank.bank import Bank, BankedGenerator, MissingVariationsError
-from mri_aug.generators.bank.ledger import BudgetError
+from mri_aug.generators.bank.bank import Bank, BankedGenerator, BudgetError, MissingVariationsError
 from mri_aug.generators.base import RefusedVariationsError, make_generator
 from mri_aug.models.training import TrainConfig
 from mri_aug.study.conditions import Condition, thesis_arms
 from mri_aug.study.parts import Part
 from mri_aug.study.run import run_study
-from mri_aug.study.simulation import Seeds, assemble
+from mri_aug.study.simulation import Seeds, assemble, divide
 from mri_aug.study.store import Store
 from mri_aug.study.variations import fill, plan, wanted_variations
 
-SEED = 7
+SEED, PAID = 7, {"generator": "paid"}
 PARTS = (
     Part("image", tuple(thesis_arms(0.3, generator="paid")), 2),
     Part("subject", tuple(thesis_arms(0.5, generator="paid", protocol="subject")), 1),
-    Part("classes", (Condition(real_frac=0.3, synth_frac=0.9, synth_classes=(2, 3), generator="paid"),), 1),
+    Part(
+        "people",
+        (Condition(real_frac=0.6, synth_frac=0.3, scarce="subjects", generator="paid", protocol="subject"),),
+        2,
+    ),
+    Part("classes", (Condition(real_frac=0.3, synth_frac=0.9, synth_classes=(2, 3), **PAID),), 1),
 )
 
 
@@ -44,9 +47,9 @@ def simulate_asking(generator, image_set):
     arms = []
     for part in PARTS:
         for condition in part.conditions:
-            for seeds in (Seeds.of(SEED, simulation) for simulation in range(part.n_simulations)):
-                split = splits.split(image_set, condition.protocol, seed=seeds.split)
-                arms.append(assemble(condition, image_set[split.train], seeds, {"paid": generator}))
+            for simulation in range(part.n_simulations):
+                train = image_set[divide(image_set, condition.protocol, seed=SEED, simulation=simulation).train]
+                arms.append(assemble(condition, train, Seeds.of(SEED, simulation), {"paid": generator}))
     return arms
 
 
@@ -94,7 +97,7 @@ def test_filling_goes_on_after_a_limit(tmp_path, wanted, service):
         fill(service, Bank(tmp_path, max_images=10), wanted)
     planned = plan(service, Bank(tmp_path), wanted)
     assert planned.n_kept == 10 and planned.n_missing == planned.n_wanted - 10
-    assert f"{planned.n_missing} calls" in str(planned) and "$0.40 for 10 images" in str(planned)
+    assert f"{planned.n_missing:,} calls" in str(planned) and "$0.40 for 10 images" in str(planned)
     with pytest.raises(MissingVariationsError, match=f"{planned.n_missing} of the variations"):
         fill(service, Bank(tmp_path, offline=True), wanted)
     fill(service, Bank(tmp_path), wanted)

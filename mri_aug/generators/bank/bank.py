@@ -1,16 +1,20 @@
 """A bank of images that cost money or cannot be made again: each is kept as it arrives and never paid for twice.
 
-A study reads a bank offline. Which images a study needs is worked out by :mod:`mri_aug.study.variations`.
+Which images a study needs is worked out by :mod:`mri_aug.study.variations`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,29 +23,41 @@ from tqdm.auto import tqdm
 
 from mri_aug import provenance
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
-from mri_aug.generators.bank.ledger import Account, BankFiles, Requests, is_refused, read_account, refuse
+from mri_aug.generators.bank.ledger import Account, BankFiles, Ledger, open_ledger, read_account
 from mri_aug.generators.base import (
+    Answer,
     ImageGenerator,
     RefusedVariationsError,
+    Request,
+    StreamingGenerator,
     check_images,
+    count_by_class,
     image_digests,
     make_fingerprint,
     make_generator,
 )
 
+_SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE)
+_BATCH = 32  # images that a generator without a stream varies at a time
+
 
 class MissingVariationsError(LookupError):
-    """A bank that may not ask for variations lacks some."""
+    """An offline bank lacks some variations."""
+
+
+class BudgetError(RuntimeError):
+    """The next call could cross a limit of the bank; what was kept stays, and nothing is in flight."""
 
 
 @dataclass(frozen=True)
 class Bank:
     """A folder of variations, shared by any number of studies and processes.
 
-    An answer is kept as soon as it arrives, so that a kill or a full disk loses at most the calls in flight; those are
-    remembered as possibly billed. Several writers divide the work: what one is asking for, another waits for and reads.
-    A file whose pixels or record do not match their checksum is named in a warning, counts as missing, and is made
-    again when next asked for. Reading 3,500 kept variations takes about a second.
+    An answer is kept as soon as it arrives, and each paid call is entered in a ledger before it is sent, so that a kill
+    or a full disk loses at most the calls in flight, which count as possibly billed. One fill at a time holds the
+    bank's lock: another waits, and then requests only what is still missing. Reading needs no lock; 3,500 kept
+    variations take about a second. A file whose pixels or record do not match their checksum is named in a warning,
+    counts as missing, and is made again when it is next needed.
 
     Parameters
     ----------
@@ -50,11 +66,11 @@ class Bank:
     offline : bool
         Answer from the folder alone: what is missing is an error, never a request to a generator.
     max_usd : float, optional
-        Dollars that the bank may cost in all: earlier spending, calls possibly billed and, at their upper bound, those
-        in flight count, whoever made them. Only a call that its client has to send again, after a lost connection or
-        a damaged answer, can cost its bound more than once; that counts as soon as the call has ended.
+        Dollars that the bank may cost in all, earlier fills and calls that were possibly billed included; no call is
+        sent that could, at its upper bound, cross the limit. Only a call that its client has to send again, after a
+        lost connection or a damaged answer, can cost more than its bound; that counts as soon as the call has ended.
     max_images : int, optional
-        Variations that the bank may ask for in all, counted likewise.
+        Variations that the bank may request in all, counted likewise.
 
     Raises
     ------
@@ -75,15 +91,14 @@ class Bank:
 
     def vary(
         self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int],
-        source_ids: Sequence[int], subjects: Sequence[int] | None = None, chunk_size: int | None = None,
-        progress: bool = False,
+        source_ids: Sequence[int], subjects: Sequence[int] | None = None, progress: bool = False,
     ) -> Tensor:  # fmt: skip
-        """Return one variation per image: kept ones as they are, the missing made, kept, and returned.
+        """Return one variation per image, uint8 (n, 1, 128, 128): kept ones as they are, the missing made and kept.
 
         Parameters
         ----------
         generator : ImageGenerator
-            Fitted, if it learns from the study. It gets the variation's number as its seed, so that a reproducible
+            Not one that learns from the study. It gets the variation's number as its seed, so that a reproducible
             generator makes the same variation whatever else was missing.
         images : Tensor of uint8, shape (n, 1, 128, 128)
             The real images to vary; one image may occur several times under different numbers.
@@ -94,94 +109,80 @@ class Bank:
             ``ImageSet.source_ids`` of the images, for the record; -1 where unknown.
         subjects : sequence of int, length n, optional
             People that the images show, for the record; -1 where unknown.
-        chunk_size : int, optional
-            Variations claimed and asked for at a time; by default 32, or eight times the generator's ``concurrency``.
         progress : bool
             Show a bar over the variations to be made, with an estimate of the time left and the dollars spent.
-
-        Returns
-        -------
-        Tensor of uint8, shape (n, 1, 128, 128)
 
         Raises
         ------
         RefusedVariationsError
             If the service refuses some images, once all the others are kept. Numbers of a source above a refused one
-            are not asked for and count as refused, so that asking again without those positions succeeds.
+            are not requested and count as refused, so that a call without those positions succeeds.
         BudgetError
             If a limit is reached; it says what was spent and how to go on.
         MissingVariationsError
             If ``offline`` and some are missing; it says how many.
         ValueError
-            If lengths disagree, an index is negative, or the generator answers with another shape or type.
+            If the generator learns from the study or answers with another shape or type, or an argument is wrong.
         OSError
             If the folder cannot be written; what was kept before remains.
         """
-        records = _records(generator, images, labels, indices, source_ids, subjects)
-        kept, ends = self._kept(records), self._ends(records)
-        missing = _first_of_each(records, kept, ends)
-        if missing and self.offline:
-            raise MissingVariationsError(
-                f"{len(missing)} of the variations by {generator.name!r} asked for are not in the bank {self.folder}, "
-                "which is offline; make them first: mri-aug vary, or offline=False"
-            )
-        if missing:
-            self._files.identity(make=True)  # before the first answer: rows made from this bank hang on it
-            with tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress) as bar:
-                requests = Requests(self._files, generator, self.max_usd, self.max_images, bar)
-                requests.make(images, labels, records, missing, kept=kept, ends=ends, chunk_size=chunk_size)
-        if refused := [row for row, record in enumerate(records) if is_refused(record, ends)]:
-            counts = sorted(Counter(records[row]["label"] for row in refused).items())
-            by_class = ", ".join(f"{count} of class {label}" for label, count in counts)
+        wanted = _Wanted.of(generator, images, labels, indices, source_ids, subjects)
+        wanted.read(self._files)
+        if missing := wanted.missing():
+            if self.offline:
+                raise MissingVariationsError(
+                    f"{len(missing)} of the variations by {generator.name!r} that are needed are not in the bank "
+                    f"{self.folder}, which is offline; make them first: mri-aug vary, or offline=False"
+                )
+            self._files.identity(make=True)
+            bar = tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress)
+            bar.set_postfix_str("waiting for another fill")
+            with bar, open_ledger(self._files) as ledger:
+                _Fill(self, generator, images, wanted, ledger, bar).run()
+        if refused := wanted.refused():
+            counts = count_by_class(wanted.records[row]["label"] for row in refused)
             raise RefusedVariationsError(
-                f"{generator.name!r} refuses {len(refused)} of {len(records)} variations, finally "
-                f"({by_class}); ask for the others without them",
+                f"{generator.name!r} refuses {len(refused)} of {len(wanted.records)} variations, finally ({counts}); "
+                "ask for the others without them",
                 refused,
             )
-        return _stack([kept[record["key"]] for record in records])
+        pixels = [wanted.kept[record["key"]] for record in wanted.records]
+        return torch.from_numpy(np.stack(pixels) if pixels else np.empty((0, *_SHAPE[1:]), np.uint8))[:, None]
 
-    def missing(
+    def look(
         self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int]
-    ) -> list[int]:
-        """Return the positions of the variations that :meth:`vary` would request, each variation once."""
-        records = _records(generator, images, labels, indices)
-        return _first_of_each(records, self._kept(records), self._ends(records))
-
-    def refused(
-        self, generator: ImageGenerator, images: Tensor, labels: Tensor, *, indices: Sequence[int]
-    ) -> list[int]:
-        """Return the positions of the variations that :meth:`vary` would report as refused, as far as is known."""
-        records = _records(generator, images, labels, indices)
-        ends = self._ends(records)
-        return [row for row, record in enumerate(records) if is_refused(record, ends)]
+    ) -> tuple[list[int], list[int]]:
+        """Return the positions that :meth:`vary` would request, each variation once, and those known to be refused."""
+        wanted = _Wanted.of(generator, images, labels, indices)
+        wanted.read(self._files)
+        return wanted.missing(), wanted.refused()
 
     def records(self) -> list[dict]:
         """Return the provenance of every intact variation, in the order of their keys.
 
         Each holds key, generator, fingerprint, source_sha256, source_id, subject, label, index, pixels_sha256, made
-        (the time in UTC, ISO 8601) and what the generator says of its answer; of a paid service that is model, server,
-        prompt, request_id, usage and usd. Damaged files are named in a warning and left out.
+        (the time in UTC, ISO 8601) and the record of its :class:`~mri_aug.generators.base.Answer`. Damaged files are
+        named in a warning and left out.
         """
-        read = (self._files.variation(key) for key in self._files)
-        return [found[1] for found in read if found]
+        return [found[1] for key in self._files.kept_keys() if (found := self._files.answer(key))]
 
     def refusals(self) -> list[dict]:
         """Return the records of every intact refusal, in the order of their keys, as :meth:`records` does."""
-        read = (self._files.refusal(key) for key in self._files.refused_keys())
-        return [record for record in read if record]
+        return [found[1] for key in self._files.kept_keys(refused=True) if (found := self._files.answer(key))]
 
     def count(self) -> int:
         """Return the number of variations kept, without checking them."""
-        return sum(1 for _ in self._files)
+        return sum(1 for _ in self._files.kept_keys())
 
     def account(self) -> Account:
-        """Return what the bank has cost, what it may have cost beyond that, and what is in flight."""
+        """Return what the bank has cost, and what it may have cost beyond that."""
         return read_account(self._files)
 
     def identity(self) -> str:
-        """Return what tells this bank from one filled separately, copies apart; drawn on first asking if not offline.
+        """Return digits that differ between banks that were filled separately; a copy of a bank has the same.
 
-        The same request to a service gives other pixels in another bank, and so other results.
+        The same request to a service gives other pixels in another bank, and so other results. Drawn at the first call,
+        unless the bank is offline.
         """
         return self._files.identity(make=not self.offline)
 
@@ -189,84 +190,224 @@ class Bank:
     def _files(self) -> BankFiles:
         return BankFiles(Path(self.folder))
 
-    def _kept(self, records: list[dict]) -> dict[str, np.ndarray]:
-        found = ((key, self._files.variation(key)) for key in dict.fromkeys(record["key"] for record in records))
-        return {key: content[0] for key, content in found if content}
 
-    def _ends(self, records: list[dict]) -> dict[tuple[str, int], int]:
-        """Return, by source, the first number that is refused, where one is."""
-        ends: dict[tuple[str, int], int] = {}
-        known = set(self._files.refused_keys())
-        for record in records:
-            if record["key"] in known and self._files.refusal(record["key"]):
-                refuse(record, ends)
-        return ends
+@dataclass
+class _Wanted:
+    """The variations of one request to a bank, and the answers that are known."""
+
+    records: list[dict]  # what is known of each variation before it is made, its key included
+    kept: dict[str, np.ndarray] = field(default_factory=dict)  # pixels by key
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)  # first refused number of each source
+
+    @classmethod
+    def of(
+        cls, generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int],
+        source_ids: Sequence[int] | None = None, subjects: Sequence[int] | None = None,
+    ) -> _Wanted:  # fmt: skip
+        check_bankable(generator)
+        check_images(images, labels)
+        n = len(images)
+        numbers = [int(index) for index in indices]
+        if len(numbers) != n or any(number < 0 for number in numbers):
+            raise ValueError(f"indices must be one non-negative integer per image, {n} in all, got {numbers[:8]}...")
+        known = []
+        for name, values in (("source_ids", source_ids), ("subjects", subjects)):
+            known.append([-1] * n if values is None else [int(value) for value in values])
+            if len(known[-1]) != n:
+                raise ValueError(f"{name} must be one per image, got {len(known[-1])} for {n} images")
+        fingerprint, records = generator.fingerprint, []
+        for digest, label, index, source_id, subject in zip(
+            image_digests(images), labels.tolist(), numbers, *known, strict=True
+        ):
+            identity = {"fingerprint": fingerprint, "source_sha256": digest, "label": label, "index": index}
+            key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+            described = {"generator": generator.name, "source_id": source_id, "subject": subject}
+            records.append({"key": key, **identity, **described})
+        return cls(records)
+
+    def read(self, files: BankFiles, *, warn: bool = True) -> None:
+        """Read the answers that are in the bank by now."""
+        for row in self.missing():
+            if found := files.answer(self.records[row]["key"], warn=warn):
+                self.enter(self.records[row], found[0])
+
+    def enter(self, record: Mapping, pixels: np.ndarray | None) -> None:
+        """Enter an answer; None is a refusal."""
+        if pixels is not None:
+            self.kept[record["key"]] = pixels
+        else:
+            source = record["source_sha256"], record["label"]
+            self.ends[source] = min(record["index"], self.ends.get(source, record["index"]))
+
+    def is_refused(self, record: Mapping) -> bool:
+        """Return whether a number of this source, up to the record's, is refused."""
+        return record["index"] >= self.ends.get((record["source_sha256"], record["label"]), math.inf)
+
+    def refused(self) -> list[int]:
+        """Return the positions of refused variations."""
+        return [row for row, record in enumerate(self.records) if self.is_refused(record)]
+
+    def missing(self) -> list[int]:
+        """Return the positions of variations without an answer, each variation once."""
+        first: dict[str, int] = {}
+        for row, record in enumerate(self.records):
+            if record["key"] not in self.kept and not self.is_refused(record):
+                first.setdefault(record["key"], row)
+        return list(first.values())
 
 
-def _records(
-    generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int],
-    source_ids: Sequence[int] | None = None, subjects: Sequence[int] | None = None,
-) -> list[dict]:  # fmt: skip
-    """Return what is known of each variation before it is made, its key included."""
-    check_images(images, labels)
-    indices = [int(index) for index in indices]
-    if len(indices) != len(images) or any(index < 0 for index in indices):
-        raise ValueError(
-            f"indices must be one number from 0 upwards per image, {len(images)} in all, got {indices[:8]}..."
+@dataclass
+class _Fill:
+    """The requests that one fill makes while it holds the bank's lock."""
+
+    bank: Bank
+    generator: ImageGenerator
+    images: Tensor
+    wanted: _Wanted
+    ledger: Ledger
+    bar: tqdm
+    usd: float = 0.0  # spent by this fill
+    held_back: int | None = None  # calls in flight when a limit stopped the next one; they may cost less than reserved
+
+    @property
+    def usd_per_image(self) -> float:
+        return self.generator.usd_per_image if isinstance(self.generator, StreamingGenerator) else 0.0
+
+    def run(self) -> None:
+        """Request what is missing, low variation numbers first: each is the seed of a stream of its own."""
+        self.bar.set_postfix_str("")
+        self.wanted.read(self.bank._files, warn=False)  # another fill may have had the lock until now
+        rows, records = self.wanted.missing(), self.wanted.records
+        self.bar.total = len(rows)
+        for number in sorted({records[row]["index"] for row in rows}):
+            left = [row for row in rows if records[row]["index"] == number]
+            while left:
+                self.held_back = None
+                self._stream(left, number)
+                missing = set(self.wanted.missing())
+                left = [row for row in left if row in missing]
+                if left and self.held_back is None:
+                    raise ValueError(f"generator {self.generator.name!r} left {len(left)} variations unanswered")
+                if left and self.held_back == 0:
+                    raise BudgetError(self._limit_message())
+
+    def _stream(self, rows: list[int], number: int) -> None:
+        """Request variations and keep each answer as it arrives."""
+        in_flight: dict[int, dict] = {}
+        try:
+            with closing(_answers(self.generator, self._requests(rows, in_flight), seed=number)) as answers:
+                for answer in answers:
+                    if answer.position not in in_flight:
+                        name = self.generator.name
+                        raise ValueError(f"generator {name!r} returned {answer.position}, which was not requested")
+                    self._keep(answer, in_flight.pop(answer.position))
+        except BaseException as error:
+            for answer in getattr(error, "failures", ()):
+                self.ledger.settle({"usd": 0.0, **answer.record, **in_flight[answer.position]}, n_images=0)
+            raise
+
+    def _requests(self, rows: list[int], in_flight: dict[int, dict]) -> Iterator[Request]:
+        """Yield the requests until a limit is reached, each entered in the ledger first."""
+        for row in rows:
+            record = self.wanted.records[row]
+            if self.wanted.is_refused(record):
+                continue
+            if not self._is_affordable(len(in_flight)):
+                self.held_back = len(in_flight)
+                return
+            if self.usd_per_image:
+                self.ledger.send(record["key"], self.usd_per_image)
+            in_flight[row] = record
+            yield Request(row, self.images[row], record["label"])
+
+    def _is_affordable(self, n_in_flight: int) -> bool:
+        """Return whether no limit can be crossed by one more call."""
+        if self.bank.max_usd is None and self.bank.max_images is None:
+            return True
+        account = self.ledger.account()
+        usd = account.usd + account.usd_lost + self.usd_per_image
+        n = account.n_images + account.n_lost + (0 if self.usd_per_image else n_in_flight) + 1
+        # 3 * 0.2 is 0.6000000000000001: a limit is meant as it is written
+        within_usd = not self.usd_per_image or self.bank.max_usd is None or usd <= self.bank.max_usd + 1e-9
+        return within_usd and (self.bank.max_images is None or n <= self.bank.max_images)
+
+    def _keep(self, answer: Answer, record: dict) -> None:
+        pixels = answer.pixels
+        if pixels is not None:
+            if pixels.dtype != torch.uint8 or tuple(pixels.shape) != _SHAPE:
+                raise ValueError(_wrong(self.generator, pixels, _SHAPE))
+            pixels = pixels[0].numpy()
+        record = {"usd": self.usd_per_image, **answer.record, **record}
+        try:
+            self.bank._files.keep(record, pixels)
+        finally:  # it was paid for, even if the disk turns out to be full
+            self.ledger.settle(record, n_images=int(pixels is not None))
+        self.wanted.enter(record, pixels)
+        self.usd += float(record["usd"] or 0.0)
+        if self.usd_per_image:
+            self.bar.set_postfix_str(f"${self.usd:.2f}", refresh=False)
+        self.bar.update()
+
+    def _limit_message(self) -> str:
+        account, bank = self.ledger.account(), self.bank
+        named = " and ".join(f"{n}={v}" for n in ("max_usd", "max_images") if (v := getattr(bank, n)) is not None)
+        lost = f", {account.n_lost} calls lost in flight (up to ${account.usd_lost:.2f})" if account.n_lost else ""
+        return (
+            f"stopped before {named} could be crossed, {len(self.wanted.missing())} variations short: "
+            f"${account.usd:.2f} spent on {account.n_images} variations{lost}, and one more may cost "
+            f"${self.usd_per_image:.2f}. All are kept in {bank.folder}; the same command with a higher limit goes on "
+            "from there"
         )
-    known = {}
-    for name, values in (("source_ids", source_ids), ("subjects", subjects)):
-        known[name] = [-1] * len(images) if values is None else [int(value) for value in values]
-        if len(known[name]) != len(images):
-            raise ValueError(f"{name} must be one per image, got {len(known[name])} for {len(images)} images")
-    fingerprint, records = generator.fingerprint, []
-    columns = zip(image_digests(images), labels.tolist(), indices, known["source_ids"], known["subjects"], strict=True)
-    for digest, label, index, source_id, subject in columns:
-        identity = {"fingerprint": fingerprint, "source_sha256": digest, "label": label, "index": index}
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        described = {"generator": generator.name, "source_id": source_id, "subject": subject}
-        records.append({"key": key, **identity, **described})
-    return records
 
 
-def _first_of_each(records: list[dict], kept: dict[str, np.ndarray], ends: dict[tuple[str, int], int]) -> list[int]:
-    first: dict[str, int] = {}
-    for row, record in enumerate(records):
-        if record["key"] not in kept and not is_refused(record, ends):
-            first.setdefault(record["key"], row)
-    return list(first.values())
+def _answers(generator: ImageGenerator, requests: Iterator[Request], *, seed: int) -> Iterator[Answer]:
+    if isinstance(generator, StreamingGenerator):
+        yield from generator.stream(requests, seed=seed)
+        return
+    while some := list(islice(requests, _BATCH)):
+        images = torch.stack([request.image for request in some])
+        made = generator.vary(images, torch.tensor([request.label for request in some]), seed=seed)
+        if made.shape != images.shape:
+            raise ValueError(_wrong(generator, made, tuple(images.shape)))
+        yield from (Answer(request.position, pixels) for request, pixels in zip(some, made, strict=True))
 
 
-def _stack(pixels: list[np.ndarray]) -> Tensor:
-    empty = np.empty((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    return torch.from_numpy(np.stack(pixels) if pixels else empty)[:, None]
+def _wrong(generator: ImageGenerator, tensor: Tensor, shape: tuple[int, ...]) -> str:
+    return (
+        f"generator {generator.name!r} answered with {tensor.dtype} of shape {tuple(tensor.shape)}, "
+        f"expected uint8 of shape {shape}"
+    )
+
+
+def check_bankable(generator: ImageGenerator) -> None:
+    """Raise ValueError if a generator learns from the study, so that no two simulations could share a variation."""
+    if generator.learns_from_study:
+        raise ValueError(
+            f"{generator.name!r} learns from the study, so that each simulation has its own variations and none can be "
+            "shared through a bank; give it to the study as it is"
+        )
 
 
 @dataclass(frozen=True)
 class BankedGenerator:
-    """Answer from a bank, and let the bank ask ``generator`` for what it lacks, unless it is offline.
+    """Answer from a bank, which requests what it lacks from ``generator`` unless it is offline.
 
     The k-th occurrence of an image in a call is variation k of that image, whatever the seed: all simulations of a
     study share the variations, each paid for once. They still differ in which images are varied. Intervals over
-    simulations therefore hold for the variations in the bank, and leave out how another set of them would do.
+    simulations therefore hold for the variations in the bank, and do not cover how another set of them would do.
 
-    Every process of a study may hold one. Claims see to it that two never ask for the same variation or cross a limit
-    together, but each has the generator's ``concurrency`` of calls in flight, and trains nothing while it waits: fill
-    the bank first (:func:`mri_aug.study.variations.fill`) and run the study with ``Bank(folder, offline=True)``.
+    Fill the bank first (:func:`mri_aug.study.variations.fill`) and run the study with ``Bank(folder, offline=True)``: a
+    bank that is not offline requests what it lacks, one process at a time.
 
     Parameters
     ----------
     generator : ImageGenerator
-        Not one that learns from the study: it is another generator in each simulation, and one that was fitted already
+        Not one that learns from the study: it is another generator in each simulation, and one that was fitted before
         may have learnt from images that a simulation tests on.
     bank : Bank
     sources : mapping of str to (int, int)
         Source id and person by digest of the image, for the records; see :meth:`of`.
 
-    Raises
-    ------
-    ValueError
-        If the generator learns from the study.
     """
 
     generator: ImageGenerator
@@ -277,11 +418,7 @@ class BankedGenerator:
     reproducible = True  # a bank repeats what a service cannot
 
     def __post_init__(self):
-        if self.generator.learns_from_study:
-            raise ValueError(
-                f"{self.generator.name!r} learns from the study, so that each simulation has its own variations and "
-                "none can be shared through a bank; give it to the study as it is"
-            )
+        check_bankable(self.generator)
 
     @classmethod
     def of(cls, generator: ImageGenerator, bank: Bank, image_set: ImageSet) -> BankedGenerator:
@@ -291,21 +428,27 @@ class BankedGenerator:
 
     @property
     def name(self) -> str:
+        """The generator's."""
         return self.generator.name
 
     @property
+    def card(self) -> Mapping[str, str]:
+        """The generator's, if it has one."""
+        return getattr(self.generator, "card", MappingProxyType({}))
+
+    @property
     def fingerprint(self) -> str:
+        """Follows the generator and the bank."""
         return make_fingerprint("banked", self.generator.fingerprint, self.bank.identity())
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one variation per image, uint8 (n, 1, 128, 128); ``seed`` changes nothing.
+        """Return one variation per image, uint8 (n, 1, 128, 128); ``seed`` has no effect.
 
         Raises
         ------
         RefusedVariationsError, MissingVariationsError, BudgetError, OSError
             As :meth:`mri_aug.generators.bank.bank.Bank.vary`.
         """
-        check_images(images, labels)
         digests = image_digests(images)
         known = [self.sources.get(digest, (-1, -1)) for digest in digests]
         return self.bank.vary(
@@ -321,7 +464,7 @@ class BankedGenerator:
 def study_generators(
     name: str, options: Mapping[str, object] | None = None, *, folder: Path | None = None
 ) -> dict[str, ImageGenerator]:
-    """Return what a study is given so that its conditions may name a generator; empty where the name is enough.
+    """Return the generators that a study needs for its conditions to name one; empty where the name is enough.
 
     Parameters
     ----------
@@ -331,7 +474,7 @@ def study_generators(
         Of the generator, other than its defaults.
     folder : Path, optional
         Of a bank that all variations are taken from. A generator that cannot make a variation again has one in any
-        case, by default ``artifacts/bank``. The bank is offline: a simulation is no place to spend money from.
+        case, by default ``artifacts/bank``. The bank is offline: a simulation spends no money.
 
     Raises
     ------
@@ -349,11 +492,7 @@ def study_generators(
 def variation_numbers(digests: Sequence[str], labels: Sequence[int]) -> list[int]:
     """Return, for each image of a call, how often the same image with the same label comes before it.
 
-    Parameters
-    ----------
-    digests : sequence of str, length n
-        From :func:`mri_aug.generators.base.image_digests`.
-    labels : sequence of int, length n
+    ``digests`` are those of :func:`mri_aug.generators.base.image_digests`.
     """
     seen: Counter[tuple[str, int]] = Counter()
     numbers = []

@@ -1,27 +1,43 @@
-"""What the image service says no with, and what it charges.
-
-Maps a failure to its cause and the way on; sends nothing.
-"""
+"""Faults of an image service, their causes, and what to do. Nothing is sent."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import openai
 
 from mri_aug.generators.base import Answer
 
-_REFUSALS = ("moderation_blocked", "content_policy_violation")
+_REFUSAL_CODES = ("moderationblocked", "contentpolicyviolation", "contentfilter", "responsibleaipolicyviolation")
+_REFUSAL = re.compile(
+    r"moderation_blocked|content_policy_violation|ResponsibleAIPolicyViolation|content[ _]?(filter|management policy)|"
+    r"(by|of) (our|the) safety system",
+    re.IGNORECASE,
+)
 _NOT_ENTITLED = re.compile(r"limit:?\s*0(?![.,]?\d)", re.IGNORECASE)
-_OUT_OF_CREDIT = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached")
-_RETIRED = re.compile(r"does not exist|has been (deprecated|shut ?down|retired)|no longer (available|supported)", re.I)
-_KEY_LIKE = re.compile(r"\b(sk|sess|Bearer)[-_ ][\w.*-]{4,}", re.IGNORECASE)
+_OUT_OF_CREDIT = re.compile(
+    r"(insufficient|exceeded your current)[ _](quota|credit|balance|funds)|credit[ _]balance|billing[ _]hard[ _]limit|"
+    r"payment required",
+    re.IGNORECASE,
+)
+_RETIRED = re.compile(
+    r"model_(not_found|deprecated)|deploymentnotfound|(model|deployment)\b.*(does not exist|not found|"
+    r"has been (deprecated|shut ?down|retired)|no longer (available|supported))",
+    re.IGNORECASE | re.DOTALL,
+)
+_ORGANISATION = re.compile(
+    r"\b(organi[sz]ation|project)s?\b|(mismatched|invalid)_(organization|project)", re.IGNORECASE
+)
+_KEY_LIKE = re.compile(r"\b(sk|sess|Bearer)[-_ ][\w.*-]{4,}|\S*\*{3,}\S*", re.IGNORECASE)
 _LONGEST = 300  # characters of a server's own words
+_PATIENCE = 120  # seconds of Retry-After up to which the client waits
 
 
 class ImageServiceError(RuntimeError):
@@ -39,53 +55,149 @@ class ImageServiceError(RuntimeError):
         self.failures = tuple(failures)
 
 
-def refusal(error: openai.OpenAIError) -> str | None:
+@dataclass(frozen=True)
+class Fault:
+    """What a server or the connection to it gave in place of an image."""
+
+    words: str  # the server's own, without secrets
+    status: int | None = None  # None where there was no answer, or an error inside an answer with status 200
+    codes: frozenset[str] = frozenset()
+    seconds: float | None = None  # to wait, by Retry-After
+    kind: str = "answer"  # "timeout", "connection" or "answer"
+
+    @classmethod
+    def of(cls, error: openai.OpenAIError) -> Fault:
+        """Return the fault behind an error of the client, after any retries."""
+        if isinstance(error, openai.APIConnectionError):
+            return cls(
+                without_secrets(str(error)),
+                kind="timeout" if isinstance(error, openai.APITimeoutError) else "connection",
+            )
+        response = getattr(error, "response", None)
+        body = getattr(error, "body", None)
+        return cls(
+            words=said(body) or without_secrets(str(error)),
+            status=getattr(error, "status_code", None),
+            codes=frozenset(_codes(body)),
+            seconds=_retry_after(response.headers) if response is not None else None,
+        )
+
+    @classmethod
+    def of_body(cls, body: Mapping) -> Fault:
+        """Return the fault in an answer with status 200; without words there is none."""
+        return cls(said(body), codes=frozenset(_codes(body)))
+
+    def matches(self, pattern: re.Pattern) -> bool:
+        """Return whether the codes or the words match."""
+        return bool(pattern.search(" ".join([*sorted(self.codes), self.words])))
+
+
+def said(body: object) -> str:
+    """Return the server's own words in a body: of OpenAI's form, FastAPI's ``detail``, a web page, or plain text."""
+    return without_secrets(_words(body))
+
+
+def _words(body: object) -> str:
+    if isinstance(body, str):
+        return re.sub(r"(?s)<(style|script)\b.*?</\1>|<[^>]*>", " ", body) if body.lstrip().startswith("<") else body
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(_words, body)))
+    if not isinstance(body, Mapping):
+        return ""
+    where = ".".join(map(str, body["loc"])) + ": " if isinstance(body.get("loc"), list) else ""
+    names = ("message", "detail", "msg", "error", "errors", "reason", "error_description", "title")
+    return next((where + words for name in names if (words := _words(body.get(name)))), "")
+
+
+def _codes(body: object) -> Iterable[str]:
+    """Yield the codes and types in a body, at any depth: Azure has them in ``inner_error``."""
+    if isinstance(body, Mapping):
+        yield from (str(value) for name, value in body.items() if name in ("code", "type") and value)
+        body = list(body.values())
+    if isinstance(body, list):
+        for value in body:
+            yield from _codes(value)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def refusal(fault: Fault) -> str | None:
     """Return the service's reason if it refuses to work on this image or prompt, else None."""
-    code, words = getattr(error, "code", None), _words(error)
-    refused = code in _REFUSALS or any(mark in words for mark in _REFUSALS)
-    return f"{code or 'refused'}: {words}" if refused and getattr(error, "status_code", None) == 400 else None
+    plain = {re.sub("[^a-z]", "", code.lower()) for code in fault.codes}
+    if fault.status not in (None, 400, 403, 422) or not (plain & set(_REFUSAL_CODES) or fault.matches(_REFUSAL)):
+        return None
+    codes = [code for code in sorted(fault.codes) if re.sub("[^a-z]", "", code.lower()) in _REFUSAL_CODES]
+    return f"{codes[0] if codes else 'refused'}: {fault.words}"
 
 
 def is_hopeless(error_text: str) -> bool:
-    """Return whether a 429 answer speaks of an account that waiting does not help."""
-    return bool(_NOT_ENTITLED.search(error_text)) or any(code in error_text for code in _OUT_OF_CREDIT)
+    """Return whether a 429 answer describes an account that waiting does not help."""
+    return bool(_NOT_ENTITLED.search(error_text) or _OUT_OF_CREDIT.search(error_text))
 
 
-def is_retired(error: openai.OpenAIError) -> bool:
-    """Return whether an error says that the model is not, or no longer, there."""
-    status, code, words = getattr(error, "status_code", None), getattr(error, "code", None), _words(error)
-    gone = code in ("model_not_found", "model_deprecated") or bool(_RETIRED.search(words))
-    return gone and status in (400, 404, 410)
+def is_retired(fault: Fault) -> bool:
+    """Return whether the model is not, or no longer, there."""
+    return fault.status in (None, 400, 404, 410) and fault.kind == "answer" and fault.matches(_RETIRED)
 
 
-def explain(error: openai.OpenAIError, *, server: str, model: str, seconds: float) -> str:
-    """Return what an error means and what to do, without naming the image.
+def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
+    """Return the cause of a fault and what to do, without naming the image.
 
     Parameters
     ----------
-    error : openai.OpenAIError
-        The last of a request, after any retries.
+    fault : Fault
     server : str
         From :func:`public_address`.
     model : str
-    seconds : float
-        The time allowed for an answer.
+    timeout : float
+        Seconds allowed for an answer.
     """
-    status, words = getattr(error, "status_code", None), _words(error)
-    if isinstance(error, openai.APITimeoutError):
-        return f"{server} did not answer within {seconds:g} s; raise timeout_seconds if it is only slow"
-    if isinstance(error, openai.APIConnectionError):
+    status, words = fault.status, fault.words
+    if fault.kind == "timeout":
+        return f"{server} did not answer within {timeout:g} s; raise timeout_seconds if it is only slow"
+    if fault.kind == "connection":
         return f"the connection to {server} failed or was dropped; check the network and OPENAI_BASE_URL"
-    if status == 401:  # the server's words often hold a part of the key
-        return f"{server} does not accept the key in OPENAI_API_KEY; set a valid one"
-    if status == 429:
-        return _explain_limit(error, server, model, words)
-    if is_retired(error):
-        return f"{server} has no model {model!r}, or has it no longer ({words})"
-    if status == 404:
+    if status == 402 or fault.matches(_OUT_OF_CREDIT):
+        return f"the account at {server} has no credit left, or has reached its limit ({words}); waiting does not help"
+    if fault.matches(_NOT_ENTITLED):
+        return f"the account is not entitled to images by {model!r} ({words}); waiting does not help, another tier does"
+    if fault.seconds is not None and fault.seconds > _PATIENCE:
         return (
-            f"{server} does not have this endpoint ({words}); OpenAI closed /images/variations on 2026-05-12: use "
-            "openai-edits there, or set OPENAI_BASE_URL to a server that offers it"
+            f"{server} asks to wait {fault.seconds / 60:,.0f} minutes before the next request ({words}); what was made "
+            "is kept, the same command goes on from there"
+        )
+    if status == 429:
+        return f"{server} still limits the rate of requests ({words}); lower concurrency, or raise max_retries"
+    if status == 401 and not fault.matches(_ORGANISATION):
+        return f"{server} does not accept the key in OPENAI_API_KEY ({words}); set a valid one"
+    if is_retired(fault):
+        return f"{server} does not offer model {model!r}; it may have been retired ({words})"
+    if status in (404, 405):
+        closed = (
+            "OpenAI closed /images/variations on 2026-05-12: use openai-edits there, or set OPENAI_BASE_URL to a "
+            "server that offers it"
+        )
+        return f"{server} does not have this endpoint ({words}); {missing_version(server) or closed}"
+    return _explain_rejection(fault, server, model)
+
+
+def _explain_rejection(fault: Fault, server: str, model: str) -> str:
+    status, words = fault.status, fault.words
+    mismatch = re.search(r"no such|mismatch|member of|match|invalid|not found", words, re.IGNORECASE)
+    if status == 401 or (status in (400, 403, 404) and mismatch and fault.matches(_ORGANISATION)):
+        return (
+            f"{server} does not accept the organisation or project that goes with the key ({words}); check "
+            "OPENAI_ORG_ID and OPENAI_PROJECT_ID"
         )
     if status == 403:
         return f"{server} forbids the request ({words}); the account may need verification for {model!r}"
@@ -94,17 +206,14 @@ def explain(error: openai.OpenAIError, *, server: str, model: str, seconds: floa
     return f"{server} rejects the request ({f'status {status}: ' if status else ''}{words})"
 
 
-def _explain_limit(error: openai.OpenAIError, server: str, model: str, words: str) -> str:
-    said = f"{getattr(error, 'code', None)} {words}"
-    if _NOT_ENTITLED.search(said):
-        return f"the account is not entitled to images by {model!r} ({words}); waiting does not help, another tier does"
-    if is_hopeless(said):
-        return f"the account at {server} has no credit left ({words}); waiting does not help"
-    return f"{server} still limits the rate of requests ({words}); lower concurrency, or raise max_retries"
+def missing_version(server: str) -> str:
+    """Return what to do where an address does not end in a version, as all addresses of this API do; else nothing."""
+    known = re.search(r"/v\d+(/|$)", urlsplit(server).path)
+    return "" if known else "the address in OPENAI_BASE_URL should probably end in /v1"
 
 
 def describe_models(models: Iterable[object], *, today: str | None = None) -> str:
-    """Return in words the live image models of a server's list, and when they end where it says so.
+    """Return the live image models of a server's list in words, with their end where it is stated.
 
     Parameters
     ----------
@@ -130,89 +239,10 @@ def public_address(url: object) -> str:
 
 def without_secrets(text: str) -> str:
     """Return the text on one line, shortened, with the key and whatever looks like one blotted out."""
-    address = urlsplit(os.environ.get("OPENAI_BASE_URL", ""))
-    for secret in (os.environ.get("OPENAI_API_KEY"), address.password, address.query):
+    address, key = urlsplit(os.environ.get("OPENAI_BASE_URL", "")), os.environ.get("OPENAI_API_KEY", "")
+    for secret in (key, address.password, address.query):
         text = text.replace(secret, "[secret]") if secret else text
+    if len(key) >= 16:  # servers quote a key's beginning
+        text = re.sub(re.escape(key[:6]) + r"\S*", "[secret]", text)
     text = " ".join(_KEY_LIKE.sub("[secret]", text).split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-
-
-def _words(error: openai.OpenAIError) -> str:
-    """Return the server's own words: the body's message where there is one, else the error's."""
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else body
-    return without_secrets(str(said or error))
-
-
-_REFERENCE_PIXELS = 1024 * 1024  # the size that the published prices per image are for
-_MARGIN = 1.1  # those prices are rounded
-
-
-@dataclass(frozen=True)
-class Prices:
-    """A tariff in US dollars; the defaults are OpenAI's for its current GPT image models, read in November 2026.
-
-    Parameters
-    ----------
-    text_in, image_in, image_out : float
-        Per million tokens. Discounts, as for cached input, are not counted.
-    per_image : tuple of (str or None, float)
-        By quality (None where a request has none), the output of one image of 1024 x 1024; for the bound only.
-    image_in_tokens : int
-        Bound for an input image of 1024 x 1024. No tariff states it; models that look at the input closely took
-        some 4,600 tokens before.
-    """
-
-    text_in: float = 5.0
-    image_in: float = 8.0
-    image_out: float = 30.0
-    per_image: tuple[tuple[str | None, float], ...] = (("low", 0.006), ("medium", 0.053), ("high", 0.211))
-    image_in_tokens: int = 5000
-
-    def per_million(self) -> dict[str, float]:
-        """Return the prices of a million tokens by kind, for a record."""
-        return {"text_in": self.text_in, "image_in": self.image_in, "image_out": self.image_out}
-
-    def usd(self, usage: Mapping | None) -> float:
-        """Return what an answer cost by its ``usage``; 0 where the server states none.
-
-        Input that is not divided into text and image counts as image, the dearer of the two.
-        """
-        if not usage:
-            return 0.0
-        text = _count(_details(usage), "text_tokens")
-        image = max(_count(usage, "input_tokens") - text, _count(_details(usage), "image_tokens"))
-        tokens = text * self.text_in + image * self.image_in + _count(usage, "output_tokens") * self.image_out
-        return tokens / 1e6
-
-    def at_most(self, quality: str | None, *, size: int, n_characters: int) -> float:
-        """Return a bound of one answer's cost: a token per character of prompt, images in proportion to pixels.
-
-        Raises
-        ------
-        ValueError
-            If no price is known for that quality.
-        """
-        if self == FREE:
-            return 0.0
-        known = dict(self.per_image)
-        if quality not in known:
-            raise ValueError(
-                f"no price is known for quality {quality!r} (known: {', '.join(map(str, known))}); "
-                "pass prices=Prices(per_image=...) that has it, or prices=FREE for a server of your own"
-            )
-        share = size * size / _REFERENCE_PIXELS
-        tokens_in = (n_characters * self.text_in + self.image_in_tokens * share * self.image_in) / 1e6
-        return _MARGIN * known[quality] * share + tokens_in
-
-
-FREE = Prices(0.0, 0.0, 0.0, ())  # a server of one's own
-
-
-def _details(usage: Mapping) -> Mapping:
-    return usage.get("input_tokens_details") or {}
-
-
-def _count(usage: Mapping, name: str) -> int:
-    value = usage.get(name)
-    return max(value, 0) if isinstance(value, int) else 0

@@ -1,24 +1,119 @@
-"""Generators that ask a hosted image service: edits (an image and a prompt) and variations (the thesis's call).
+"""Generators that use a hosted image service: edits (an image and a prompt) and variations (the thesis's call).
 
-What they make costs money and cannot be made again, so a study takes it from a bank.
+Their images cost money and cannot be made again, so a study takes them from a bank.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import torch
+from PIL import Image
 from torch import Tensor
 
 from mri_aug.data.imageset import IMAGE_SIZE
-from mri_aug.generators.base import Answer, RefusedVariationsError, check_images, make_fingerprint
-from mri_aug.generators.openai.faults import FREE, Prices
-from mri_aug.generators.openai.pixels import RESAMPLINGS, encode
+from mri_aug.generators.base import Answer, Request, choose_prompt, collect, make_fingerprint
 
-_VERSION = 1  # of what is sent and of what is made of an answer
+_REFERENCE_PIXELS = 1024 * 1024  # the size that the published prices per image are for
+_MARGIN = 1.1  # those prices are rounded
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A tariff in US dollars; the defaults are OpenAI's for its current GPT image models, read in November 2026.
+
+    Parameters
+    ----------
+    text_in, image_in, image_out : float
+        Per million tokens. Discounts, as for cached input, are not counted.
+    per_image : mapping of str to float, tuple of (str or None, float), or float
+        By quality (None, or a number alone, for every other), the output of one image of 1024 x 1024; for the bound.
+    image_in_tokens : int
+        Bound for an input image of 1024 x 1024. No tariff states it; earlier models took some 4,600 tokens for a close
+        look at the input.
+
+    Raises
+    ------
+    ValueError
+        If a price is negative or not a number.
+    """
+
+    text_in: float = 5.0
+    image_in: float = 8.0
+    image_out: float = 30.0
+    per_image: Mapping[str, float] | tuple[tuple[str | None, float], ...] | float = (
+        ("low", 0.006),
+        ("medium", 0.053),
+        ("high", 0.211),
+    )
+    image_in_tokens: int = 5000
+
+    def __post_init__(self):
+        given = {None: self.per_image} if isinstance(self.per_image, int | float) else dict(self.per_image)
+        object.__setattr__(self, "per_image", tuple(given.items()))
+        values = [self.text_in, self.image_in, self.image_out, self.image_in_tokens, *given.values()]
+        if not all(isinstance(value, int | float) and value >= 0 for value in values):
+            raise ValueError(f"prices must be non-negative numbers, got {self}")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing costs anything."""
+        return not any([self.text_in, self.image_in, self.image_out, *dict(self.per_image).values()])
+
+    def per_million(self) -> dict[str, float]:
+        """Return the prices of a million tokens by kind, for a record."""
+        return {"text_in": self.text_in, "image_in": self.image_in, "image_out": self.image_out}
+
+    def usd(self, usage: object) -> float | None:
+        """Return what an answer cost by its ``usage``; None where the server states none that makes sense.
+
+        Input that is not divided into text and image counts as image, the dearer of the two.
+        """
+        if self.is_free:
+            return 0.0
+        total, out = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+        if total is None or out is None:
+            return None
+        details = usage.get("input_tokens_details")
+        text, image = _count(details, "text_tokens") or 0, _count(details, "image_tokens") or 0
+        return (text * self.text_in + max(total - text, image) * self.image_in + out * self.image_out) / 1e6
+
+    def at_most(self, quality: str | None, *, size: int, n_characters: int) -> float:
+        """Return a bound of one answer's cost: a token per character of prompt, images in proportion to pixels.
+
+        Raises
+        ------
+        ValueError
+            If no price is known for that quality.
+        """
+        if self.is_free:
+            return 0.0
+        known = dict(self.per_image)
+        if not known.keys() & {quality, None}:
+            raise ValueError(
+                f"no price is known for quality {quality!r} (known: {', '.join(map(str, known))}); give it in prices, "
+                'such as {"per_image": {"max": 0.4}}, or prices of 0 for a free server'
+            )
+        share = size * size / _REFERENCE_PIXELS
+        tokens_in = (n_characters * self.text_in + self.image_in_tokens * share * self.image_in) / 1e6
+        return _MARGIN * known.get(quality, known.get(None)) * share + tokens_in
+
+
+FREE = Prices(0.0, 0.0, 0.0, ())  # one's own server
+
+
+def _count(usage: object, name: str) -> float | None:
+    """Return a number of tokens; None where it is not one."""
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number and value >= 0 else None
+
+
+_VERSION = 1  # part of the fingerprint: raise it with any change of what is sent or of how an answer is read
+_RESAMPLINGS = ("box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +121,24 @@ class OpenAIGenerator:
     """One request per variation, several at a time.
 
     The server's address and the key come from ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``, as the official client reads
-    them. Requests are tried again by that client after rate limits (as long as Retry-After says, up to two minutes),
-    server errors, and lost connections or timeouts; of those last two at most three times, since each may be billed.
+    them. That client repeats requests after rate limits (waiting as Retry-After says, up to two minutes), server
+    errors, and lost connections or timeouts; after those last two at most three requests are sent, since each may be
+    billed. An answer that is not a whole image is requested once more. A square image of another size than requested
+    is accepted; an address in place of the image is fetched if it is the same server's.
 
     Parameters
     ----------
     model : str
-        Always sent: what a server takes by default may be a retired model.
+        Always sent: a server's default may be a retired model.
     size : int
-        Side in pixels of the image that is sent and of the one that is asked for.
+        Side in pixels of the image that is sent and of the one that is requested.
     resampling : str
         Filter of 128 to ``size`` and of ``size`` to 128: box, bilinear, hamming, bicubic or lanczos.
     extra_body : mapping or tuple of pairs
-        Further fields of the request that only some servers know, a ``prompt`` for Xinference's variations or a
-        ``seed`` for vLLM-Omni's edits, for example. Part of the fingerprint and of the records: no place for secrets.
+        Further fields of the request that only some servers know, for example a ``prompt`` for Xinference's variations
+        or a ``seed`` for vLLM-Omni's edits. Part of the fingerprint and of the records, so put no secrets in it.
     prices : Prices
+        Or a mapping of its fields, as from the command: ``--option 'prices={"image_out": 40}'``.
     concurrency : int
         Requests in flight at a time.
     timeout_seconds : float
@@ -71,13 +169,22 @@ class OpenAIGenerator:
     quality = None
     learns_from_study = False
     reproducible = False
+    card = MappingProxyType(
+        {
+            "learns from": "the service's own data, not public",
+            "who sees the images": "a service on a network: every source image is sent to it",
+            "licence and limits": (
+                "the service's terms; models are retired, and the same call does not give the same image again"
+            ),
+        }
+    )
 
     def __post_init__(self):
         object.__setattr__(self, "extra_body", tuple((str(k), v) for k, v in dict(self.extra_body).items()))
         if not self.model:
             raise ValueError(f"{self.name} needs the name of a model, got {self.model!r}")
-        if self.resampling not in RESAMPLINGS:
-            raise ValueError(f"resampling must be one of {', '.join(RESAMPLINGS)}, got {self.resampling!r}")
+        if self.resampling not in _RESAMPLINGS:
+            raise ValueError(f"resampling must be one of {', '.join(_RESAMPLINGS)}, got {self.resampling!r}")
         if not (self.concurrency >= 1 and self.timeout_seconds > 0 and self.max_retries >= 0):
             raise ValueError(
                 f"{self.name} needs concurrency >= 1, timeout_seconds > 0 and max_retries >= 0, got "
@@ -86,9 +193,9 @@ class OpenAIGenerator:
 
     @property
     def fingerprint(self) -> str:
-        """Follows what is asked for and what is made of it; not the server, the key, or the pace."""
-        asked = [self.model, self.size, self.quality, self.resampling, self.extra_body, self.prompts()]
-        return make_fingerprint(self.name, _VERSION, asked)
+        """Follows the request and how an answer is read; not the server, the key, or the pace."""
+        request = [self.model, self.size, self.quality, self.resampling, self.extra_body, self.prompts()]
+        return make_fingerprint(self.name, _VERSION, request)
 
     @property
     def usd_per_image(self) -> float:
@@ -101,95 +208,52 @@ class OpenAIGenerator:
         return ()
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one variation per image, uint8 (n, 1, 128, 128); the seed changes nothing, services take none.
+        """Return one variation per image, uint8 (n, 1, 128, 128); the seed has no effect, services take none.
 
-        Answers are lost where this raises: use :meth:`stream`, or a bank, for more than a few images.
-
-        Raises
-        ------
-        RefusedVariationsError
-            If the service refuses some of the images.
-        ImageServiceError
-            As :meth:`stream` does.
+        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
         """
-        variations, refused = torch.zeros_like(images), {}
-        for answer in self.stream(images, labels, seed=seed):
-            if answer.pixels is None:
-                refused[answer.position] = answer.record["refused"]
-            else:
-                variations[answer.position] = answer.pixels
-        if refused:
-            by_class = Counter(labels[sorted(refused)].tolist())
-            counts = ", ".join(f"{n} of class {label}" for label, n in sorted(by_class.items()))
-            first = min(refused)
-            raise RefusedVariationsError(
-                f"{self.name}: {self.model} refuses to vary {len(refused)} of {len(images)} images ({counts}); "
-                f"image {first}: {refused[first]}",
-                sorted(refused),
-            )
-        return variations
+        return collect(self, images, labels, seed=seed)
 
-    def stream(self, images: Tensor, labels: Tensor, *, seed: int) -> Iterator[Answer]:
-        """Yield one answer per image as each arrives; closing the iterator gives up those in flight, billed or not.
-
-        The next request is sent when an answer has been taken and the one after it is asked for.
+    def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
+        """Return an iterator over the answers as they arrive; closing it waits for the calls in flight.
 
         Raises
         ------
         ImageServiceError
-            If an image failed otherwise than by a refusal, after the answers that were in flight with it; or at once,
-            if OPENAI_API_KEY is not set.
+            If an image failed otherwise than by a refusal, after the answers that were in flight with it; or before
+            the first request, if OPENAI_API_KEY or OPENAI_BASE_URL cannot be used.
         ImportError
             If the package openai is not installed.
         ValueError
-            If the images are not what :func:`check_images` asks for, or a class has no prompt.
+            If a class has no prompt.
         """
-        check_images(images, labels)
-        if len(self.prompts()) > 1 and len(images) and not 0 <= labels.min() <= labels.max() < len(self.prompts()):
-            raise ValueError(
-                f"{self.name} has {len(self.prompts())} prompts, one per class from 0, got labels "
-                f"{sorted(set(labels.tolist()))}; give one prompt for every class, or one for all"
-            )
-        return self._stream(images, labels) if len(images) else iter(())
-
-    def _stream(self, images: Tensor, labels: Tensor) -> Iterator[Answer]:
         try:
             from mri_aug.generators.openai import service
         except ModuleNotFoundError as error:
             if error.name != "openai":
                 raise
             raise ImportError(f"{self.name} needs the package openai: pip install 'mri-aug[openai]'") from None
-        if not os.environ.get("OPENAI_API_KEY"):
-            raise service.ImageServiceError(
-                f"{self.name} needs a key in the environment variable OPENAI_API_KEY (any word, if the server is yours)"
-            )
-        calls = (
-            service.Call(position, self._arguments(image, label), self._record(label))
-            for position, (image, label) in enumerate(zip(images, labels.tolist(), strict=True))
-        )
-        return service.answers(calls, self._terms(service))
+        return service.answers(self, requests)
 
-    def _terms(self, service):
-        same = ("method", "model", "size", "resampling", "prices", "usd_per_image", "concurrency", "timeout_seconds")
-        return service.Terms(max_retries=self.max_retries, **{name: getattr(self, name) for name in same})
-
-    def _arguments(self, image: Tensor, label: int) -> dict[str, object]:
-        """Return the arguments of the client's method for one image."""
-        file = encode(image, size=self.size, resampling=self.resampling)
+    def arguments(self, image: Tensor, label: int) -> dict[str, object]:
+        """Return the arguments of the client's method for one image, uint8 (1, 128, 128)."""
+        size, file = (self.size, self.size), io.BytesIO()
+        picture = Image.fromarray(image[0].numpy())
+        picture.resize(size, Image.Resampling[self.resampling.upper()]).save(file, format="PNG")
         return {
-            "image": ("image.png", file, "image/png"),
+            "image": ("image.png", file.getvalue(), "image/png"),
             "model": self.model,
             "n": 1,
             "size": f"{self.size}x{self.size}",
             "extra_body": dict(self.extra_body) or None,
         }
 
-    def _record(self, label: int) -> dict[str, object]:
-        prompts = self.prompts()
+    def record(self, label: int) -> dict[str, object]:
+        """Return what the record of an answer says of its request."""
         return {
             "model": self.model,
             "endpoint": f"images.{self.method}",
-            "prompt": prompts[label if len(prompts) > 1 else 0] if prompts else None,
+            "prompt": choose_prompt(self.prompts(), label),
             "size": f"{self.size}x{self.size}",
             "quality": self.quality,
             "extra_body": dict(self.extra_body),
@@ -215,15 +279,15 @@ PROMPT = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIEditsGenerator(OpenAIGenerator):
-    """Ask ``images.edit``; options are those of the base class, with other defaults, and these.
+    """Use ``images.edit``; options are those of the base class, with other defaults, and these.
 
     Parameters
     ----------
     model : str
         A GPT image model, or what a compatible server has.
     prompt : str or tuple of str
-        One for all images, or one per class by label. With one per class, a classifier can learn the wording's trace in
-        the image instead of the disease; the default leaves the class to the source image.
+        One for all images, or one per class by label. With one per class, a classifier can learn the trace of the
+        wording instead of the disease; the default leaves the class to the source image.
     quality : str
         ``"low"``, ``"medium"``, ``"high"``, or another that ``prices`` has a price for.
     size : int
@@ -251,11 +315,13 @@ class OpenAIEditsGenerator(OpenAIGenerator):
         self.prices.at_most(self.quality, size=self.size, n_characters=0)  # an unknown quality has no bound
 
     def prompts(self) -> tuple[str, ...]:
+        """Return the prompts: one for all classes, or one per class."""
         return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
 
-    def _arguments(self, image: Tensor, label: int) -> dict[str, object]:
-        prompt = self._record(label)["prompt"]
-        return {**super()._arguments(image, label), "prompt": prompt, "quality": self.quality}
+    def arguments(self, image: Tensor, label: int) -> dict[str, object]:
+        """As in the base class."""
+        prompt = choose_prompt(self.prompts(), label)
+        return {**super().arguments(image, label), "prompt": prompt, "quality": self.quality}
 
 
 _SIZES = (256, 512, 1024)
@@ -263,16 +329,16 @@ _SIZES = (256, 512, 1024)
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIVariationsGenerator(OpenAIGenerator):
-    """Ask ``images.create_variation``; options are those of the base class, with other defaults.
+    """Use ``images.create_variation``; options are those of the base class, with other defaults.
 
     Parameters
     ----------
     model : str
-        As the server calls it. The default is the thesis's model, which OpenAI serves no longer.
+        As the server calls it. The default is the thesis's model, which OpenAI no longer offers.
     size : int
-        256, 512 or 1024. The default is what Stable Diffusion and its kin were trained at.
+        256, 512 or 1024. Stable Diffusion was trained at the default.
     prices : Prices
-        Free by default, as on a server of one's own.
+        Free by default, as on one's own server.
     """
 
     model: str = "dall-e-2"
@@ -288,5 +354,6 @@ class OpenAIVariationsGenerator(OpenAIGenerator):
         if self.size not in _SIZES:
             raise ValueError(f"size of {self.name} must be one of {', '.join(map(str, _SIZES))}, got {self.size}")
 
-    def _arguments(self, image: Tensor, label: int) -> dict[str, object]:
-        return {**super()._arguments(image, label), "response_format": "b64_json"}
+    def arguments(self, image: Tensor, label: int) -> dict[str, object]:
+        """As in the base class."""
+        return {**super().arguments(image, label), "response_format": "b64_json"}
