@@ -25,7 +25,7 @@ from mri_aug.fidelity.similarity import (
     similarity_of_neighbours,
     similarity_within_source,
 )
-from mri_aug.generators.bank.bank import BankedGenerator
+from mri_aug.generators.bank import BankedGenerator
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.training import TrainConfig, predict
 
