@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from mri_aug.generators.bank.bank import study_generators
+    from mri_aug.generators.bank import study_generators
 
     sizes, parts = _listed_parts(options)
     if options.epochs is not None:
@@ -252,7 +252,7 @@ def add_vary_options(command: argparse.ArgumentParser) -> None:
 def _fill(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:
     """Run ``mri-aug vary`` for the parts of a study on a dataset of so many people."""
     from mri_aug.data.loading import load_images
-    from mri_aug.generators.bank.bank import Bank
+    from mri_aug.generators.bank import Bank
     from mri_aug.generators.base import make_generator
     from mri_aug.study.variations import fill, plan, wanted_variations
 

@@ -48,7 +48,7 @@ from mri_aug import provenance
 from mri_aug.book import figures
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
-from mri_aug.generators.bank.bank import study_generators
+from mri_aug.generators.bank import study_generators
 from mri_aug.models.training import TrainConfig
 from mri_aug.results.comparison import compare, summarise
 from mri_aug.results.contrasts import DRAFT

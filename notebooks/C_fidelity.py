@@ -49,7 +49,7 @@ from mri_aug.data.sampling import stratified_sample
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.fidelity.similarity import memorisation, real_similarity
 from mri_aug.fidelity.table import ALL_CLASSES, REAL
-from mri_aug.generators.bank.bank import Bank, BankedGenerator
+from mri_aug.generators.bank import Bank, BankedGenerator
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.models.training import TrainConfig
 from mri_aug.results.tables import estimate_text, interval_text

@@ -12,7 +12,7 @@ FILES = library_modules()
 
 
 def room(module: str) -> str:
-    """``mri_aug.generators.bank.ledger`` lies in ``generators``; the package's own file in no room."""
+    """``mri_aug.generators.ledger`` lies in ``generators``; the package's own file in no room."""
     return module.split(".")[1] if "." in module else ""
 
 

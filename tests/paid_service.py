@@ -19,7 +19,7 @@ from mri_aug.generators.base import Answer, Request, image_digests
 
 COST = 0.04
 PROCESSES = multiprocessing.get_context("forkserver")  # by a server that has imported what they need
-PROCESSES.set_forkserver_preload(["mri_aug.generators.bank.bank", "mri_aug.generators.openai.service"])
+PROCESSES.set_forkserver_preload(["mri_aug.generators.bank", "mri_aug.generators.openai.service"])
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class PaidGenerator:
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         raise AssertionError("a bank streams: whole batches lose what was paid for")
+
+    def check_labels(self, labels: Iterable[int]) -> None:
+        """Any class will do."""
 
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         waiting, calls = iter(requests), set()

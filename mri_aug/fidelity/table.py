@@ -27,7 +27,7 @@ from mri_aug.fidelity.similarity import (
     similarity_within_source,
     squared_mmd,
 )
-from mri_aug.generators.bank.bank import BankedGenerator
+from mri_aug.generators.bank import BankedGenerator
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.training import TrainConfig, predict
 

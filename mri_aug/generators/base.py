@@ -1,6 +1,6 @@
-"""What a generator of synthetic images is, and how one is made by name.
+"""What a generator of synthetic images is, how one is made by name, and the control that any has to beat.
 
-Each kind lives in a module of its own, which is imported when it is first needed.
+Each other kind lives in a module of its own, which is imported when it is first needed.
 """
 
 from __future__ import annotations
@@ -62,15 +62,9 @@ class LearningGenerator(ImageGenerator, Protocol):
 
 @runtime_checkable
 class PeopleGenerator(ImageGenerator, Protocol):
-    """A generator whose images show new people and derive from no real image; ``vary`` uses the labels alone.
+    """A generator whose images show new people and derive from no real image; ``vary`` uses the labels alone."""
 
-    Attributes
-    ----------
-    makes_people : bool
-        True.
-    """
-
-    makes_people: bool
+    makes_people: bool  # True
 
     def draw(self, labels: Tensor, *, seed: int) -> ImageSet:
         """Return one image per label, with ``source_ids`` of -1 and people numbered from 0."""
@@ -107,21 +101,14 @@ class Answer:
 
 @runtime_checkable
 class StreamingGenerator(ImageGenerator, Protocol):
-    """A generator whose variations arrive, and cost, one by one.
+    """A generator whose variations arrive, and cost, one by one."""
 
-    Attributes
-    ----------
-    usd_per_image : float
-        An upper bound of what one request may cost; 0 where nothing is billed.
-    seconds_per_image : float
-        Expected duration of one request, for an estimate.
-    concurrency : int
-        Requests in flight at a time.
-    """
+    usd_per_image: float  # an upper bound of what one request may cost; 0 where nothing is billed
+    seconds_per_image: float  # expected duration of one request, for an estimate
+    concurrency: int  # requests in flight at a time
 
-    usd_per_image: float
-    seconds_per_image: float
-    concurrency: int
+    def check_labels(self, labels: Iterable[int]) -> None:
+        """Raise ValueError if an image of one of these classes could not be requested; called before any request."""
 
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Yield one answer per request as it arrives, in any order.
@@ -147,37 +134,58 @@ class RefusedVariationsError(LookupError):
         self.positions = tuple(positions)
 
 
-def collect(generator: StreamingGenerator, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-    """Return a streaming generator's variations of a batch, uint8 of the images' shape.
+class PromptedGenerator:
+    """What streaming generators share: a prompt for all classes, one per class or none, and whole batches."""
 
-    Answers are lost where this raises: use a bank for more than a few images.
+    prompt: str | tuple[str, ...] | None = None
 
-    Raises
-    ------
-    RefusedVariationsError
-        If some images are refused.
-    Exception
-        Whatever the stream raises.
-    """
-    check_images(images, labels)
-    if not len(images):
-        return images.clone()
-    requests = (Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True))
-    variations, refused = torch.zeros_like(images), {}
-    with closing(generator.stream(requests, seed=seed)) as answers:
-        for answer in answers:
-            if answer.pixels is None:
-                refused[answer.position] = answer.record["refused"]
-            else:
-                variations[answer.position] = answer.pixels
-    if refused:
-        first = min(refused)
-        raise RefusedVariationsError(
-            f"{generator.name} refuses to vary {len(refused)} of {len(images)} images "
-            f"({count_by_class(labels[sorted(refused)].tolist())}); image {first}: {refused[first]}",
-            sorted(refused),
-        )
-    return variations
+    def prompts(self) -> tuple[str, ...]:
+        """Return the prompts: none, one for all classes, or one per class."""
+        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt or ())
+
+    def prompt_of(self, label: int) -> str | None:
+        """Return the prompt for an image of a class; ValueError if there are several, and none for this class."""
+        prompts = self.prompts()
+        if len(prompts) <= 1:
+            return prompts[0] if prompts else None
+        if not 0 <= label < len(prompts):
+            raise ValueError(
+                f"there are {len(prompts)} prompts, one per class from 0, got an image of class {label}; give one "
+                "prompt for every class, or one for all"
+            )
+        return prompts[label]
+
+    def check_labels(self, labels: Iterable[int]) -> None:
+        """Raise ValueError if one of the classes has no prompt."""
+        for label in sorted(set(labels)):
+            self.prompt_of(label)
+
+    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        """Return one variation per image, uint8 (n, 1, 128, 128).
+
+        Answers are lost where this raises: use a bank for more than a few images. Errors are those of the generator's
+        ``stream``, ValueError if a class has no prompt, and RefusedVariationsError if some images are refused.
+        """
+        check_images(images, labels)
+        self.check_labels(labels.tolist())
+        if not len(images):
+            return images.clone()
+        requests = (Request(*row) for row in zip(range(len(images)), images, labels.tolist(), strict=True))
+        variations, refused = torch.zeros_like(images), {}
+        with closing(self.stream(requests, seed=seed)) as answers:
+            for answer in answers:
+                if answer.pixels is None:
+                    refused[answer.position] = answer.record["refused"]
+                else:
+                    variations[answer.position] = answer.pixels
+        if refused:
+            first = min(refused)
+            raise RefusedVariationsError(
+                f"{self.name} refuses to vary {len(refused)} of {len(images)} images "
+                f"({count_by_class(labels[sorted(refused)].tolist())}); image {first}: {refused[first]}",
+                sorted(refused),
+            )
+        return variations
 
 
 def count_by_class(labels: Iterable[int]) -> str:
@@ -189,24 +197,6 @@ def count_by_class(labels: Iterable[int]) -> str:
     '2 of class 1, 1 of class 3'
     """
     return ", ".join(f"{n} of class {label}" for label, n in sorted(Counter(labels).items()))
-
-
-def choose_prompt(prompts: Sequence[str], label: int) -> str | None:
-    """Return the prompt for an image of a class, from one for all classes or one per class; None where there is none.
-
-    Raises
-    ------
-    ValueError
-        If there are several prompts and none for this class.
-    """
-    if len(prompts) <= 1:
-        return prompts[0] if prompts else None
-    if not 0 <= label < len(prompts):
-        raise ValueError(
-            f"there are {len(prompts)} prompts, one per class from 0, got an image of class {label}; give one prompt "
-            "for every class, or one for all"
-        )
-    return prompts[label]
 
 
 def fit_generator(
@@ -235,9 +225,8 @@ def check_images(images: Tensor, labels: Tensor, subjects: Tensor | None = None)
             f"images must be uint8 of shape (n, 1, {IMAGE_SIZE}, {IMAGE_SIZE}), got {images.dtype} of shape {shape}; "
             "load_images brings any source to that form"
         )
-    for name, tensor in (("labels", labels), ("subjects", subjects)):
-        if tensor is None:
-            continue
+    given = {"labels": labels} if subjects is None else {"labels": labels, "subjects": subjects}
+    for name, tensor in given.items():
         if tuple(tensor.shape) != shape[:1] or tensor.is_floating_point() or tensor.dtype == torch.bool:
             raise ValueError(
                 f"{name} must be one integer per image, {shape[0]} in all, "
@@ -255,31 +244,24 @@ def make_fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def variation_numbers(digests: Iterable[str], labels: Iterable[int]) -> Iterator[int]:
+    """Yield, for each image (by :func:`image_digests`), how often it came before with the same label."""
+    seen: Counter[tuple[str, int]] = Counter()
+    for image in zip(digests, labels, strict=True):
+        yield seen[image]
+        seen[image] += 1
+
+
 def variation_rngs(digests: Sequence[str], labels: Tensor, *, seed: int) -> list[np.random.Generator]:
     """Return one random stream per image, set by the seed and the image rather than by its place in the batch.
 
     The k-th occurrence of an image in one call gets the k-th stream of that image, so that several variations of one
-    image differ, while neither the order of a batch nor the other images in it change any variation.
-
-    Parameters
-    ----------
-    digests : sequence of str, length n
-        From :func:`image_digests`.
-    labels : Tensor of int64, shape (n,)
-    seed : int
-        Non-negative.
-
-    Raises
-    ------
-    ValueError
-        If the seed is negative.
+    image differ, while neither the order of a batch nor the other images in it change any variation. ``digests`` are
+    those of :func:`image_digests`; ValueError if the seed is negative.
     """
-    repeats: Counter[tuple[str, int]] = Counter()
-    rngs = []
-    for key in zip(digests, labels.tolist(), strict=True):
-        rngs.append(variation_rng(*key, seed=seed, repeat=repeats[key]))
-        repeats[key] += 1
-    return rngs
+    numbers = variation_numbers(digests, labels.tolist())
+    images = zip(digests, labels.tolist(), numbers, strict=True)
+    return [variation_rng(digest, label, seed=seed, repeat=number) for digest, label, number in images]
 
 
 def variation_rng(digest: str, label: int, *, seed: int, repeat: int) -> np.random.Generator:
@@ -289,10 +271,32 @@ def variation_rng(digest: str, label: int, *, seed: int, repeat: int) -> np.rand
     return np.random.default_rng(np.random.SeedSequence([seed, int(digest, 16), label, repeat]))
 
 
+@dataclass(frozen=True)
+class DuplicateGenerator:
+    """Return each image unchanged: the control, which adds training steps and no information."""
+
+    name = "duplicate"
+    learns_from_study = False
+    reproducible = True
+    fingerprint = make_fingerprint(name)
+    card = MappingProxyType(
+        {
+            "learns from": "nothing",
+            "who sees the images": "nobody: it runs here",
+            "licence and limits": "as the dataset; a control, no synthetic image at all",
+        }
+    )
+
+    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
+        """Return the images once more, uint8 (n, 1, 128, 128); labels and seed have no effect."""
+        check_images(images, labels)
+        return images.clone()
+
+
 GENERATORS: Mapping[str, str] = MappingProxyType(
     {
         "diffusion": "mri_aug.generators.diffusion.generator:DiffusionGenerator",
-        "duplicate": "mri_aug.generators.duplicate:DuplicateGenerator",
+        "duplicate": "mri_aug.generators.base:DuplicateGenerator",
         "hub": "mri_aug.generators.hub:HubGenerator",
         "morph": "mri_aug.generators.morph:MorphGenerator",
         "openai-edits": "mri_aug.generators.openai.generators:OpenAIEditsGenerator",
@@ -316,8 +320,7 @@ def make_generator(name: str, **options) -> ImageGenerator:
     Raises
     ------
     ValueError
-        If the name or an option is unknown (the known ones are listed), or an option's value is out of range or of
-        the wrong type.
+        If the name or an option is unknown (the known are listed), or a value is of the wrong type or out of range.
     ImportError
         If the kind needs a package that is not installed.
 
@@ -386,13 +389,7 @@ def generator_kind(name: str) -> type:
 
 
 def generator_module(name: str) -> str:
-    """Return the dotted name of the module that a kind is in, without importing it.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
+    """Return the dotted name of the module that a kind is in, without importing it; ValueError if it is unknown."""
     if name not in GENERATORS:
         raise ValueError(f"no generator is called {name!r}; the known ones are {', '.join(sorted(GENERATORS))}")
     return GENERATORS[name].partition(":")[0]

@@ -1,7 +1,4 @@
-"""Synthetic images from a pretrained image-to-image pipeline of ``diffusers``, by hub id or folder.
-
-Finds, loads and inspects the pipeline, with clear errors; it trains nothing.
-"""
+"""Synthetic images from a pretrained image-to-image pipeline of ``diffusers``, by hub id or folder."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,9 +20,8 @@ from torch import Tensor
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.generators.base import (
     Answer,
+    PromptedGenerator,
     Request,
-    choose_prompt,
-    collect,
     image_digests,
     make_fingerprint,
     variation_rng,
@@ -33,23 +29,12 @@ from mri_aug.generators.base import (
 from mri_aug.models.training import Compute
 from mri_aug.provenance import folder_digest
 
+_VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
+_OPTIONAL = ("strength", "guidance_scale", "num_inference_steps")  # what a pipeline may take, by its own names
 
-def load_pipeline(model: str | Path, revision: str | None):
-    """Return a pipeline that takes an image, from a local folder or, with a revision, from the hub.
 
-    A pipeline that draws from text alone is replaced by its image-to-image counterpart in ``diffusers``.
-
-    Raises
-    ------
-    ConnectionError
-        If a hub's model is neither in the local cache nor can be fetched.
-    FileNotFoundError
-        If a folder holds no pipeline.
-    ImportError
-        If ``diffusers`` or a package that the pipeline needs is not installed.
-    ValueError
-        If no pipeline of this kind takes an image, or the weights are pickles.
-    """
+def _load_pipeline(model: str | Path, revision: str | None):
+    """Return a pipeline that takes an image, from a local folder or, with a revision, from the hub."""
     try:
         from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
     except ModuleNotFoundError as error:
@@ -79,15 +64,6 @@ def load_pipeline(model: str | Path, revision: str | None):
         ) from None
 
 
-def check_call(pipeline: Callable, options: Set[str]) -> None:
-    """Raise ValueError where the options that are set (their names) and those that the call takes disagree."""
-    taken, kind = _parameters(pipeline), type(pipeline).__name__
-    if unknown := sorted(options - taken):
-        raise ValueError(f"a {kind} takes no {', '.join(unknown)}; leave it out")
-    if "prompt" in taken - options:
-        raise ValueError(f"a {kind} needs a prompt; give prompt=, one for all classes or one per class")
-
-
 def _check_packages(folder: Path) -> None:
     """Raise unless the folder holds a pipeline whose packages are installed; ``diffusers`` itself fails obscurely."""
     index = folder / "model_index.json"
@@ -100,7 +76,7 @@ def _check_packages(folder: Path) -> None:
 
 
 def _variant(folder: Path) -> str | None:
-    """Return the variant, such as fp16, in which some part of a pipeline has its weights; None where none needs one."""
+    """Return the variant, such as fp16, in which some part of a pipeline has its weights, if any."""
     files = list(folder.rglob("*.safetensors"))
     if not files and (pickles := [path.name for path in folder.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]):
         raise ValueError(
@@ -117,12 +93,8 @@ def _parameters(pipeline: Callable) -> set[str]:
     return set(inspect.signature(type(pipeline).__call__).parameters)
 
 
-_VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
-_OPTIONAL = ("strength", "guidance_scale", "num_inference_steps")  # what a pipeline may take, by its own names
-
-
 @dataclass(frozen=True, kw_only=True)
-class HubGenerator:
+class HubGenerator(PromptedGenerator):
     """Vary each image, enlarged and in RGB, with a pretrained pipeline of ``diffusers``.
 
     Any pipeline whose call takes ``image`` will do, such as Stable Diffusion's image variation; one that draws from
@@ -141,12 +113,9 @@ class HubGenerator:
         converted to grey and resampled to 128 x 128 (Lanczos).
     prompt : str or tuple of str, optional
         One for all classes, or one per class, for pipelines that take a prompt.
-    strength : float in (0, 1], optional
-        How much of the source is replaced; the pipeline's own default where None, as for the next two.
-    guidance_scale : float, optional
-        How closely to follow the prompt.
-    num_inference_steps : int, optional
-        Denoising steps.
+    strength, guidance_scale, num_inference_steps : float in (0, 1], float, int; optional
+        How much of the source is replaced, how closely the prompt is followed, and denoising steps; the pipeline's own
+        defaults where None.
     device, precision : str
         As in ``Compute``.
 
@@ -207,7 +176,7 @@ class HubGenerator:
             raise ValueError(f"strength must be in (0, 1], got {self.strength}; for the source use 'duplicate'")
         if self.size < 8 or self.size % 8:
             raise ValueError(f"size must be a multiple of 8 pixels, got {self.size}")
-        if not all(prompt.strip() for prompt in self._prompts()):
+        if not all(prompt.strip() for prompt in self.prompts()):
             raise ValueError(f"prompt must be a text, or one text per class, got {self.prompt!r}")
         self._compute()  # checks device and precision
 
@@ -216,36 +185,30 @@ class HubGenerator:
         """Follows the model's content, the options, and the kind of device and precision."""
         compute = self._compute().resolved()
         content = folder_digest(Path(self.model)) if self.revision is None else [str(self.model), self.revision]
-        options = [self.size, self._prompts(), self._options()]
-        device = compute.resolved_device().type
-        return make_fingerprint(self.name, _VERSION, content, options, device, compute.precision)
-
-    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one variation per image, uint8 (n, 1, 128, 128), each from a seed set by ``seed`` and its image.
-
-        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
-        """
-        return collect(self, images, labels, seed=seed)
+        options = [self.size, self.prompts(), self._options()]
+        return make_fingerprint(
+            self.name, _VERSION, content, options, compute.resolved_device().type, compute.precision
+        )
 
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
-        """Yield the variations one by one, in order.
+        """Yield the variations one by one, in order, each from a seed set by ``seed`` and its image.
 
         Raises
         ------
-        ConnectionError
-            If a hub's model is neither in the local cache nor can be fetched.
+        ConnectionError, FileNotFoundError
+            If a hub's model is neither in the local cache nor can be fetched, or a folder holds no pipeline.
         ImportError
             If ``diffusers``, or a package that the pipeline needs, is not installed.
         ValueError
-            If a class has no prompt, or the pipeline takes no image, needs a prompt or does not take an option that is
-            set.
+            If a class has no prompt, the weights are pickles, or the pipeline takes no image, needs a prompt or does
+            not take an option that is set.
         """
         repeats: Counter[tuple[str, int]] = Counter()
         for request in requests:
             source = image_digests(request.image[None])[0], request.label
             number = int(variation_rng(*source, seed=seed, repeat=repeats[source]).integers(2**63))
             repeats[source] += 1
-            prompt = choose_prompt(self._prompts(), request.label)
+            prompt = self.prompt_of(request.label)
             record = {"model": str(self.model), "revision": self.revision, "prompt": prompt, "seed": number, "usd": 0.0}
             pixels = self._vary_one(request.image, prompt, number)
             if pixels is None:
@@ -267,22 +230,22 @@ class HubGenerator:
     def _options(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name) is not None}
 
-    def _prompts(self) -> tuple[str, ...]:
-        return (self.prompt,) if isinstance(self.prompt, str) else tuple(self.prompt or ())
-
     def _compute(self) -> Compute:
         return Compute(self.device, self.precision)
 
     def _pipeline(self) -> Callable:
         """Return the pipeline, loaded at the first call and kept as long as this generator."""
         if "pipeline" not in self._loaded:
-            compute = self._compute()
-            pipeline = load_pipeline(self.model, self.revision)
-            check_call(pipeline, set(self._options()) | ({"prompt"} if self._prompts() else set()))
+            compute, pipeline = self._compute(), _load_pipeline(self.model, self.revision)
+            given, taken = {*self._options(), *(["prompt"] if self.prompts() else [])}, _parameters(pipeline)
+            kind = type(pipeline).__name__
+            if unknown := sorted(given - taken):
+                raise ValueError(f"a {kind} takes no {', '.join(unknown)}; leave it out")
+            if "prompt" in taken - given:
+                raise ValueError(f"a {kind} needs a prompt; give prompt=, one for all classes or one per class")
             pipeline.set_progress_bar_config(disable=True)
-            self._loaded["pipeline"] = pipeline.to(
-                compute.resolved_device(), getattr(torch, compute.resolved_precision())
-            )
+            dtype = getattr(torch, compute.resolved_precision())
+            self._loaded["pipeline"] = pipeline.to(compute.resolved_device(), dtype)
         return self._loaded["pipeline"]
 
     def __getstate__(self) -> dict[str, object]:

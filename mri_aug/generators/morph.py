@@ -17,6 +17,12 @@ from torch import Tensor
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.generators.base import check_images, image_digests, make_fingerprint, variation_rngs
 
+_VERSION = 2  # part of the fingerprint: raise it with any change that alters pixels
+_FEATURE_SIZE = 32  # pixels: fine enough to rank slices by level and ventricles, too coarse for single sulci
+_FEATURE_NORM = 2048  # integer features of this norm make float32 dot products exact, whatever BLAS and batch
+_SPREAD = 0.04  # a correlation lower than the nearest's by more than this indicates another level of the head
+_CHUNK = 256  # sources ranked at a time: one small matrix product
+_GRID = 5  # control points per side of the random displacement: about 32 pixels apart, too wide for ragged outlines
 _BORDER = 6  # pixels over which the displacement fades to 0, so that no tissue leaves the frame
 
 
@@ -65,23 +71,9 @@ def fold_free(displacement: np.ndarray, min_jacobian: float) -> np.ndarray:
 
 def resample(pixels: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """Return the image sampled at p + u by Lanczos interpolation, black outside, uint8."""
-    moved = cv2.remap(pixels, _positions() + displacement, None, cv2.INTER_LANCZOS4)
+    y, x = np.indices(pixels.shape, dtype=np.float32)
+    moved = cv2.remap(pixels, np.dstack([x, y]) + displacement, None, cv2.INTER_LANCZOS4)
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
-
-
-@cache
-def _positions() -> np.ndarray:
-    """Return the position of each pixel, float32 (128, 128, 2) as (x, y)."""
-    y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
-    return np.dstack([x, y])
-
-
-_VERSION = 2  # part of the fingerprint: raise it with any change that alters pixels
-_FEATURE_SIZE = 32  # pixels: fine enough to rank slices by level and ventricles, too coarse for single sulci
-_FEATURE_NORM = 2048  # integer features of this norm make float32 dot products exact, whatever BLAS and batch
-_SPREAD = 0.04  # a correlation lower than the nearest's by more than this indicates another level of the head
-_CHUNK = 256  # sources ranked at a time: one small matrix product
-_GRID = 5  # control points per side of the random displacement: about 32 pixels apart, too wide for ragged outlines
 
 
 @dataclass(frozen=True)
@@ -116,22 +108,18 @@ class MorphGenerator:
 
     Parameters
     ----------
-    path : (float, float)
-        Range of a: 0 is the source's shape, 1 the partner's.
-    around : float
-        Largest weight, of either sign, of the directions off the path.
+    path, around : (float, float), float
+        Range of a (0 is the source's shape, 1 the partner's), and the largest weight of the directions off the path.
     jitter : float
-        Standard deviation in pixels of the smooth random displacement.
+        In pixels.
     n_neighbours : int
-        Similar slices among which partners are drawn; at least 3. Those whose correlation is more than 0.04 below the
-        nearest's are left out: in a small class they show another level of the head.
+        At least 3. Those whose correlation is more than 0.04 below the nearest's are left out: in a small class they
+        show another level of the head.
     near_twin : float
-        Correlation from which images of unknown people count as one person's. At 32 x 32 the nearest slice of another
-        person reaches about 0.97, that of the same person 0.98 to 0.997.
+        At 32 x 32 the nearest slice of another person reaches about 0.97, that of the same person 0.98 to 0.997.
     min_jacobian : float
-        In (0, 1); the least local area that the deformation may leave, relative to the source.
+        In (0, 1).
     contrast, gain : float
-        Standard deviations of the logarithms of the gamma exponent c and of the brightness factor g.
     """
 
     path: tuple[float, float] = (0.6, 1.2)
@@ -151,9 +139,7 @@ class MorphGenerator:
         {
             "learns from": "shapes of other people's slices of the same class, from the study's training images",
             "who sees the images": "nobody: it runs here",
-            "licence and limits": (
-                "as the dataset; draws no tissue that the source lacks, so it cannot add or remove a lesion"
-            ),
+            "licence and limits": "as the dataset; no tissue that the source lacks: it cannot add or remove a lesion",
         }
     )
 
@@ -174,28 +160,15 @@ class MorphGenerator:
         return make_fingerprint(self.name, _VERSION, options, self._training and self._training.fingerprint)
 
     def fit(self, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int) -> MorphGenerator:
-        """Return a generator whose partners are these images; well under a second for 5,120 of them.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 1, 128, 128)
-        labels, subjects : Tensor of int64, shape (n,)
-            Person -1 where unknown.
-        seed : int
-            Has no effect: indexing the images draws nothing.
-        """
+        """Return a generator whose partners are these images (person -1 where unknown); ``seed`` has no effect."""
         return replace(self, _training=_TrainingImages.of(images, labels, subjects))
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one deformed variation per image, uint8 (n, 1, 128, 128).
 
         A variation depends on the seed, the image, its label and the fitted images, not on the rest of the batch; a
-        repeated image gets a new variation each time.
-
-        Raises
-        ------
-        ValueError
-            If not fitted, or a label is absent from the fitted images.
+        repeated image gets a new variation each time. ValueError if not fitted, or a label is absent from the fitted
+        images.
         """
         check_images(images, labels)
         if self._training is None:
@@ -258,11 +231,10 @@ class _TrainingImages:
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, subjects: Tensor) -> _TrainingImages:
         check_images(images, labels, subjects)
-        pixels, digests = images[:, 0].numpy(), np.array(image_digests(images))
-        people, by_class = subjects.numpy(), {}
+        pixels, digests, by_class = images[:, 0].numpy(), np.array(image_digests(images)), {}
         for label in labels.unique().tolist():
             rows = np.flatnonzero(labels.numpy() == label)
-            by_class[label] = _ClassImages(pixels[rows], _features(pixels[rows]), people[rows], digests[rows])
+            by_class[label] = _ClassImages(pixels[rows], _features(pixels[rows]), subjects.numpy()[rows], digests[rows])
         fingerprint = make_fingerprint(digests.tolist(), labels.tolist(), subjects.tolist())
         return cls(by_class, dict(zip(digests.tolist(), subjects.tolist(), strict=True)), fingerprint)
 

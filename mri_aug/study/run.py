@@ -288,7 +288,7 @@ def check_conditions(
             raise ValueError(
                 f"{name!r} cannot make a variation again, so a study takes its variations from a bank: fill it by "
                 f"mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
-                "mri_aug.generators.bank.bank"
+                "mri_aug.generators.bank"
             )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
         divide(

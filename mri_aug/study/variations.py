@@ -14,9 +14,15 @@ import numpy as np
 
 from mri_aug.data import splits
 from mri_aug.data.imageset import ImageSet
-from mri_aug.generators.bank.bank import Bank, variation_numbers
-from mri_aug.generators.bank.ledger import Account
-from mri_aug.generators.base import ImageGenerator, RefusedVariationsError, StreamingGenerator, image_digests
+from mri_aug.generators.bank import Bank
+from mri_aug.generators.base import (
+    ImageGenerator,
+    RefusedVariationsError,
+    StreamingGenerator,
+    image_digests,
+    variation_numbers,
+)
+from mri_aug.generators.ledger import Account
 from mri_aug.study.conditions import Condition
 from mri_aug.study.parts import Part
 from mri_aug.study.simulation import Seeds, divide, draw_sample
@@ -47,8 +53,7 @@ class Plan:
     def __str__(self) -> str:
         refused = ", ".join(f"{count} of {name}" for name, count in self.refused.items())
         minutes = "" if np.isnan(self.minutes) else f", about {self.minutes:,.1f} minutes"
-        if self.minutes > 90:
-            minutes += f" ({self.minutes / 60:.1f} hours)"
+        minutes += f" ({self.minutes / 60:.1f} hours)" if self.minutes > 90 else ""
         lines = [
             f"{self.generator}: the study needs {self.n_wanted:,} variations of {self.n_sources:,} images; the bank "
             f"holds {self.n_kept:,}" + (f", refused are {refused}" if refused else ""),
@@ -70,12 +75,10 @@ def wanted_variations(
 
     Parameters
     ----------
-    parts : sequence of Part
-        Conditions with another generator need nothing.
-    image_set : ImageSet
-        As given to :func:`mri_aug.study.run.run_study`, as is ``seed``.
+    parts, image_set, seed
+        As given to :func:`mri_aug.study.run.run_study`.
     generator : str
-        The name that the conditions give.
+        The name in the conditions; those with another one need nothing.
     protocol : {"image", "subject", "published"}, optional
         Count only conditions under this protocol.
 
@@ -95,10 +98,9 @@ def wanted_variations(
         numbers = variation_numbers(digests[rows].tolist(), labels[rows].tolist())
         for row, number in zip(rows.tolist(), numbers, strict=True):
             first.setdefault((number, digests[row], int(labels[row])), row)
-    rows = np.array(list(first.values()), dtype=np.int64)
-    numbers = np.array([number for number, _, _ in first], dtype=np.int64)
-    order = np.lexsort((rows, numbers))
-    return Wanted(image_set[rows[order]], numbers[order])
+    order = sorted((number, row) for (number, _, _), row in first.items())
+    numbers, rows = np.array(order, dtype=np.int64).reshape(-1, 2).T
+    return Wanted(image_set[rows], numbers)
 
 
 def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[tuple[int, Condition]]:
@@ -115,18 +117,7 @@ def _draws(parts: Sequence[Part], generator: str, protocol: str | None) -> list[
 def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
     """Return what is needed beyond what the bank holds, and what it costs at most; makes no request.
 
-    Parameters
-    ----------
-    generator : ImageGenerator
-        Not one that learns from the study.
-    bank : Bank
-    wanted : Wanted
-        From :func:`wanted_variations`.
-
-    Raises
-    ------
-    ValueError
-        If the generator learns from the study.
+    ValueError if the generator learns from the study, or has no prompt for a class.
     """
     images, labels = wanted.images.images, wanted.images.labels
     missing, refused = bank.look(generator, images, labels, indices=wanted.numbers)
@@ -149,19 +140,9 @@ def plan(generator: ImageGenerator, bank: Bank, wanted: Wanted) -> Plan:
 def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: bool = False) -> Plan:
     """Request what the bank lacks, keeping each answer as it arrives, and return the plan of what is left.
 
-    Refused images are no error: the returned plan counts them by class.
-
-    Parameters
-    ----------
-    generator, bank, wanted
-        As in :func:`plan`. With an offline bank this only checks whether a study can run from it.
-    progress : bool
-        Show a bar with an estimate and the dollars spent.
-
-    Raises
-    ------
-    BudgetError, MissingVariationsError, OSError, ValueError
-        As :meth:`mri_aug.generators.bank.bank.Bank.vary`; also whatever the generator raises.
+    Refused images are no error: the returned plan counts them by class. With an offline bank this only checks whether
+    a study can run from it. Other errors are those of :meth:`mri_aug.generators.bank.Bank.vary` and of the generator;
+    ``progress`` shows a bar with an estimate and the dollars spent.
     """
     images = wanted.images
     with suppress(RefusedVariationsError):  # the plan counts them

@@ -16,8 +16,8 @@ import pytest
 import torch
 from paid_service import COST, PROCESSES, PaidGenerator, make_images
 
-from mri_aug.generators.bank import bank as bank_module
-from mri_aug.generators.bank.bank import Bank, BankedGenerator, BudgetError, MissingVariationsError
+from mri_aug.generators import bank as bank_module
+from mri_aug.generators.bank import Bank, BankedGenerator, BudgetError, MissingVariationsError
 from mri_aug.generators.base import RefusedVariationsError, make_generator
 
 
@@ -363,7 +363,7 @@ def test_refusals_are_kept_counted_and_not_asked_again(folder, tmp_path):
         with pytest.raises(RefusedVariationsError):
             ask(bank, service, 8)
     assert len(service.requests()) == 8
-    (refusal,) = Bank(folder).refusals()
+    (refusal,) = Bank(folder).records(refused=True)
     assert refusal["refused"] == "moderation_blocked" and refusal["source_id"] == 105 and refusal["label"] == 1
 
 

@@ -24,7 +24,7 @@ from openai_server import (
 )
 from paid_service import PROCESSES
 
-from mri_aug.generators.bank.bank import Bank
+from mri_aug.generators.bank import Bank
 from mri_aug.generators.base import RefusedVariationsError, make_generator
 from mri_aug.generators.openai.faults import ImageServiceError
 
@@ -102,7 +102,7 @@ def test_a_study_survives_faults_and_kills(tmp_path):
 
         refused = [source - 20 for source in REFUSED]
         assert bank.look(generator(), *images, indices=rest["indices"]) == ([], refused)
-        assert bank.count() == N - len(refused) and len(bank.refusals()) == len(refused)
+        assert bank.count() == N - len(refused) and len(bank.records(refused=True)) == len(refused)
         assert len(frozen[0]) >= N // 3 and len(frozen[1]) >= 2 * N // 3
         for kept in frozen:
             assert {position: server.requested[20 + position] for position in kept} == kept, "requested again"
@@ -152,3 +152,13 @@ def test_a_failure_without_way_on_ends_a_fill_and_keeps_the_rest(tmp_path, monke
         Bank(tmp_path).vary(generator(), *images, **rest)
         assert set(server.delivered.values()) == {1} and server.n_billed == 20
         assert Bank(tmp_path).account().usd == pytest.approx(20 * USD)
+
+
+def test_a_class_without_a_prompt_is_named_before_anything_is_entered(tmp_path, start):
+    server, (images, rest) = start(), batch(8)
+    edits = make_generator("openai-edits", prompt=["a", "b", "c"])
+    bank = Bank(tmp_path / "bank")
+    for act in (bank.vary, edits.vary):
+        with pytest.raises(ValueError, match="3 prompts, one per class from 0, got an image of class 3"):
+            act(edits, *images, **rest) if act == bank.vary else act(*images, seed=0)
+    assert server.n_requests == 0 and not bank.folder.exists() and bank.account().n_lost == 0

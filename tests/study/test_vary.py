@@ -9,7 +9,7 @@ import pytest
 import torch
 from paid_service import PaidGenerator, make_images
 
-from mri_aug.generators.bank.bank import Bank, BankedGenerator, BudgetError, MissingVariationsError
+from mri_aug.generators.bank import Bank, BankedGenerator, BudgetError, MissingVariationsError
 from mri_aug.generators.base import RefusedVariationsError, make_generator
 from mri_aug.models.training import TrainConfig
 from mri_aug.study.conditions import Condition, thesis_arms

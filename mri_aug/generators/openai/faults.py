@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 import openai
 
 from mri_aug.generators.base import Answer
+
+_LONGEST = 300  # characters of a server's own words
+_PATIENCE = 120  # seconds of Retry-After up to which the client waits
 
 _REFUSAL_CODES = ("moderationblocked", "contentpolicyviolation", "contentfilter", "responsibleaipolicyviolation")
 _REFUSAL = re.compile(
@@ -35,9 +38,8 @@ _RETIRED = re.compile(
 _ORGANISATION = re.compile(
     r"\b(organi[sz]ation|project)s?\b|(mismatched|invalid)_(organization|project)", re.IGNORECASE
 )
+_MISMATCH = re.compile(r"no such|mismatch|member of|match|invalid|not found", re.IGNORECASE)
 _KEY_LIKE = re.compile(r"\b(sk|sess|Bearer)[-_ ][\w.*-]{4,}|\S*\*{3,}\S*", re.IGNORECASE)
-_LONGEST = 300  # characters of a server's own words
-_PATIENCE = 120  # seconds of Retry-After up to which the client waits
 
 
 class ImageServiceError(RuntimeError):
@@ -69,14 +71,11 @@ class Fault:
     def of(cls, error: openai.OpenAIError) -> Fault:
         """Return the fault behind an error of the client, after any retries."""
         if isinstance(error, openai.APIConnectionError):
-            return cls(
-                without_secrets(str(error)),
-                kind="timeout" if isinstance(error, openai.APITimeoutError) else "connection",
-            )
-        response = getattr(error, "response", None)
-        body = getattr(error, "body", None)
+            kind = "timeout" if isinstance(error, openai.APITimeoutError) else "connection"
+            return cls(without_secrets(str(error)), kind=kind)
+        response, body = getattr(error, "response", None), getattr(error, "body", None)
         return cls(
-            words=said(body) or without_secrets(str(error)),
+            words=without_secrets(words_in(body)) or without_secrets(str(error)),
             status=getattr(error, "status_code", None),
             codes=frozenset(_codes(body)),
             seconds=_retry_after(response.headers) if response is not None else None,
@@ -85,31 +84,38 @@ class Fault:
     @classmethod
     def of_body(cls, body: Mapping) -> Fault:
         """Return the fault in an answer with status 200; without words there is none."""
-        return cls(said(body), codes=frozenset(_codes(body)))
+        return cls(without_secrets(words_in(body)), codes=frozenset(_codes(body)))
 
     def matches(self, pattern: re.Pattern) -> bool:
         """Return whether the codes or the words match."""
         return bool(pattern.search(" ".join([*sorted(self.codes), self.words])))
 
+    def refusal(self) -> str | None:
+        """Return the service's reason if it refuses to work on this image or prompt, else None."""
+        codes = [code for code in sorted(self.codes) if re.sub("[^a-z]", "", code.lower()) in _REFUSAL_CODES]
+        if self.status in (None, 400, 403, 422) and (codes or self.matches(_REFUSAL)):
+            return f"{codes[0] if codes else 'refused'}: {self.words}"
+        return None
 
-def said(body: object) -> str:
+    def is_retired(self) -> bool:
+        """Return whether the model is not, or no longer, there."""
+        return self.status in (None, 400, 404, 410) and self.kind == "answer" and self.matches(_RETIRED)
+
+
+def words_in(body: object) -> str:
     """Return the server's own words in a body: of OpenAI's form, FastAPI's ``detail``, a web page, or plain text."""
-    return without_secrets(_words(body))
-
-
-def _words(body: object) -> str:
     if isinstance(body, str):
         return re.sub(r"(?s)<(style|script)\b.*?</\1>|<[^>]*>", " ", body) if body.lstrip().startswith("<") else body
     if isinstance(body, list):
-        return "; ".join(filter(None, map(_words, body)))
+        return "; ".join(filter(None, map(words_in, body)))
     if not isinstance(body, Mapping):
         return ""
     where = ".".join(map(str, body["loc"])) + ": " if isinstance(body.get("loc"), list) else ""
     names = ("message", "detail", "msg", "error", "errors", "reason", "error_description", "title")
-    return next((where + words for name in names if (words := _words(body.get(name)))), "")
+    return next((where + words for name in names if (words := words_in(body.get(name)))), "")
 
 
-def _codes(body: object) -> Iterable[str]:
+def _codes(body: object) -> Iterator[str]:
     """Yield the codes and types in a body, at any depth: Azure has them in ``inner_error``."""
     if isinstance(body, Mapping):
         yield from (str(value) for name, value in body.items() if name in ("code", "type") and value)
@@ -131,37 +137,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def refusal(fault: Fault) -> str | None:
-    """Return the service's reason if it refuses to work on this image or prompt, else None."""
-    plain = {re.sub("[^a-z]", "", code.lower()) for code in fault.codes}
-    if fault.status not in (None, 400, 403, 422) or not (plain & set(_REFUSAL_CODES) or fault.matches(_REFUSAL)):
-        return None
-    codes = [code for code in sorted(fault.codes) if re.sub("[^a-z]", "", code.lower()) in _REFUSAL_CODES]
-    return f"{codes[0] if codes else 'refused'}: {fault.words}"
-
-
 def is_hopeless(error_text: str) -> bool:
     """Return whether a 429 answer describes an account that waiting does not help."""
     return bool(_NOT_ENTITLED.search(error_text) or _OUT_OF_CREDIT.search(error_text))
 
 
-def is_retired(fault: Fault) -> bool:
-    """Return whether the model is not, or no longer, there."""
-    return fault.status in (None, 400, 404, 410) and fault.kind == "answer" and fault.matches(_RETIRED)
-
-
 def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
-    """Return the cause of a fault and what to do, without naming the image.
-
-    Parameters
-    ----------
-    fault : Fault
-    server : str
-        From :func:`public_address`.
-    model : str
-    timeout : float
-        Seconds allowed for an answer.
-    """
+    """Return the cause of a fault and what to do, without naming the image; ``timeout`` in seconds."""
     status, words = fault.status, fault.words
     if fault.kind == "timeout":
         return f"{server} did not answer within {timeout:g} s; raise timeout_seconds if it is only slow"
@@ -180,7 +162,7 @@ def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
         return f"{server} still limits the rate of requests ({words}); lower concurrency, or raise max_retries"
     if status == 401 and not fault.matches(_ORGANISATION):
         return f"{server} does not accept the key in OPENAI_API_KEY ({words}); set a valid one"
-    if is_retired(fault):
+    if fault.is_retired():
         return f"{server} does not offer model {model!r}; it may have been retired ({words})"
     if status in (404, 405):
         closed = (
@@ -188,13 +170,7 @@ def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
             "server that offers it"
         )
         return f"{server} does not have this endpoint ({words}); {missing_version(server) or closed}"
-    return _explain_rejection(fault, server, model)
-
-
-def _explain_rejection(fault: Fault, server: str, model: str) -> str:
-    status, words = fault.status, fault.words
-    mismatch = re.search(r"no such|mismatch|member of|match|invalid|not found", words, re.IGNORECASE)
-    if status == 401 or (status in (400, 403, 404) and mismatch and fault.matches(_ORGANISATION)):
+    if status == 401 or (status in (400, 403) and _MISMATCH.search(words) and fault.matches(_ORGANISATION)):
         return (
             f"{server} does not accept the organisation or project that goes with the key ({words}); check "
             "OPENAI_ORG_ID and OPENAI_PROJECT_ID"
@@ -215,12 +191,7 @@ def missing_version(server: str) -> str:
 def describe_models(models: Iterable[object], *, today: str | None = None) -> str:
     """Return the live image models of a server's list in words, with their end where it is stated.
 
-    Parameters
-    ----------
-    models : iterable
-        Objects with ``id`` and, optionally, ``shutdown_date`` (ISO 8601), as ``client.models.list()`` yields them.
-    today : str, optional
-        ISO 8601 date; by default the current one in UTC. Models that ended before it are left out.
+    Models have ``id`` and, optionally, ``shutdown_date``; ``today`` (ISO 8601) is by default the date in UTC.
     """
     today = today or datetime.now(UTC).date().isoformat()
     ends = {str(model.id): str(getattr(model, "shutdown_date", None) or "")[:10] for model in models}

@@ -15,8 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from mri_aug.data.imageset import IMAGE_SIZE
-from mri_aug.generators.base import Answer, Request, choose_prompt, collect, make_fingerprint
+from mri_aug.generators.base import Answer, PromptedGenerator, Request, make_fingerprint
 
+_VERSION = 1  # part of the fingerprint: raise it with any change of what is sent or of how an answer is read
+_RESAMPLINGS = ("box", "bilinear", "hamming", "bicubic", "lanczos")
+_SIZES = (256, 512, 1024)  # of image variations
+_PIXELS = (655_360, 8_294_400)  # what GPT image models accept, in sides that are multiples of 16
 _REFERENCE_PIXELS = 1024 * 1024  # the size that the published prices per image are for
 _MARGIN = 1.1  # those prices are rounded
 
@@ -82,13 +86,7 @@ class Prices:
         return (text * self.text_in + max(total - text, image) * self.image_in + out * self.image_out) / 1e6
 
     def at_most(self, quality: str | None, *, size: int, n_characters: int) -> float:
-        """Return a bound of one answer's cost: a token per character of prompt, images in proportion to pixels.
-
-        Raises
-        ------
-        ValueError
-            If no price is known for that quality.
-        """
+        """Return a bound of one answer's cost: a token per character of prompt, images in proportion to pixels."""
         if self.is_free:
             return 0.0
         known = dict(self.per_image)
@@ -112,12 +110,8 @@ def _count(usage: object, name: str) -> float | None:
     return value if is_number and value >= 0 else None
 
 
-_VERSION = 1  # part of the fingerprint: raise it with any change of what is sent or of how an answer is read
-_RESAMPLINGS = ("box", "bilinear", "hamming", "bicubic", "lanczos")
-
-
 @dataclass(frozen=True, kw_only=True)
-class OpenAIGenerator:
+class OpenAIGenerator(PromptedGenerator):
     """One request per variation, several at a time.
 
     The server's address and the key come from ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``, as the official client reads
@@ -173,9 +167,7 @@ class OpenAIGenerator:
         {
             "learns from": "the service's own data, not public",
             "who sees the images": "a service on a network: every source image is sent to it",
-            "licence and limits": (
-                "the service's terms; models are retired, and the same call does not give the same image again"
-            ),
+            "licence and limits": "the service's terms; models are retired, and the same call gives another image",
         }
     )
 
@@ -203,19 +195,10 @@ class OpenAIGenerator:
         n_characters = max((len(prompt) for prompt in self.prompts()), default=0)
         return self.prices.at_most(self.quality, size=self.size, n_characters=n_characters)
 
-    def prompts(self) -> tuple[str, ...]:
-        """Return the prompts: none, one for all classes, or one per class."""
-        return ()
-
-    def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one variation per image, uint8 (n, 1, 128, 128); the seed has no effect, services take none.
-
-        Errors are those of :meth:`stream` and of :func:`mri_aug.generators.base.collect`.
-        """
-        return collect(self, images, labels, seed=seed)
-
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Return an iterator over the answers as they arrive; closing it waits for the calls in flight.
+
+        The seed has no effect: services take none.
 
         Raises
         ------
@@ -253,7 +236,7 @@ class OpenAIGenerator:
         return {
             "model": self.model,
             "endpoint": f"images.{self.method}",
-            "prompt": choose_prompt(self.prompts(), label),
+            "prompt": self.prompt_of(label),
             "size": f"{self.size}x{self.size}",
             "quality": self.quality,
             "extra_body": dict(self.extra_body),
@@ -261,8 +244,6 @@ class OpenAIGenerator:
             "usd_per_million_tokens": self.prices.per_million(),
         }
 
-
-_PIXELS = (655_360, 8_294_400)  # what GPT image models accept, in sides that are multiples of 16
 
 PROMPT = (
     "This is an axial T1-weighted MRI slice of a human brain, skull-stripped, on a black background. "
@@ -314,17 +295,9 @@ class OpenAIEditsGenerator(OpenAIGenerator):
             raise ValueError(f"size of {self.name} must be a multiple of 16 from 816 to 2880, got {self.size}")
         self.prices.at_most(self.quality, size=self.size, n_characters=0)  # an unknown quality has no bound
 
-    def prompts(self) -> tuple[str, ...]:
-        """Return the prompts: one for all classes, or one per class."""
-        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
-
     def arguments(self, image: Tensor, label: int) -> dict[str, object]:
         """As in the base class."""
-        prompt = choose_prompt(self.prompts(), label)
-        return {**super().arguments(image, label), "prompt": prompt, "quality": self.quality}
-
-
-_SIZES = (256, 512, 1024)
+        return {**super().arguments(image, label), "prompt": self.prompt_of(label), "quality": self.quality}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,11 +32,10 @@ from mri_aug.generators.openai.faults import (
     describe_models,
     explain,
     is_hopeless,
-    is_retired,
     missing_version,
     public_address,
-    refusal,
-    said,
+    without_secrets,
+    words_in,
 )
 
 _CALL_ID = "X-Client-Request-Id"  # OpenAI's support finds a request by it, even one that was never answered
@@ -46,49 +45,8 @@ _MOST_DAMAGED = 2  # answers of one call that are paid for and hold no whole ima
 _FORMATS = ("PNG", "JPEG", "WEBP")  # of GPT image models and compatible servers
 
 
-@dataclass
-class _Account:
-    """The requests of one call."""
-
-    n_sent: int = 0
-    n_unanswered: int = 0
-    usages: list[object] = field(default_factory=list)
-    request_id: str | None = None
-
-
-class _CountingHttp(openai.DefaultHttpxClient):
-    """The client's own transport; it counts the requests of each call and stops retries that cannot help."""
-
-    def __init__(self):
-        super().__init__()
-        self.accounts: dict[str, _Account] = {}
-        self.stopped = False
-
-    def send(self, request, **options):
-        if self.stopped and request.method == "POST":
-            raise openai.APIConnectionError(request=request)  # an error of the client's own ends its retries
-        account = self.accounts.get(request.headers.get(_CALL_ID), _Account())
-        account.n_sent += 1
-        try:
-            response = super().send(request, **options)
-        except Exception as error:
-            # by name, since the client uses httpx or httpx2
-            account.n_unanswered += type(error).__name__ not in _NOT_SENT
-            if account.n_unanswered < _MOST_UNANSWERED:
-                raise
-            kind = openai.APITimeoutError if "Timeout" in type(error).__name__ else openai.APIConnectionError
-            raise kind(request=request) from None
-        if response.status_code == 429 and is_hopeless(response.text):
-            response.headers["x-should-retry"] = "false"
-        return response
-
-
-class _RefusedError(Exception):
-    """The service refuses to vary this image."""
-
-
-class _FailedError(Exception):
-    """There is no image, and a second request would not help."""
+class _EndedError(Exception):
+    """There is no image, and a second request would not help: how it ended ("refused" or "failed"), and why."""
 
 
 class _DamagedError(Exception):
@@ -96,7 +54,7 @@ class _DamagedError(Exception):
 
 
 def answers(generator: StreamingGenerator, requests: Iterable[Request]) -> Iterator[Answer]:
-    """Yield the answers of an :class:`~mri_aug.generators.openai.generators.OpenAIGenerator` as they arrive.
+    """Yield the answers as they arrive.
 
     At most ``generator.concurrency`` calls are in flight, and the next request is taken only when the caller wants
     another answer. After an interruption (Ctrl-C) or a failure nothing more is sent, and the answers of the calls in
@@ -121,7 +79,7 @@ def answers(generator: StreamingGenerator, requests: Iterable[Request]) -> Itera
                     while not (fault or failures) and len(flying) < generator.concurrency:
                         if (request := next(waiting, None)) is None:
                             break
-                        flying.add(pool.submit(_ask, client, http, generator, request))
+                        flying.add(pool.submit(_Call(client, http, generator, request).answer))
                     if not flying:
                         break
                     done = next(iter(wait(flying, return_when=FIRST_COMPLETED).done))
@@ -174,82 +132,156 @@ def _summary(failures: list[Answer]) -> str:
     return text
 
 
-def _ask(client: openai.OpenAI, http: _CountingHttp, generator: StreamingGenerator, request: Request) -> Answer:
-    """Return the answer to one request; a failure is an answer too, since errors can hold the server's words."""
-    name, begun, account, pixels, extra = f"mri-aug-{uuid.uuid4()}", time.perf_counter(), _Account(), None, {}
-    http.accounts[name] = account
-    try:
-        pixels, extra = _picture(client, generator, request, name, account)
-    except _RefusedError as refused:
-        extra = {"refused": str(refused)}
-    except _FailedError as failed:
-        extra = {"failed": str(failed)}
-    finally:
-        del http.accounts[name]
-    costs = [generator.prices.usd(usage) for usage in account.usages]
-    usd, n_unknown = sum(cost or 0.0 for cost in costs), costs.count(None)
-    record = {
-        **generator.record(request.label),
-        "server": public_address(client.base_url),
-        "request_id": account.request_id,
-        "client_request_id": name,
-        "usage": account.usages[-1] if account.usages else None,
-        "usd": usd,
-        "usd_at_most": usd + (account.n_unanswered + n_unknown) * generator.usd_per_image,
-        "attempts": account.n_sent,
-        "unanswered": account.n_unanswered,
-        "seconds": round(time.perf_counter() - begun, 3),
-    }
-    return Answer(request.position, pixels, {**record, **extra})
+class _CountingHttp(openai.DefaultHttpxClient):
+    """The client's own transport; it counts the requests of each call and stops retries that cannot help."""
 
+    def __init__(self):
+        super().__init__()
+        self.calls: dict[str, _Call] = {}  # by name
+        self.stopped = False
 
-def _picture(
-    client: openai.OpenAI, generator: StreamingGenerator, request: Request, name: str, account: _Account
-) -> tuple[Tensor, dict]:
-    """Return the variation, and what its record says of the answer."""
-    method = getattr(client.images.with_raw_response, generator.method)
-    arguments = generator.arguments(request.image, request.label)
-    for _ in range(_MOST_DAMAGED):
+    def send(self, request, **options):
+        if self.stopped and request.method == "POST":
+            raise openai.APIConnectionError(request=request)  # an error of the client's own ends its retries
+        call = self.calls.get(request.headers.get(_CALL_ID))
+        if call is None:  # a list of models, or a file
+            return super().send(request, **options)
+        call.n_sent += 1
         try:
-            raw = method(**arguments, extra_headers={_CALL_ID: name})
+            response = super().send(request, **options)
+        except Exception as error:
+            # by name, since the client uses httpx or httpx2
+            call.n_unanswered += type(error).__name__ not in _NOT_SENT
+            if call.n_unanswered < _MOST_UNANSWERED:
+                raise
+            kind = openai.APITimeoutError if "Timeout" in type(error).__name__ else openai.APIConnectionError
+            raise kind(request=request) from None
+        if response.status_code == 429 and is_hopeless(response.text):
+            response.headers["x-should-retry"] = "false"
+        return response
+
+
+@dataclass
+class _Call:
+    """One image to be varied, and the requests that this takes."""
+
+    client: openai.OpenAI
+    http: _CountingHttp
+    generator: StreamingGenerator
+    request: Request
+    name: str = field(default_factory=lambda: f"mri-aug-{uuid.uuid4()}")
+    n_sent: int = 0
+    n_unanswered: int = 0
+    usages: list[object] = field(default_factory=list)
+    request_id: str | None = None
+
+    @property
+    def server(self) -> str:
+        return public_address(self.client.base_url)
+
+    def answer(self) -> Answer:
+        """Return the answer; a failure is an answer too, since errors can hold the server's words."""
+        begun, pixels = time.perf_counter(), None
+        self.http.calls[self.name] = self
+        try:
+            pixels, extra = self._picture()
+        except _EndedError as ended:
+            extra = dict([ended.args])
+        finally:
+            del self.http.calls[self.name]
+        costs = [self.generator.prices.usd(usage) for usage in self.usages]
+        usd, n_unknown = sum(cost or 0.0 for cost in costs), costs.count(None)
+        record = {
+            **self.generator.record(self.request.label),
+            "server": self.server,
+            "request_id": self.request_id,
+            "client_request_id": self.name,
+            "usage": self.usages[-1] if self.usages else None,
+            "usd": usd,
+            "usd_at_most": usd + (self.n_unanswered + n_unknown) * self.generator.usd_per_image,
+            "attempts": self.n_sent,
+            "unanswered": self.n_unanswered,
+            "seconds": round(time.perf_counter() - begun, 3),
+        }
+        return Answer(self.request.position, pixels, {**record, **extra})
+
+    def _picture(self) -> tuple[Tensor, dict]:
+        """Return the variation, and what its record says of the answer."""
+        method = getattr(self.client.images.with_raw_response, self.generator.method)
+        arguments = self.generator.arguments(self.request.image, self.request.label)
+        for _ in range(_MOST_DAMAGED):
+            try:
+                raw = method(**arguments, extra_headers={_CALL_ID: self.name})
+            except openai.OpenAIError as error:
+                self.request_id = getattr(error, "request_id", None)
+                raise self._meaning(Fault.of(error)) from None
+            self.request_id = raw.headers.get("x-request-id")
+            try:
+                return _decode(self._content(raw.text), self.generator)
+            except _DamagedError as error:
+                damage = str(error)
+        raise _EndedError("failed", f"{damage}, {_MOST_DAMAGED} times (request {self.request_id})")
+
+    def _content(self, text: str) -> bytes:
+        """Return the image file in an answer with status 200, and note its usage."""
+        try:
+            body = json.loads(text)
+        except ValueError:
+            if text.lstrip().startswith("<"):
+                way_on = missing_version(self.server) or "a proxy or a login page may be in between"
+                raise _EndedError(
+                    "failed", f"{self.server} answered with a web page ({without_secrets(words_in(text))}); {way_on}"
+                ) from None
+            self.n_unanswered += 1  # whatever this was, its cost is not known
+            raise _DamagedError("the answer is not the JSON that an image endpoint gives") from None
+        body = body if isinstance(body, Mapping) else {"detail": body}
+        data = body.get("data")
+        image = data[0] if isinstance(data, list) and data else data
+        image = image if isinstance(image, Mapping) else {}
+        encoded, url = image.get("b64_json"), str(image.get("url") or "")
+        if encoded or url or isinstance(data, list):
+            self.usages.append(body.get("usage"))
+        if url.startswith("data:"):
+            encoded = url
+        if encoded:
+            return _from_base64(str(encoded))
+        if url:
+            return self._fetch(url)
+        if (fault := Fault.of_body(image if words_in(image) else body)).words:
+            raise self._meaning(fault)
+        raise _DamagedError("the answer holds no image")
+
+    def _fetch(self, url: str) -> bytes:
+        """Return the file at an address that an answer holds in place of the image, if it is the same server's."""
+        base = urlsplit(str(self.client.base_url))
+        target = urlsplit(urljoin(base.geturl(), url))
+        text = f"the answer holds an address in place of the image ({public_address(target.geturl())}), which "
+        if (target.scheme, target.netloc.rpartition("@")[2]) != (base.scheme, base.netloc.rpartition("@")[2]):
+            raise _EndedError(
+                "failed",
+                f"{text}is not fetched, since it is on another server than OPENAI_BASE_URL; make the server answer "
+                "with b64_json",
+            )
+        try:
+            options = {"follow_redirects": False}
+            address = target._replace(netloc=base.netloc).geturl()
+            return self.client.get(address, cast_to=openai.HttpxBinaryResponseContent, options=options).content
         except openai.OpenAIError as error:
-            account.request_id = getattr(error, "request_id", None)
-            raise _fault(client, generator, Fault.of(error), account) from None
-        account.request_id = raw.headers.get("x-request-id")
-        try:
-            return _decode(_content(client, generator, raw.text, account), generator)
-        except _DamagedError as error:
-            damage = str(error)
-    raise _FailedError(f"{damage}, {_MOST_DAMAGED} times (request {account.request_id})")
+            fault = Fault.of(error)
+            status = f"status {fault.status}" if fault.status else "no connection"
+            raise _EndedError(
+                "failed", f"{text}cannot be fetched ({status}: {fault.words}); make the server answer with b64_json"
+            ) from None
 
-
-def _content(client: openai.OpenAI, generator: StreamingGenerator, text: str, account: _Account) -> bytes:
-    """Return the image file in an answer with status 200, and note its usage."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        if text.lstrip().startswith("<"):
-            server = public_address(client.base_url)
-            way_on = missing_version(server) or "a proxy or a login page may be in between"
-            raise _FailedError(f"{server} answered with a web page ({said(text)}); {way_on}") from None
-        account.n_unanswered += 1  # whatever this was, its cost is not known
-        raise _DamagedError("the answer is not the JSON that an image endpoint gives") from None
-    body = body if isinstance(body, Mapping) else {"detail": body}
-    data = body.get("data")
-    image = data[0] if isinstance(data, list) and data else data
-    image = image if isinstance(image, Mapping) else {}
-    encoded, url = image.get("b64_json"), str(image.get("url") or "")
-    if encoded or url or isinstance(data, list):
-        account.usages.append(body.get("usage"))
-    if url.startswith("data:"):
-        encoded = url
-    if encoded:
-        return _from_base64(str(encoded))
-    if url:
-        return _fetch(client, url)
-    if (fault := Fault.of_body(image) if said(image) else Fault.of_body(body)).words:
-        raise _fault(client, generator, fault, account)
-    raise _DamagedError("the answer holds no image")
+    def _meaning(self, fault: Fault) -> _EndedError:
+        """Return what a fault means for this image, to be raised."""
+        if reason := fault.refusal():
+            return _EndedError("refused", reason)
+        timeout = self.generator.timeout_seconds
+        text = explain(fault, server=self.server, model=self.generator.model, timeout=timeout)
+        if self.n_sent > 1:
+            text += f" (tried {self.n_sent} times)"
+        return _EndedError("failed", f"{text}; {_live_models(self.client)}" if fault.is_retired() else text)
 
 
 def _from_base64(text: str) -> bytes:
@@ -261,29 +293,6 @@ def _from_base64(text: str) -> bytes:
         raise _DamagedError("the answer is not valid base64") from None
 
 
-def _fetch(client: openai.OpenAI, url: str) -> bytes:
-    """Return the file at an address that an answer holds in place of the image, if it is the same server's."""
-    base = urlsplit(str(client.base_url))
-    target = urlsplit(urljoin(base.geturl(), url))
-    place = public_address(target.geturl())
-    if (target.scheme, target.netloc.rpartition("@")[2]) != (base.scheme, base.netloc.rpartition("@")[2]):
-        raise _FailedError(
-            f"the answer holds an address in place of the image ({place}), which is not fetched, since it is on "
-            "another server than OPENAI_BASE_URL; make the server answer with b64_json"
-        )
-    try:
-        options = {"follow_redirects": False}
-        address = target._replace(netloc=base.netloc).geturl()
-        return client.get(address, cast_to=openai.HttpxBinaryResponseContent, options=options).content
-    except openai.OpenAIError as error:
-        fault = Fault.of(error)
-        status = f"status {fault.status}" if fault.status else "no connection"
-        raise _FailedError(
-            f"the answer holds an address in place of the image ({place}), which cannot be fetched ({status}: "
-            f"{fault.words}); make the server answer with b64_json"
-        ) from None
-
-
 def _decode(content: bytes, generator: StreamingGenerator) -> tuple[Tensor, dict]:
     """Return an image file as uint8 (1, 128, 128), and its size where another was requested.
 
@@ -291,6 +300,7 @@ def _decode(content: bytes, generator: StreamingGenerator) -> tuple[Tensor, dict
     There and back by Lanczos changes a real scan by 0.7 of 255 grey levels on average (n = 60, at 256 to 1024 pixels);
     the other filters lose more.
     """
+    size = generator.size
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
             width, height = picture.size
@@ -300,12 +310,10 @@ def _decode(content: bytes, generator: StreamingGenerator) -> tuple[Tensor, dict
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):  # Pillow has no one class for it
         raise _DamagedError(f"the answer's {len(content)} bytes are no image, or a truncated one") from None
     if width != height:
-        size = generator.size
-        raise _FailedError(
-            f"asked for {size} x {size} pixels, the answer has {width} x {height}; set a size that is square"
+        raise _EndedError(
+            "failed", f"asked for {size} x {size} pixels, the answer has {width} x {height}; set a size that is square"
         )
-    extra = {} if width == generator.size else {"received_size": f"{width}x{height}"}
-    return torch.from_numpy(grey)[None], extra
+    return torch.from_numpy(grey)[None], {} if width == size else {"received_size": f"{width}x{height}"}
 
 
 def _grey(picture: Image.Image) -> Image.Image:
@@ -313,19 +321,6 @@ def _grey(picture: Image.Image) -> Image.Image:
         return picture
     coloured = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), coloured).convert("L")
-
-
-def _fault(
-    client: openai.OpenAI, generator: StreamingGenerator, fault: Fault, account: _Account
-) -> _RefusedError | _FailedError:
-    """Return what a fault means for its image, to be raised."""
-    if reason := refusal(fault):
-        return _RefusedError(reason)
-    server = public_address(client.base_url)
-    text = explain(fault, server=server, model=generator.model, timeout=generator.timeout_seconds)
-    if account.n_sent > 1:
-        text += f" (tried {account.n_sent} times)"
-    return _FailedError(f"{text}; {_live_models(client)}" if is_retired(fault) else text)
 
 
 def _live_models(client: openai.OpenAI) -> str:

@@ -32,22 +32,16 @@ class BankFiles:
     folder: Path
 
     def answer(self, key: str, *, warn: bool = True) -> tuple[np.ndarray | None, dict] | None:
-        """Return pixels, uint8 (128, 128), and record of an answer; no pixels for a refusal.
+        """Return pixels, uint8 (128, 128), and record of an answer; no pixels for a refusal, None where it is missing.
 
-        None where there is no file, or (with a warning) a damaged one.
+        A damaged file is missing, and named in a warning.
         """
         return _checked(self._path(key, _PIXELS), key, _open_png, warn) or _checked(
             self._path(key, _REFUSED), key, lambda content: (None, json.loads(content)), warn
         )
 
     def keep(self, record: Mapping[str, object], pixels: np.ndarray | None) -> None:
-        """Write a variation, or with no pixels a refusal, replacing a damaged file of that key.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; nothing of it then remains.
-        """
+        """Write a variation, or with no pixels a refusal; nothing of it remains if it cannot be written (OSError)."""
         if pixels is None:
             content, suffix = json.dumps(_sealed(record), indent=1).encode(), _REFUSED
         else:
@@ -78,6 +72,11 @@ class BankFiles:
         suffix = _REFUSED if refused else _PIXELS
         yield from (path.name.removesuffix(suffix) for path in sorted(self.folder.glob(f"??/*{suffix}")))
 
+    @property
+    def ledger(self) -> Path:
+        """The file of the ledger."""
+        return self.folder / "ledger.sqlite"
+
     def _path(self, key: str, suffix: str) -> str:
         return os.path.join(self.folder, key[:2], key + suffix)
 
@@ -97,8 +96,7 @@ def _checked(path: str, key: str, parse, warn: bool) -> tuple[np.ndarray | None,
             raise ValueError("the pixels' checksum differs")
     except (OSError, ValueError, KeyError, AttributeError, SyntaxError, EOFError) as error:  # Pillow has no one class
         if warn:
-            message = f"{path} is damaged ({error}); the bank treats it as missing"
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{path} is damaged ({error}); the bank treats it as missing", RuntimeWarning, stacklevel=4)
         return None
     return pixels, record
 
@@ -176,15 +174,10 @@ class Ledger:
 def open_ledger(files: BankFiles) -> Iterator[Ledger]:
     """Wait for the lock of the bank, hold it, and yield its ledger, completed from the records.
 
-    Raises
-    ------
-    ValueError
-        If the ledger is damaged; it says what to do.
-    OSError
-        If the ledger cannot be used, as when the disk is full.
+    ValueError if the ledger is damaged, OSError if it cannot be used, as when the disk is full.
     """
     files.folder.mkdir(parents=True, exist_ok=True)
-    with files.lock(), _faults_named(files), closing(_connect(_path(files))) as connection:
+    with files.lock(), _connection(files, str(files.ledger)) as connection:
         _complete(connection, files)
         try:
             yield Ledger(connection)
@@ -193,34 +186,23 @@ def open_ledger(files: BankFiles) -> Iterator[Ledger]:
 
 
 def read_account(files: BankFiles) -> Account:
-    """Return what a bank has cost, from its ledger and, for what that lacks, from the records; changes nothing.
-
-    Errors are those of :func:`open_ledger`.
-    """
-    path = _path(files)
-    with _faults_named(files), closing(_connect(":memory:")) as copy:
-        if path.exists():
-            with closing(_connect(f"{path.resolve().as_uri()}?mode=rw")) as disk:  # this mode never makes the file
+    """Return what a bank has cost, from its ledger and, for what that lacks, from the records; changes nothing."""
+    with _connection(files, ":memory:") as copy:
+        if files.ledger.exists():  # this mode never makes the file
+            with _connection(files, f"{files.ledger.resolve().as_uri()}?mode=rw") as disk:
                 disk.backup(copy)
         _complete(copy, files)
         return Account(*copy.execute(_SUMS).fetchone())
 
 
-def _path(files: BankFiles) -> Path:
-    return files.folder / "ledger.sqlite"
-
-
-def _connect(name: str | Path) -> sqlite3.Connection:
-    return sqlite3.connect(name, uri=True, timeout=60)
-
-
 @contextmanager
-def _faults_named(files: BankFiles) -> Iterator[None]:
+def _connection(files: BankFiles, name: str) -> Iterator[sqlite3.Connection]:
     try:
-        yield
+        with closing(sqlite3.connect(name, uri=True, timeout=60)) as connection:
+            yield connection
     except sqlite3.Error as error:
         cure = "remove it: what was spent is then summed from the records"
-        raise sqlite_fault(error, _path(files), kind="the ledger of a bank", cure=cure) from error
+        raise sqlite_fault(error, files.ledger, kind="the ledger of a bank", cure=cure) from error
 
 
 def _complete(connection: sqlite3.Connection, files: BankFiles) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from tqdm.auto import tqdm
 
 from mri_aug import provenance
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
-from mri_aug.generators.bank.ledger import Account, BankFiles, Ledger, open_ledger, read_account
 from mri_aug.generators.base import (
     Answer,
     ImageGenerator,
@@ -35,7 +33,9 @@ from mri_aug.generators.base import (
     image_digests,
     make_fingerprint,
     make_generator,
+    variation_numbers,
 )
+from mri_aug.generators.ledger import Account, BankFiles, Ledger, open_ledger, read_account
 
 _SHAPE = (1, IMAGE_SIZE, IMAGE_SIZE)
 _BATCH = 32  # images that a generator without a stream varies at a time
@@ -100,15 +100,13 @@ class Bank:
         generator : ImageGenerator
             Not one that learns from the study. It gets the variation's number as its seed, so that a reproducible
             generator makes the same variation whatever else was missing.
-        images : Tensor of uint8, shape (n, 1, 128, 128)
-            The real images to vary; one image may occur several times under different numbers.
-        labels : Tensor of int64, shape (n,)
+        images, labels : Tensor
+            The real images to vary, uint8 (n, 1, 128, 128), and their classes, int64 (n,); one image may occur several
+            times under different numbers.
         indices : sequence of int, length n
             Number of the variation among those of its source, from 0; the same number is the same variation.
-        source_ids : sequence of int, length n
-            ``ImageSet.source_ids`` of the images, for the record; -1 where unknown.
-        subjects : sequence of int, length n, optional
-            People that the images show, for the record; -1 where unknown.
+        source_ids, subjects : sequence of int, length n
+            ``ImageSet.source_ids`` of the images and the people they show, for the record; -1 where unknown.
         progress : bool
             Show a bar over the variations to be made, with an estimate of the time left and the dollars spent.
 
@@ -122,7 +120,8 @@ class Bank:
         MissingVariationsError
             If ``offline`` and some are missing; it says how many.
         ValueError
-            If the generator learns from the study or answers with another shape or type, or an argument is wrong.
+            If the generator learns from the study or answers with another shape or type, or an argument is wrong; or,
+            before any request, if a class has no prompt.
         OSError
             If the folder cannot be written; what was kept before remains.
         """
@@ -157,18 +156,15 @@ class Bank:
         wanted.read(self._files)
         return wanted.missing(), wanted.refused()
 
-    def records(self) -> list[dict]:
-        """Return the provenance of every intact variation, in the order of their keys.
+    def records(self, *, refused: bool = False) -> list[dict]:
+        """Return the provenance of every intact variation, or of every refusal, in the order of their keys.
 
         Each holds key, generator, fingerprint, source_sha256, source_id, subject, label, index, pixels_sha256, made
         (the time in UTC, ISO 8601) and the record of its :class:`~mri_aug.generators.base.Answer`. Damaged files are
         named in a warning and left out.
         """
-        return [found[1] for key in self._files.kept_keys() if (found := self._files.answer(key))]
-
-    def refusals(self) -> list[dict]:
-        """Return the records of every intact refusal, in the order of their keys, as :meth:`records` does."""
-        return [found[1] for key in self._files.kept_keys(refused=True) if (found := self._files.answer(key))]
+        keys = self._files.kept_keys(refused=refused)
+        return [found[1] for key in keys if (found := self._files.answer(key))]
 
     def count(self) -> int:
         """Return the number of variations kept, without checking them."""
@@ -204,21 +200,21 @@ class _Wanted:
         cls, generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int],
         source_ids: Sequence[int] | None = None, subjects: Sequence[int] | None = None,
     ) -> _Wanted:  # fmt: skip
-        check_bankable(generator)
+        _check_bankable(generator)
         check_images(images, labels)
-        n = len(images)
+        if isinstance(generator, StreamingGenerator):
+            generator.check_labels(labels.tolist())
+        n, columns = len(images), []
         numbers = [int(index) for index in indices]
         if len(numbers) != n or any(number < 0 for number in numbers):
             raise ValueError(f"indices must be one non-negative integer per image, {n} in all, got {numbers[:8]}...")
-        known = []
         for name, values in (("source_ids", source_ids), ("subjects", subjects)):
-            known.append([-1] * n if values is None else [int(value) for value in values])
-            if len(known[-1]) != n:
-                raise ValueError(f"{name} must be one per image, got {len(known[-1])} for {n} images")
+            columns.append([-1] * n if values is None else [int(value) for value in values])
+            if len(columns[-1]) != n:
+                raise ValueError(f"{name} must be one per image, got {len(columns[-1])} for {n} images")
+        rows = zip(image_digests(images), labels.tolist(), numbers, *columns, strict=True)
         fingerprint, records = generator.fingerprint, []
-        for digest, label, index, source_id, subject in zip(
-            image_digests(images), labels.tolist(), numbers, *known, strict=True
-        ):
+        for digest, label, index, source_id, subject in rows:
             identity = {"fingerprint": fingerprint, "source_sha256": digest, "label": label, "index": index}
             key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
             described = {"generator": generator.name, "source_id": source_id, "subject": subject}
@@ -334,8 +330,7 @@ class _Fill:
     def _keep(self, answer: Answer, record: dict) -> None:
         pixels = answer.pixels
         if pixels is not None:
-            if pixels.dtype != torch.uint8 or tuple(pixels.shape) != _SHAPE:
-                raise ValueError(_wrong(self.generator, pixels, _SHAPE))
+            _check_answer(self.generator, pixels, _SHAPE)
             pixels = pixels[0].numpy()
         record = {"usd": self.usd_per_image, **answer.record, **record}
         try:
@@ -367,20 +362,19 @@ def _answers(generator: ImageGenerator, requests: Iterator[Request], *, seed: in
     while some := list(islice(requests, _BATCH)):
         images = torch.stack([request.image for request in some])
         made = generator.vary(images, torch.tensor([request.label for request in some]), seed=seed)
-        if made.shape != images.shape:
-            raise ValueError(_wrong(generator, made, tuple(images.shape)))
+        _check_answer(generator, made, tuple(images.shape))
         yield from (Answer(request.position, pixels) for request, pixels in zip(some, made, strict=True))
 
 
-def _wrong(generator: ImageGenerator, tensor: Tensor, shape: tuple[int, ...]) -> str:
-    return (
-        f"generator {generator.name!r} answered with {tensor.dtype} of shape {tuple(tensor.shape)}, "
-        f"expected uint8 of shape {shape}"
-    )
+def _check_answer(generator: ImageGenerator, pixels: Tensor, shape: tuple[int, ...]) -> None:
+    if pixels.dtype != torch.uint8 or tuple(pixels.shape) != shape:
+        raise ValueError(
+            f"generator {generator.name!r} answered with {pixels.dtype} of shape {tuple(pixels.shape)}, "
+            f"expected uint8 of shape {shape}"
+        )
 
 
-def check_bankable(generator: ImageGenerator) -> None:
-    """Raise ValueError if a generator learns from the study, so that no two simulations could share a variation."""
+def _check_bankable(generator: ImageGenerator) -> None:
     if generator.learns_from_study:
         raise ValueError(
             f"{generator.name!r} learns from the study, so that each simulation has its own variations and none can be "
@@ -418,7 +412,7 @@ class BankedGenerator:
     reproducible = True  # a bank repeats what a service cannot
 
     def __post_init__(self):
-        check_bankable(self.generator)
+        _check_bankable(self.generator)
 
     @classmethod
     def of(cls, generator: ImageGenerator, bank: Bank, image_set: ImageSet) -> BankedGenerator:
@@ -442,20 +436,14 @@ class BankedGenerator:
         return make_fingerprint("banked", self.generator.fingerprint, self.bank.identity())
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one variation per image, uint8 (n, 1, 128, 128); ``seed`` has no effect.
-
-        Raises
-        ------
-        RefusedVariationsError, MissingVariationsError, BudgetError, OSError
-            As :meth:`mri_aug.generators.bank.bank.Bank.vary`.
-        """
+        """Return one variation per image, as :meth:`Bank.vary`, errors included; ``seed`` has no effect."""
         digests = image_digests(images)
         known = [self.sources.get(digest, (-1, -1)) for digest in digests]
         return self.bank.vary(
             self.generator,
             images,
             labels,
-            indices=variation_numbers(digests, labels.tolist()),
+            indices=list(variation_numbers(digests, labels.tolist())),
             source_ids=[source_id for source_id, _ in known],
             subjects=[subject for _, subject in known],
         )
@@ -487,16 +475,3 @@ def study_generators(
     if folder is not None or not generator.reproducible:
         return {name: BankedGenerator(generator, Bank(folder or provenance.artifacts("bank"), offline=True))}
     return {name: generator} if options else {}
-
-
-def variation_numbers(digests: Sequence[str], labels: Sequence[int]) -> list[int]:
-    """Return, for each image of a call, how often the same image with the same label comes before it.
-
-    ``digests`` are those of :func:`mri_aug.generators.base.image_digests`.
-    """
-    seen: Counter[tuple[str, int]] = Counter()
-    numbers = []
-    for image in zip(digests, labels, strict=True):
-        numbers.append(seen[image])
-        seen[image] += 1
-    return numbers
