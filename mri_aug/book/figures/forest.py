@@ -34,18 +34,10 @@ _OUTCOMES = {
 
 
 def differences(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as rows of :func:`plot_forest`.
+    """Return a comparison, of ``compare`` or ``paired_groups``, as rows of :func:`plot_forest`.
 
-    Parameters
-    ----------
-    comparison : DataFrame
-        From :func:`mri_aug.results.comparison.compare` or :func:`mri_aug.results.tables.paired_groups`.
-
-    Returns
-    -------
-    DataFrame
-        Differences in percent where they are log ratios, else in the metric's units; with their outcomes
-        and ``better in``, the share of simulations in which the condition is the better one.
+    Differences are in percent where they are log ratios, else in the metric's units; with their outcomes and ``better
+    in``, the share of simulations in which the condition is the better one.
     """
     rows = comparison.to_dict("records")
     unit = "percent_" if rows and rows[0]["unit"] == "log ratio" else ""
@@ -84,10 +76,8 @@ def plot_forest(
         where there are no groups); ``draft``, a figure from elsewhere, drawn as a cross.
     x_label : str
         With the unit.
-    order : sequence of str, optional
-        Conditions to show, from the top; all by default.
-    labels : mapping of str to str, optional
-        Other words for conditions.
+    order, labels : optional
+        Conditions to show, from the top (all by default), and other words for them.
     lines : mapping of str to float, optional
         Reference lines: what each is called in the legend, and its place. A line without a name is solid.
     better : {"left", "right"}, optional
@@ -112,27 +102,27 @@ def plot_forest(
     names = [textwrap.fill(str((labels or {}).get(name, name)), _LABEL_WIDTH) for name in order]
     n_lines = max(name.count("\n") + 1 for name in names)
     ax = ax or new_axes(1.1 + len(order) * max(0.36 if points is None else 0.55, 0.15 * len(groups), 0.17 * n_lines))
-    _draw_lines(ax, lines or {})
+    dashes = itertools.cycle(("--", ":", "-."))
+    for name, x in (lines or {}).items():
+        style = {"linestyle": next(dashes), "label": name} if name else {}
+        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
     if points is not None:
         _draw_points(ax, points, order)
     for place, group in enumerate(groups):
         rows = (table if group is None else table[table["group"] == group]).set_index("condition").reindex(order)
         offset = (place - (len(groups) - 1) / 2) * _SPREAD / len(groups) - (0 if points is None else 0.16)
         _draw_estimates(ax, rows, np.arange(len(order)) + offset, group, place)
-    _name_rows(ax, names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
     _write_sides(ax, table, order, better)
     ax.set_xlabel(x_label)
     _label_artists(ax, table)
     if own:
         legend_below(ax)
     return ax
-
-
-def _draw_lines(ax: Axes, lines: Mapping[str, float]) -> None:
-    dashes = itertools.cycle(("--", ":", "-."))
-    for name, x in lines.items():
-        style = {"linestyle": next(dashes), "label": name} if name else {}
-        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
@@ -159,14 +149,6 @@ def _draw_estimates(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, group: st
         ax.plot(row["value"], height, marker, color=colour, markerfacecolor=face, markersize=5.5, mew=1.3, zorder=4)
         if np.isfinite(row.get("draft", np.nan)):
             ax.plot(row["draft"], height, "X", color=PALETTE[1], markersize=8, mec="white", zorder=5)
-
-
-def _name_rows(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.45, -0.55)
-    ax.grid(axis="y", visible=False)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _write_sides(ax: Axes, table: pd.DataFrame, order: Sequence[str], better: str | None) -> None:

@@ -27,15 +27,7 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 
 
 def read(path: Path | str) -> nbformat.NotebookNode:
-    """Read a notebook.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a notebook.
-    """
+    """Read a notebook; a ValueError says that the file is none."""
     try:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError, AttributeError) as error:
@@ -57,11 +49,8 @@ def code_cells(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNod
 def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     """Return the names and default values in the cell tagged ``parameters``, in their order.
 
-    Raises
-    ------
-    ValueError
-        If several cells carry the tag, or a default is not a literal: papermill adds its values after this cell, so
-        anything computed in it would keep the default's value.
+    A ValueError says that several cells carry the tag, or that a default is not a literal: papermill adds its values
+    after this cell, so anything computed in it would keep the default's value.
     """
     tagged = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
     if len(tagged) > 1:
@@ -80,33 +69,16 @@ def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
 
 
 _KINDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list such as [a, b]",
+    bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list such as [a, b]",
     dict: "a mapping such as {a: 1}",
-}
+}  # fmt: skip
 
 
 def check_parameters(name: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters of a notebook with the types of their defaults, or say which one does not fit.
 
     A whole number may stand for a float, and a float without fraction for an integer. The elements of a list must fit
-    the first element of its default.
-
-    Parameters
-    ----------
-    name : str
-        The notebook's, for the message.
-    defaults : mapping
-        From :func:`default_parameters`.
-    values : mapping
-
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown or of another type. The message names all of them.
+    the first element of its default. The message names the notebook and all parameters that are unknown or do not fit.
     """
     if unknown := [parameter for parameter in values if parameter not in defaults]:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
@@ -127,12 +99,11 @@ def _fit(value: Any, default: Any) -> Any:
         if kind is float or (kind is int and value == int(value)):
             return kind(value)
     elif isinstance(value, kind) and kind not in (int, float):
-        elements = value if kind is list and default else ()
-        for element in elements:
-            try:
+        try:
+            for element in value if kind is list and default else ():
                 _fit(element, default[0])
-            except ValueError:
-                raise ValueError(f"a list of elements like {default[0]!r}, got {value!r}") from None
+        except ValueError:
+            raise ValueError(f"a list of elements like {default[0]!r}, got {value!r}") from None
         return value
     raise ValueError(f"{_KINDS.get(kind, f'like {default!r}')}, got {value!r}")
 
@@ -146,8 +117,6 @@ def digest(notebook: nbformat.NotebookNode) -> str:
 def with_values(source: str, values: Mapping[str, Any]) -> str:
     """Return a parameters cell's text with ``values`` in place of its defaults; comments and layout stay.
 
-    Examples
-    --------
     >>> with_values("real_frac = 0.3  # share of real images", {"real_frac": 0.5})
     'real_frac = 0.5  # share of real images'
     """
@@ -193,8 +162,7 @@ def execute_all(
 
     Parameters
     ----------
-    notebooks : iterable of Path
-    folder : Path
+    notebooks, folder : iterable of Path, Path
         A copy appears only when every cell has run.
     parameters : mapping
         Values by name; each notebook is given those that its parameters cell has.
@@ -203,14 +171,12 @@ def execute_all(
 
     Raises
     ------
-    FileNotFoundError
-        If there are no notebooks.
     NotebookError
         If a cell fails. The message names it; what ran up to there is kept beside the copies, ending in
         ``.failed.ipynb``.
-    ValueError
-        If no notebook has one of the parameters, a value has another type than its default, or a copy would overwrite
-        its source.
+    FileNotFoundError, ValueError
+        If there are no notebooks, no notebook has one of the parameters, a value has another type than its default, or
+        a copy would overwrite its source.
     """
     tasks = _tasks([Path(notebook) for notebook in notebooks], Path(folder), parameters)
     first = [task for task in tasks if "executed" not in task[2]]
@@ -227,9 +193,7 @@ def execute_all(
             yield _execute(*task, inputs=after)
 
 
-def _tasks(
-    notebooks: list[Path], folder: Path, parameters: Mapping[str, Any]
-) -> list[tuple[Path, Path, dict[str, Any]]]:
+def _tasks(notebooks: list[Path], folder: Path, parameters: Mapping[str, Any]) -> list[tuple[Path, Path, dict]]:
     """Return each notebook with its copy and the parameters that it is given, all of them checked."""
     if not notebooks:
         raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
@@ -311,11 +275,8 @@ def _fault(notebook: nbformat.NotebookNode | None) -> str:
     for cell in notebook.cells if notebook else ():
         for output in cell.get("outputs", ()):
             if output.output_type == "error":
-                line = next(iter(cell.source.strip().splitlines()), "")
-                return (
-                    f"stopped at its cell [{cell.execution_count}], which begins {line!r}, with {output.ename}: "
-                    f"{output.evalue}"
-                )
+                line, why = next(iter(cell.source.strip().splitlines()), ""), f"{output.ename}: {output.evalue}"
+                return f"stopped at its cell [{cell.execution_count}], which begins {line!r}, with {why}"
     return ""
 
 
@@ -332,8 +293,8 @@ def read_record(path: Path) -> dict[str, Any]:
 def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
     """Return the records in a folder of executed copies, one row per notebook, in the order of their names.
 
-    Columns: ``notebook``, ``seconds``, ``parameters`` (a dict), ``versions`` (a dict), ``machine`` (a dict),
-    ``library`` and ``source`` (digests). ``without`` names notebooks to leave out.
+    Columns: ``notebook``, ``seconds``; ``parameters``, ``versions`` and ``machine`` (dicts); ``library`` and ``source``
+    (digests). ``without`` names notebooks to leave out.
     """
     columns = ["seconds", "parameters", "versions", "machine", "library", "source"]
     records = {path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb"))}

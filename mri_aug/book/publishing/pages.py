@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,12 @@ def pages(source: Path | None = None) -> list[str]:
     return [toc["root"], *_files(toc)]
 
 
-def _files(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for entry in node:
+def _files(node: Mapping[str, Any]) -> Iterator[str]:
+    if "file" in node:
+        yield node["file"]
+    for key in ("parts", "chapters", "sections"):
+        for entry in node.get(key, []):
             yield from _files(entry)
-    elif isinstance(node, dict):
-        if "file" in node:
-            yield node["file"]
-        for key in ("parts", "chapters", "sections"):
-            yield from _files(node.get(key, []))
 
 
 def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
@@ -57,10 +54,9 @@ def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
 
     Parameters
     ----------
-    executed : Path
-        Folder of the executed copies: ``<executed>/notebooks/07_results.ipynb`` and so on.
-    output : Path
-        The pages go to ``<output>/_build/html``, what they are made from to ``<output>/source``.
+    executed, output : Path
+        Folder of the executed copies, ``<executed>/notebooks/07_results.ipynb`` and so on. The pages go to
+        ``<output>/_build/html``, what they are made from to ``<output>/source``.
     source : Path, optional
         Folder of ``_config.yml`` and ``_toc.yml``; by default the project's.
 
@@ -87,10 +83,7 @@ def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
 def collect(executed: Path, tree: Path, *, source: Path) -> None:
     """Copy the book's sources to ``tree``, replacing it, with the outputs of the executed notebooks.
 
-    Raises
-    ------
-    BookError
-        If a notebook has no executed copy, or its code was changed after the copy was made.
+    A BookError names notebooks without an executed copy, or whose code was changed after the copy was made.
     """
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(source / "book", tree / "book")
@@ -133,8 +126,8 @@ def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, f
 def complaints(html: Path, documents: list[str]) -> list[str]:
     """Return what is wrong with built pages.
 
-    A page may be missing although jupyter-book succeeded, fetch something from the network (a script, style, font or
-    picture), or hold a picture without alternative text.
+    A page may be missing although jupyter-book succeeded, fetch something from the network, or hold a picture without
+    alternative text.
     """
     found = []
     for document in documents:
@@ -177,8 +170,7 @@ class _FigureList(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        kind = directives.choice(self.arguments[0], ("figure", "table"))
-        return [_FigureListNode(kind=kind)]
+        return [_FigureListNode(kind=directives.choice(self.arguments[0], ("figure", "table")))]
 
 
 def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -192,16 +184,22 @@ def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:
-    numbers = app.env.toc_fignumbers
+    numbering = app.env.domains["std"]
     for page in _reading_order(app, app.config.root_doc):
-        figures = numbers.get(page, {}).get(kind, {})
+        figures = app.env.toc_fignumbers.get(page, {}).get(kind, {})
         if not figures:
             continue
         tree = app.env.get_and_resolve_doctree(page, app.builder, prune_toctrees=False)  # references as words
+        captions = {
+            target: title
+            for node in tree.findall(nodes.Element)
+            for target in node.get("ids", [])
+            if (title := numbering.get_numfig_title(node))
+        }
         for target, number in sorted(figures.items(), key=lambda item: item[1]):
             uri = f"{app.builder.get_relative_uri(docname, page)}#{target}"
             label = nodes.inline(text=".".join(map(str, number)), classes=["figure-list-number"])
-            caption = nodes.inline(text=_caption(app, tree, target), classes=["figure-list-caption"])
+            caption = nodes.inline(text=captions.get(target, ""), classes=["figure-list-caption"])
             link = nodes.reference("", "", label, nodes.Text(" "), caption, internal=True, refuri=uri)
             yield nodes.list_item("", nodes.paragraph("", "", link))
 
@@ -210,14 +208,6 @@ def _reading_order(app: Sphinx, page: str) -> Iterator[str]:
     yield page
     for child in app.env.toctree_includes.get(page, []):
         yield from _reading_order(app, child)
-
-
-def _caption(app: Sphinx, tree: nodes.document, target: str) -> str:
-    numbering = app.env.domains["std"]
-    for node in tree.findall(nodes.Element):
-        if target in node.get("ids", []) and (title := numbering.get_numfig_title(node)):
-            return title
-    return ""
 
 
 def setup(app: Sphinx) -> dict[str, bool | str]:

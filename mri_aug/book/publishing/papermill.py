@@ -24,12 +24,8 @@ from mri_aug.book.publishing.notebooks import check_parameters, default_paramete
 def complete(options: dict[str, Any]) -> None:
     """Check papermill's parsed options and complete them in place.
 
-    All parameters become one YAML text, with the types of their defaults.
-
-    Raises
-    ------
-    click.ClickException
-        If the output is a source of the book, or a parameter is unknown, of another type or unreadable.
+    All parameters become one YAML text, with the types of their defaults. A click exception says that the output is a
+    source of the book, or that a parameter is unknown, of another type or unreadable.
     """
     source, output = options["notebook_path"], options["output_path"]
     if output and _is_source(Path(output)):
@@ -53,8 +49,6 @@ def complete(options: dict[str, Any]) -> None:
 def default_output(source: Path, values: Mapping[str, Any]) -> Path:
     """Return where the copy goes: a readable name, and a hash of all parameters that are given.
 
-    Examples
-    --------
     >>> default_output(Path("/book/notebooks/07_results.ipynb"), {"real_frac": 0.3}).name
     '07_results__real_frac=0.3__a4124f9a.ipynb'
     """
