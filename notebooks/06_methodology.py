@@ -304,6 +304,7 @@ glue_values(
 # contrasts are adjusted together by Holm's method: simulated anatomy against duplicates, deformations against duplicates, 30 % of the
 # people with simulated anatomy against all real people, and simulated anatomy alone against all real people. A planned contrast that has
 # not been computed still counts in the adjustment. Every other comparison in this book is exploratory.
+
 # %% tags=["hide-input"]
 assert table["mixed set"].iloc[-1] == len(arm) and not arm.n_filtered
 assert abs(table["mixed set"] - table["full set"]).iloc[:-1].max() <= 1

@@ -190,11 +190,6 @@ def compare_people(
         The columns of :func:`mri_aug.results.comparison.compare`, and ``n_people`` and ``n_repeats``. The differences
         are not relative: ``unit`` is "nats per person" for log loss, and the margin ``MARGIN``. The interval is
         :func:`mri_aug.results.inference.crossed_interval`'s.
-
-    Raises
-    ------
-    ValueError
-        If the baseline, the primary contrast or the measure is not known.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
@@ -242,14 +237,8 @@ def power_table(
     """Return the smallest differences that a study of so many people finds with 80 % power, at 5 %.
 
     The spread is the record's own: of a person's difference in log loss, averaged over the repeats at hand, and the
-    discordance within a simulation, the share of people on whom exactly one of two arms is right.
-
-    Returns
-    -------
-    DataFrame
-        ``n_people``, ``log_loss`` (nats) and ``accuracy``
-        (:func:`mri_aug.results.inference.detectable_difference` and ``detectable_accuracy``), with ``deviation`` and
-        ``discordance``, which they rest on.
+    discordance within a simulation, the share of people on whom exactly one of two arms is right. Columns ``n_people``,
+    ``log_loss`` (nats), ``accuracy``, and ``deviation`` and ``discordance``, which they rest on.
     """
     both, _ = _paired(people, condition, baseline)
     discordance = float((both["correct"] != both["correct_baseline"]).mean())
@@ -287,10 +276,8 @@ def reliability(people: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
     )
     n_repeats = table.groupby("condition", observed=True)["repeat"].nunique()
     curve["n_people"] = curve["n"] / n_repeats.reindex(curve.index.get_level_values("condition")).to_numpy()
-    ends = [
-        inference.share_interval(share, max(round(n), 1))[:2]
-        for share, n in zip(curve["observed"], curve["n_people"], strict=True)
-    ]
+    sizes = curve["n_people"].round().clip(1).astype(int)
+    ends = [inference.share_interval(share, n)[:2] for share, n in zip(curve["observed"], sizes, strict=True)]
     curve[["low", "high"]] = np.array(ends)
     return curve.drop(columns="n").reset_index()
 
@@ -298,16 +285,7 @@ def reliability(people: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
 def stacked_people(texts: Sequence[str], names: Sequence[str]) -> tuple[NDArray, dict[str, NDArray]]:
     """Return columns of :func:`mri_aug.results.metrics.encode_by_subject` from many rows, end to end.
 
-    Returns
-    -------
-    row : array of int, shape (n,)
-        The place in ``texts`` of the row that each entry is from.
-    columns : dict of str to array, shape (n,) or (n, n_classes)
-
-    Raises
-    ------
-    ValueError
-        If a text is something else, lacks a column or has columns of different lengths.
+    Before them stands the place in ``texts`` that each entry is from. Columns have shape (n,) or (n, n_classes).
     """
     lengths, lists = [], {name: [] for name in names}
     for text in texts:

@@ -176,7 +176,7 @@ def recalls(rows: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     Columns ``condition``, ``group`` (the class), ``value``, ``low``, ``high``, ``n`` (simulations that test the class).
     """
     parts = [summarise(rows, f"test_recall_{label}").assign(group=name) for label, name in enumerate(class_names)]
-    return _as_groups(pd.concat(parts, ignore_index=True))
+    return pd.concat(parts, ignore_index=True).rename(columns={"median": "value"})
 
 
 def paired_groups(
@@ -216,17 +216,12 @@ def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     ``low``, ``high``, ``n``; ordered by group, then share.
     """
     kinds = ("real alone", "filled with variations", "filled with duplicates")
-    table = _as_groups(summarise(rows, metric))
+    table = summarise(rows, metric).rename(columns={"median": "value"})
     columns = rows.drop_duplicates("condition").set_index("condition").loc[table["condition"]]
     place = columns["generator"].map({"none": 0, "duplicate": 2}).fillna(1).astype(int).to_numpy()
     table["group"] = [kinds[k] for k in place]
     table["real_frac"] = columns["real_frac"].to_numpy(dtype=float)
     return table.assign(place=place).sort_values(["place", "real_frac"], ignore_index=True).drop(columns="place")
-
-
-def _as_groups(summary: pd.DataFrame) -> pd.DataFrame:
-    kept = ["condition", *(["group"] if "group" in summary else []), "low", "high", "n"]
-    return summary[kept].assign(value=summary["median"])
 
 
 def minus_signs(numbers: str) -> str:
@@ -413,18 +408,9 @@ def without_image(rows: pd.DataFrame) -> pd.DataFrame:
     """Return what the best answer scores that is the same for every test image.
 
     It names the share of each class in the test part, which nobody could know better; its cross-entropy is the entropy
-    of those shares, and its accuracy the share of the most frequent class.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        One row per simulation, with ``protocol``, ``simulation`` and ``by_subject``; arms of a simulation share their
-        test part.
-
-    Returns
-    -------
-    DataFrame
-        A row per protocol, which is the index: ``cross_entropy`` in nats and ``accuracy``, medians over simulations.
+    of those shares, and its accuracy the share of the most frequent class. Rows have ``protocol``, ``simulation`` and
+    ``by_subject``; arms of a simulation share their test part. Returns ``cross_entropy`` in nats and ``accuracy``,
+    medians over simulations, by protocol.
     """
     require_columns(rows, ("protocol", "simulation", "by_subject"))
     records = []

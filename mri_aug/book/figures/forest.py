@@ -86,11 +86,6 @@ def plot_forest(
         ``condition``, ``simulation`` and ``value``: every simulation as a point, joined across the rows.
     ax : Axes, optional
         By default a new figure of the page's width, with a legend; elsewhere that is left to the caller.
-
-    Raises
-    ------
-    ValueError
-        If a column or a condition is not in the table, or there are too many groups.
     """
     require_columns(table, ("condition", "value", "low", "high"))
     order = list(dict.fromkeys(table["condition"]) if order is None else order)
@@ -157,13 +152,11 @@ def _write_sides(ax: Axes, table: pd.DataFrame, order: Sequence[str], better: st
         left, right = ("better", "worse") if better == "left" else ("worse", "better")
         ax.text(0, 1.01, f"\N{LEFTWARDS ARROW} {left}", transform=ax.transAxes, ha="left", **style)
         ax.text(0.94, 1.01, f"{right} \N{RIGHTWARDS ARROW}", transform=ax.transAxes, ha="right", **style)
-    if "group" in table:
-        return
-    rows = table.set_index("condition").loc[list(order)]
-    texts = rows["better in"] if "better in" in rows else rows["value"].map("{:.3f}".format)
-    for height, text in enumerate(texts):
-        ax.text(1.015, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-    ax.text(1.015, 1.01, "better in" if "better in" in rows else "median", transform=ax.transAxes, **style)
+    if "group" not in table:
+        rows, is_share = table.set_index("condition").loc[list(order)], "better in" in table
+        for height, text in enumerate(rows["better in"] if is_share else rows["value"].map("{:.3f}".format)):
+            ax.text(1.015, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+        ax.text(1.015, 1.01, "better in" if is_share else "median", transform=ax.transAxes, **style)
 
 
 def _label_artists(ax: Axes, table: pd.DataFrame) -> None:

@@ -92,10 +92,9 @@ def _is_difference(row: SheetRow) -> bool:
 
 
 def _pictures(row: SheetRow) -> NDArray[np.float64]:
-    images = np.asarray(row.images)
     if _is_difference(row):
-        return mpl.colormaps[_DIVERGING](Normalize(-_LIMIT, _LIMIT, clip=True)(images))[..., :3]
-    return overlaid(images, row.cams)
+        return mpl.colormaps[_DIVERGING](Normalize(-_LIMIT, _LIMIT, clip=True)(np.asarray(row.images)))[..., :3]
+    return overlaid(row.images, row.cams)
 
 
 def _annotate(ax: Axes, row: SheetRow, top: int, height: int, width: int) -> None:
@@ -248,8 +247,7 @@ def _overlay(cam: NDArray) -> tuple[Image.Image, bytes]:
 
 def _data_uri(picture: Image.Image, opacities: bytes | None = None) -> str:
     buffer = io.BytesIO()
-    options = {} if opacities is None else {"transparency": opacities}
-    picture.save(buffer, format="PNG", optimize=True, **options)
+    picture.save(buffer, format="PNG", optimize=True, **({} if opacities is None else {"transparency": opacities}))
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

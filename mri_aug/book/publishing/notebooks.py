@@ -12,9 +12,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import pandas as pd
@@ -141,8 +140,7 @@ class NotebookError(RuntimeError):
     """A notebook stopped at one of its cells."""
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """One notebook's executed copy."""
 
     name: str  # the notebook's file name without its suffix
@@ -178,7 +176,19 @@ def execute_all(
         If there are no notebooks, no notebook has one of the parameters, a value has another type than its default, or
         a copy would overwrite its source.
     """
-    tasks = _tasks([Path(notebook) for notebook in notebooks], Path(folder), parameters)
+    if not (notebooks := [Path(notebook) for notebook in notebooks]):
+        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
+    defaults = {notebook: default_parameters(read(notebook)) for notebook in notebooks}
+    known = {name for names in defaults.values() for name in names}
+    if unknown := sorted(set(parameters) - known):
+        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(known)}")
+    tasks, given = [], {**parameters, "executed": str(Path(folder).resolve())}
+    for notebook, names in defaults.items():
+        output = Path(folder) / notebook.name
+        if output.resolve() == notebook.resolve():
+            raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
+        own = {name: value for name, value in given.items() if name in names}
+        tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
     first = [task for task in tasks if "executed" not in task[2]]
     with ThreadPoolExecutor(N_TOGETHER) as pool:
         futures: list[Future[Execution]] = [pool.submit(_execute, *task, inputs=inputs) for task in first]
@@ -191,25 +201,6 @@ def execute_all(
     for task in tasks:
         if task not in first:
             yield _execute(*task, inputs=after)
-
-
-def _tasks(notebooks: list[Path], folder: Path, parameters: Mapping[str, Any]) -> list[tuple[Path, Path, dict]]:
-    """Return each notebook with its copy and the parameters that it is given, all of them checked."""
-    if not notebooks:
-        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
-    defaults = {notebook: default_parameters(read(notebook)) for notebook in notebooks}
-    known = {name for names in defaults.values() for name in names}
-    if unknown := sorted(set(parameters) - known):
-        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(known)}")
-    tasks = []
-    for notebook, names in defaults.items():
-        output = folder / notebook.name
-        if output.resolve() == notebook.resolve():
-            raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
-        given = {**parameters, "executed": str(folder.resolve())}
-        own = {name: value for name, value in given.items() if name in names}
-        tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
-    return tasks
 
 
 def _execute(notebook: Path, output: Path, parameters: Mapping[str, Any], *, inputs: str) -> Execution:
@@ -291,16 +282,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
-    """Return the records in a folder of executed copies, one row per notebook, in the order of their names.
+    """Return ``notebook``, ``seconds`` and ``library`` (a fingerprint) of the executed copies in a folder, by name.
 
-    Columns: ``notebook``, ``seconds``; ``parameters``, ``versions`` and ``machine`` (dicts); ``library`` and ``source``
-    (digests). ``without`` names notebooks to leave out.
+    ``without`` names notebooks to leave out.
     """
-    columns = ["seconds", "parameters", "versions", "machine", "library", "source"]
-    records = {path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb"))}
-    rows = [
-        {"notebook": name} | {column: record[column] for column in columns}
-        for name, record in records.items()
-        if record and name not in set(without)
-    ]
-    return pd.DataFrame(rows, columns=["notebook", *columns])
+    records = {path.stem: read_record(path) for path in sorted(folder.glob("*.ipynb")) if path.stem not in without}
+    rows = [(name, record["seconds"], record["library"]) for name, record in records.items() if record]
+    return pd.DataFrame(rows, columns=["notebook", "seconds", "library"])

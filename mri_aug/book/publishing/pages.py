@@ -26,9 +26,9 @@ from sphinx.util.docutils import SphinxDirective
 from mri_aug import provenance
 from mri_aug.book.publishing import notebooks as cells
 
-LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+_LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 # <link> also names pages that are only mentioned, e.g. the canonical address
-FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch"}
+_FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch"}
 
 
 class BookError(RuntimeError):
@@ -108,10 +108,7 @@ def collect(executed: Path, tree: Path, *, source: Path) -> None:
 
 
 def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, folder: Path) -> nbformat.NotebookNode:
-    """Return the source notebook with the executed copy's outputs, both having the same code cells.
-
-    Absolute paths among the parameters are shown relative to ``folder``.
-    """
+    """Return the source notebook with the outputs of its executed copy, and paths relative to ``folder``."""
     values = {
         name: os.path.relpath(value, folder) if isinstance(value, str) and os.path.isabs(value) else value
         for name, value in executed.metadata.get("papermill", {}).get("parameters", {}).items()
@@ -152,8 +149,8 @@ class _PageReader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        address = given.get(LOADED.get(tag, ""), "") or ""
-        passive = tag == "link" and not FETCHED_LINKS & set((given.get("rel") or "").split())
+        address = given.get(_LOADED.get(tag, ""), "") or ""
+        passive = tag == "link" and not _FETCHED_LINKS & set((given.get("rel") or "").split())
         if re.match(r"(https?:)?//", address) and not passive:
             self.fetched.append(address)
         if tag == "img" and "alt" not in given:
@@ -165,9 +162,7 @@ class _FigureListNode(nodes.General, nodes.Element):
 
 
 class _FigureList(SphinxDirective):
-    """The directive: its one argument is ``figure`` or ``table``."""
-
-    required_arguments = 1
+    required_arguments = 1  # figure or table
 
     def run(self) -> list[nodes.Node]:
         return [_FigureListNode(kind=directives.choice(self.arguments[0], ("figure", "table")))]
@@ -177,10 +172,8 @@ def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Replace each mark by links to the figures or tables, in the order of the book."""
     for mark in list(doctree.findall(_FigureListNode)):
         entries = list(_entries(app, mark["kind"], docname))
-        if entries:
-            mark.replace_self(nodes.bullet_list("", *entries, classes=["figure-list"]))
-        else:
-            mark.replace_self(nodes.paragraph(text=f"There is no numbered {mark['kind']}."))
+        items = nodes.bullet_list("", *entries, classes=["figure-list"])
+        mark.replace_self(items if entries else nodes.paragraph(text=f"There is no numbered {mark['kind']}."))
 
 
 def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:

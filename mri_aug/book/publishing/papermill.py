@@ -9,6 +9,7 @@ itself is parsed by papermill.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -88,14 +89,10 @@ def _given(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 def _read_word(word: str, default: Any) -> Any:
     """Read a word of ``-p``: as it stands where text is expected, else as YAML (true, 3, [a, b], {a: 1})."""
-    if isinstance(default, str):
-        return word
     readers = (int, float) if type(default) in (int, float) else (yaml.safe_load,)  # YAML reads 1e-3 as text
-    for read_as in readers:
-        try:
+    for read_as in () if isinstance(default, str) else readers:
+        with contextlib.suppress(ValueError, yaml.YAMLError):
             return read_as(word)
-        except (ValueError, yaml.YAMLError):
-            continue
     return word
 
 
