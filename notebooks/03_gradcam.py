@@ -27,6 +27,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 epochs: int = 3  # passes over the training images
 real_frac: float = 0.3  # share of real images in the networks trained with synthetic ones
@@ -65,7 +67,9 @@ from mri_aug.study.conditions import Condition
 # *morph* images, and the same augmented with duplicates.
 
 # %%
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 parts = {
     "subject": split(image_set, "subject", seed=seed, fold=(0, 1)),
     "image": split(image_set, "image", seed=seed, test_share=0.4, validation_share=0),

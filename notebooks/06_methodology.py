@@ -22,6 +22,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 seed: int = 0
@@ -44,7 +46,9 @@ from mri_aug.study.conditions import thesis_arms
 from mri_aug.study.simulation import Seeds, assemble
 
 use_book_style(image_format="png")
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 seeds = Seeds.of(seed, 0)
 training = image_set[split(image_set, "image", seed=seeds.split).train]
 

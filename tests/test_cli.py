@@ -35,7 +35,7 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
 
 
 def test_another_machine_goes_on_from_a_deposit(small, capsys):
-    command = ["study", "--record", "--parts", "references", "--jobs", "1", "--export", "toy"]
+    command = ["study", "--record", "--parts", "draft", "--jobs", "1", "--export", "toy"]
     assert cli.main([*command, "--simulations", "1"]) == 0
     first, manifest = load_deposit("toy")
     assert manifest["parts"][0]["n_simulations"] == 1
@@ -43,7 +43,7 @@ def test_another_machine_goes_on_from_a_deposit(small, capsys):
     capsys.readouterr()
     assert cli.main([*command, "--simulations", "2", "--from", str(small / "results" / "toy")]) == 0
     out = capsys.readouterr().out
-    assert f"{len(first)} rows of" in out and f"references {len(first):15} of {2 * len(first):5}" in out
+    assert f"{len(first)} rows of" in out and f"draft {len(first):20} of {2 * len(first):5}" in out
     both, manifest = load_deposit("toy")
     assert len(both) == 2 * len(first) and manifest["parts"][0]["n_simulations"] == 2
     kept = both[both["key"].isin(first["key"])].reset_index(drop=True)

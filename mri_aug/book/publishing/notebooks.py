@@ -286,6 +286,8 @@ def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
 
     ``without`` names notebooks to leave out.
     """
-    records = {path.stem: read_record(path) for path in sorted(folder.glob("*.ipynb")) if path.stem not in without}
+    records = {
+        path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb")) if path.stem not in without
+    }
     rows = [(name, record["seconds"], record["library"]) for name, record in records.items() if record]
     return pd.DataFrame(rows, columns=["notebook", "seconds", "library"])
