@@ -55,18 +55,22 @@ from mri_aug.results.contrasts import DRAFT
 from mri_aug.results.deposit import deposit_names, load_deposit
 from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.people import person_scores, scores_in, summarise_people
-from mri_aug.results.sentences import agreement, sentence, tally, verdict, yardstick_sentences
+
+# %% tags=["hide-input"]
 from mri_aug.results.tables import (
+    agreement,
     arm_words,
     contrast_table,
     estimate_text,
     paired_groups,
     protocol_table,
     recalls,
+    sentence,
     sweep_curves,
+    tally,
+    verdict,
+    yardstick_sentences,
 )
-
-# %% tags=["hide-input"]
 from mri_aug.study import conditions
 from mri_aug.study.parts import chapter_parts, listed_conditions
 from mri_aug.study.run import check_conditions, run_study
