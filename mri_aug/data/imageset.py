@@ -37,24 +37,17 @@ class ImageSet:
     ----------
     images : Tensor of uint8, shape (n, 1, 128, 128)
         Or 64 x 64, of :meth:`resized`.
-    labels : Tensor of int64, shape (n,)
-        Places in ``class_names``.
-    subjects : Tensor of int64, shape (n,)
-        The person each image shows; -1 where unknown.
-    source_ids : Tensor of int64, shape (n,)
-        The real image each image derives from; its own number for a real one, -1 for none.
-    class_names : tuple of str
-        From the least to the most severe, where they are ordered.
+    labels, subjects, source_ids : Tensor of int64, shape (n,)
+        Places in ``class_names``; the person each image shows, -1 where unknown; and the real image that each derives
+        from, its own number for a real one, -1 for none.
+    class_names, ordered : tuple of str, bool
+        From the least to the most severe, where they are ordered; kinds of tumour, for example, are not.
     published_test : Tensor of bool, shape (n,), optional
         True for the images in the dataset's own test split, where it has one.
-    severity : Tensor of float32, shape (n,), optional
-        Degree of atrophy in [0, 1]; known for phantoms only, as is ``atrophy``.
-    atrophy : Tensor of bool, shape (n, 1, 128, 128), optional
-        True where tissue was lost to atrophy.
+    severity, atrophy : Tensor of float32, shape (n,), and of bool, shape (n, 1, 128, 128), optional
+        Degree of atrophy in [0, 1], and where tissue was lost to it; known for phantoms only.
     notes : tuple of str
         What was done to the source on the way in, one sentence each (resizing, for example).
-    ordered : bool
-        Whether the classes have an order; kinds of tumour, for example, have none.
 
     Raises
     ------

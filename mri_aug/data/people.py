@@ -127,24 +127,11 @@ def recover_subjects(images: Tensor, *, threshold: float | None = None, labels=N
 
 
 def unit_features(*image_sets: Tensor) -> list[Tensor]:
-    """Return features whose inner products are the correlations of images averaged to half their size.
+    """Return features, float32 (n, n_features), whose inner products are the correlations of images at half size.
 
     Pooled pixels that are black in every image (a third, outside the head) are merged into one column, which changes
-    no correlation.
-
-    Parameters
-    ----------
-    *image_sets : Tensor of uint8, shape (n, 1, height, width)
-        Height and width even, and the same in all.
-
-    Returns
-    -------
-    list of Tensor of float32, shape (n, n_features)
-
-    Raises
-    ------
-    ValueError
-        If a set is empty, has another type or shape, or holds a blank image (all pixels equal).
+    no correlation. Takes uint8 of shape (n, 1, height, width), both even and the same in all sets; raises a ValueError
+    if a set is empty, has another type or shape, or holds a blank image (all pixels equal).
     """
     for images in image_sets:
         shape, wanted = tuple(images.shape), tuple(image_sets[0].shape[1:])
@@ -185,13 +172,11 @@ def spanning_tree(features: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     outside the tree of a subgraph is outside the tree of the graph. Returns the images that each edge joins, and the
     correlations of the n - 1 edges, descending.
     """
-    n = len(features)
-    blocks = torch.arange(n).tensor_split(-(-n // BLOCK))
-    edges = []
-    for left, right in combinations_with_replacement(blocks, 2):
-        rows, columns = (features[part[0] : part[-1] + 1] for part in (left, right))
+    n, edges = len(features), []
+    blocks = zip(*(whole.tensor_split(-(-n // BLOCK)) for whole in (torch.arange(n), features)), strict=True)
+    for (i, rows), (j, columns) in combinations_with_replacement(blocks, 2):
         a, b, weight = _block_tree((rows @ columns.T).numpy())
-        edges.append((a + int(left[0]), b + int(right[0]), weight))
+        edges.append((a + int(i[0]), b + int(j[0]), weight))
     a, b, weight = map(np.concatenate, zip(*edges, strict=True))
     other = a != b
     cost = coo_array((2 - weight[other].astype(np.float64), (a[other], b[other])), shape=(n, n))
@@ -281,17 +266,9 @@ def _graph(a: np.ndarray, b: np.ndarray, k: int) -> coo_array:
 
 
 def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor, Tensor]:
-    """Find each image's most correlated reference image, at half size.
+    """Return the place of each image's most correlated reference image, int64 (n,), and the correlation, float32 (n,).
 
-    Parameters
-    ----------
-    images, reference_images : Tensor of uint8
-        As for :func:`unit_features`.
-
-    Returns
-    -------
-    index, correlation : Tensor of int64 and of float32, shape (n,)
-        Position in ``reference_images``, and the correlation with it.
+    Takes images as :func:`unit_features`.
     """
     x, y = unit_features(images, reference_images)
     nearest = [(part @ y.T).max(dim=1) for part in x.split(max(1, BLOCK**2 // len(y)))]
@@ -299,10 +276,7 @@ def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor
 
 
 def paired_similarity(images: Tensor, others: Tensor) -> np.ndarray:
-    """Return the correlation of each image with the one at its place in ``others``, float64 (n,).
-
-    Raises a ValueError if the numbers of images differ, or as :func:`unit_features`.
-    """
+    """Return the correlation of each image with the one at its place in ``others``, of as many, float64 (n,)."""
     if len(images) != len(others):
         raise ValueError(f"images are compared in pairs, got {len(images)} and {len(others)}")
     x, y = unit_features(images, others)
@@ -337,20 +311,8 @@ def audit_split(image_set: ImageSet, split: Split, *, neighbour_threshold: float
     """Measure how much of the test part is already in the training part; the validation part is not used.
 
     As a control, labels are permuted among people: nothing about disease is left to learn, so that an accuracy above
-    chance is recognition of people.
-
-    Parameters
-    ----------
-    image_set, split : ImageSet, Split
-    neighbour_threshold : float
-        Correlation above which images show one person: the threshold of :func:`recover_subjects`.
-    seed : int
-        Of the control.
-
-    Raises
-    ------
-    ValueError
-        If subjects are unknown or a subject has two labels.
+    chance is recognition of people. Images that correlate above ``neighbour_threshold``, the threshold of
+    :func:`recover_subjects`, show one person. Raises a ValueError if subjects are unknown or a subject has two labels.
     """
     person, person_labels = people(image_set)
     train, test = person[split.train], person[split.test]

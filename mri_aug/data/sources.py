@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from mri_aug.data.pictures import DICOM_SUFFIXES, VOLUME_SUFFIXES
-
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr")
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAX_FAULTS = 10  # faults of a source that one message spells out
 _SEVERITY = re.compile(
     r"(no|non|none|verymild|mild|moderate|severe)(ly)?(dement(ed|ia)?|(cognitive)?impair(ed|ment)?|alzheimers?(disease)?)?"
@@ -233,7 +233,7 @@ def _by_kind(files: list[Path], passed: Counter[str]) -> tuple[list[Path], list[
             pictures.append(file)
         elif suffix in _TABLE_SUFFIXES:
             tables.append(file)
-        elif suffix in DICOM_SUFFIXES or (content := _content(file)) == "dicom":
+        elif suffix in _DICOM_SUFFIXES or (content := _content(file)) == "dicom":
             dicom.append(file)
         elif content == "picture":
             pictures.append(file)
