@@ -105,8 +105,8 @@ def load_images(
             items = sources.folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
         return _assemble(items, names, report, pattern, required=subjects is not None)
 
-    said = [_CACHE_VERSION, key, names, subjects, sorted(columns.items()), config]
-    digest = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+    said = repr([_CACHE_VERSION, key, names, subjects, sorted(columns.items()), config])
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     image_set = cached_image_set(provenance.artifacts("cache", f"images_{digest}.npz"), build)
     if n_subjects is not None:
         image_set = take_subjects(image_set, n_subjects, seed=seed)
@@ -249,10 +249,8 @@ def _decode(items: Iterable[Item], names, report: Report) -> tuple[list[np.ndarr
             labels.append(place)
             kept.append(replace(item, content=b""))
             forms[came] += 1
-    if named := unknown - Counter({"": unknown[""]}):  # an image without a class is in the folder's report
-        report.faults.append(
-            sources.unknown_classes([f"{name!r} ({n} images)" for name, n in named.most_common(8)], names)
-        )
+    if named := [f"{name!r} ({n} images)" for name, n in unknown.most_common(8) if name]:  # "" is reported by folder
+        report.faults.append(sources.unknown_classes(named, names))
     elif not unknown and (missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]):
         classes = "class" + "es" * (len(missing) > 1)
         report.faults.append(f"there is no image of the {classes} {', '.join(missing)}; expected {', '.join(names)}")
@@ -261,8 +259,8 @@ def _decode(items: Iterable[Item], names, report: Report) -> tuple[list[np.ndarr
     del forms[_PLAIN]
     if forms:
         parts = [f"{n} that came as {came}" for came, n in forms.most_common(_MAX_FORMS)]
-        others = forms.total() - sum(n for _, n in forms.most_common(_MAX_FORMS))
-        parts += [f"{others} in {len(forms) - _MAX_FORMS} other forms"] * (others > 0)
+        if others := forms.most_common()[_MAX_FORMS:]:
+            parts.append(f"{sum(n for _, n in others)} in {len(others)} other forms")
         report.notes.append(f"Images brought to grey {IMAGE_SIZE} x {IMAGE_SIZE}: {', '.join(parts)}.")
     if copies:
         report.notes.append(f"Copies of files of the same class, left out: {len(copies)} ({copies[0]}, ...).")

@@ -58,24 +58,10 @@ class Crowd:
         The images of a grade are spread over all people of that grade, and over the height of the slab. Where there
         are fewer people than images need, a person comes again, with another shape and contrast, as a new subject.
 
-        Parameters
-        ----------
-        labels : array of int, shape (n,)
-            Grades of the images that are needed, in 0..n_classes-1.
-        n_classes, seed, overlap
-            At most the number of people; a non-negative integer; see :meth:`grades`.
-        scanner : Scanner, optional
-            Its strength also sets how far people are bent; see :func:`_bend`.
-
-        Returns
-        -------
-        ImageSet
-            Image i has label i, a source of -1, and a subject numbered from 0.
-
-        Raises
-        ------
-        ValueError
-            If a label is out of range, or there are fewer people than classes.
+        ``labels`` holds grades in 0..n_classes-1, one per image. The scanner's strength also sets how far people are
+        bent, see :func:`_bend`; ``overlap`` is that of :meth:`grades`. Image i of the set has label i, a source of -1,
+        and a subject numbered from 0. Raises a ValueError if a label is out of range, or there are fewer people than
+        classes.
         """
         labels, scanner = np.asarray(labels), scanner or Scanner()
         check_seed(seed)
@@ -145,8 +131,7 @@ def _read(path: Path, n_people: int) -> np.ndarray | None:
 def _simulate(path: Path, severity: np.ndarray, seed: int, n_jobs: int) -> None:
     """Write everybody's tissue to ``path``, whole or not at all."""
     atlas, n_people = load_atlas(), len(severity)
-    seeds = [np.random.SeedSequence([seed, person]) for person in range(n_people)]
-    jobs = (joblib.delayed(_person_tissue)(atlas, float(s), k) for s, k in zip(severity, seeds, strict=True))
+    jobs = (joblib.delayed(_person_tissue)(atlas, float(s), [seed, person]) for person, s in enumerate(severity))
     with provenance.atomic_write(path) as temporary:
         kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n_people, *_PERSON))
         with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
@@ -156,7 +141,7 @@ def _simulate(path: Path, severity: np.ndarray, seed: int, n_jobs: int) -> None:
         kept.flush()
 
 
-def _person_tissue(atlas: Atlas, severity: float, seed: np.random.SeedSequence) -> np.ndarray:
+def _person_tissue(atlas: Atlas, severity: float, seed: list[int]) -> np.ndarray:
     with one_thread():
         volumes = torch.tensor(atlas.volumes)  # a copy: joblib hands the arrays over read-only
         person = anatomy.draw_person(volumes, atlas.origin, np.random.default_rng(seed), n_slices=N_SLICES)

@@ -8,7 +8,7 @@ framing, brightness and noise were matched to the thesis's images by eye.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ import cv2
 import joblib
 import numpy as np
 import torch
-from torch import Tensor
 
 from mri_aug import provenance
 from mri_aug.data.imageset import ImageSet, cached_image_set
@@ -52,10 +51,8 @@ def make_phantoms(*, n_subjects: int = 200, n_slices: int = N_SLICES, seed: int,
         Divided among the classes as in the thesis (200: 100, 70, 28 and 2), at least 2 people in each.
     n_slices : int in 1..32
         Neighbouring slices per person, 1 mm apart, from the middle of the thesis's range.
-    seed : int
-        The same seed gives the same bytes, whatever ``n_jobs``.
-    n_jobs : int
-        Processes, one thread each.
+    seed, n_jobs : int
+        The same seed gives the same bytes, whatever the number of processes (of one thread each).
 
     Returns
     -------
@@ -83,12 +80,15 @@ def make_phantoms(*, n_subjects: int = 200, n_slices: int = N_SLICES, seed: int,
     with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         scans = joblib.Parallel()(jobs)
     labels = np.repeat(classes, n_slices)
+    published_test = np.zeros(len(labels), bool)
+    for members in (np.flatnonzero(labels == label) for label in range(len(shares))):
+        published_test[rng.choice(members, max(1, round(TEST_SHARE * len(members))), replace=False)] = True
     columns = {
         "images": np.concatenate([one.images for one in scans])[:, None],
         "labels": labels,
         "subjects": np.repeat(np.arange(n_subjects), n_slices),
         "source_ids": np.arange(len(labels)),
-        "published_test": _stratified_mask(labels, rng),
+        "published_test": published_test,
         "severity": np.repeat(severity, n_slices).astype(np.float32),
         "atrophy": np.concatenate([one.atrophy for one in scans])[:, None],
     }
@@ -122,15 +122,14 @@ def phantom_file(n_subjects: int, seed: int) -> Path:
     return provenance.artifacts("cache", f"phantom-v{PHANTOM_VERSION}-{n_subjects}-{seed}.npz")
 
 
-def class_shares(n_subjects: int, shares: Sequence[int] = CLASS_SHARES) -> tuple[int, ...]:
-    """Divide people among the classes in given shares, at least two in each: one to train on and one to test on.
+def class_shares(n_subjects: int) -> tuple[int, ...]:
+    """Divide people among the classes as in the thesis, at least two in each: one to train on and one to test on.
 
     Raises a ValueError if there are too few people.
     """
-    least = 2 * len(shares)
-    if n_subjects < least:
+    if n_subjects < (least := 2 * len(CLASS_SHARES)):
         raise ValueError(f"n_subjects must be at least {least} (2 people in each class), got {n_subjects}")
-    return tuple(apportion(n_subjects, shares, at_least=2).tolist())
+    return tuple(apportion(n_subjects, CLASS_SHARES, at_least=2).tolist())
 
 
 def _check_slices(n_slices: int) -> None:
@@ -158,14 +157,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _stratified_mask(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    mask = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        mask[rng.choice(members, max(1, round(TEST_SHARE * len(members))), replace=False)] = True
-    return mask
 
 
 # ---- the scanner
@@ -201,8 +192,11 @@ def scan(slab: Slab, rng: np.random.Generator, scanner: Scanner | None = None) -
     signal = signal * (1 + 0.02 * mottle) * bias
     sigma = rng.uniform(2.5, 4.5 * (1 + scanner.strength))
     noise = torch.from_numpy(rng.standard_normal((2, *shape), dtype=np.float32)) * sigma
+    # Each original is scaled to its maximum, so that runs of slices with a bright vessel are darker.
+    vessel = smooth_field(rng, (shape[0], 1, 1), 2.0, 1)[0]
+    brightness = rng.normal(1.0, 0.04) / (1 + 0.6 * (vessel - 1.3).clamp(min=0))
     # Magnitude images have Rician noise: the length of a complex signal (Gudbjartsson & Patz 1995, eq. 1).
-    magnitude = torch.hypot(signal + noise[0], noise[1]) * slab.mask * _brightness(shape[0], rng)
+    magnitude = torch.hypot(signal + noise[0], noise[1]) * slab.mask * brightness
     images = magnitude.clamp(0, 255).numpy()
     gamma, wide = rng.normal(0, 0.2), 1 + scanner.strength * rng.uniform(0, 1, 2)
     # A pixel w times as wide is a box whose variance is (w^2 - 1) / 12 larger.
@@ -213,12 +207,6 @@ def scan(slab: Slab, rng: np.random.Generator, scanner: Scanner | None = None) -
     curve = 255 * np.linspace(0, 1, 256) ** np.exp(gamma * scanner.strength)
     curve = np.interp(curve, np.arange(256), scanner.tone or np.arange(256)).round().astype(np.uint8)
     return np.stack([_jpeg(image) for image in curve[images.round().astype(np.uint8)]])
-
-
-def _brightness(n_slices: int, rng: np.random.Generator) -> Tensor:
-    """Scale each slice; runs of slices with a bright vessel are darker, as each original is scaled to its maximum."""
-    vessel = smooth_field(rng, (n_slices, 1, 1), 2.0, 1)[0]
-    return rng.normal(1.0, 0.04) / (1 + 0.6 * (vessel - 1.3).clamp(min=0))
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:
