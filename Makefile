@@ -7,7 +7,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 DATASET ?= phantom
 PROFILE ?= demo
-export DATASET PROFILE
+CLASSES ?=
+SUBJECTS ?=
+export DATASET PROFILE CLASSES SUBJECTS
 BENCH ?=
 BIN := .venv/bin
 SMOKE := artifacts/smoke
@@ -20,10 +22,11 @@ help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make book DATASET=phantom|<hub id>|<folder> PROFILE=smoke|demo|thesis   (default: $(DATASET), $(PROFILE))'
+	@echo '  CLASSES=CN,MCI,AD names the classes of your own images, least severe first; SUBJECTS= says who is in them.'
 	@echo '  PYTHON=python3.12 chooses the Python (3.11 or newer) that the environment is made with.'
 
 book: .venv/installed  ## Run the study and the notebooks, then draw the book
-	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE"
+	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE" --classes "$$CLASSES" --subjects "$$SUBJECTS"
 
 test: .venv/installed lint  ## Check the style; test the library, the notebooks (run twice, outputs compared) and the book
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 test-library test-book

@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     book = commands.add_parser("book", help="run the study and the notebooks, and render the book")
     for command in (study, vary, book):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
+        command.add_argument(
+            "--classes", default="", metavar="A,B,...", help="the dataset's classes from least to most severe"
+        )
+        command.add_argument(
+            "--subjects", default="", metavar="RULE", help="its people: a pattern of file names, a column, or a table"
+        )
         command.add_argument("--profile", default="demo", choices=PROFILES, help="how much to compute (default: demo)")
     for command in (study, book):
         command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
@@ -116,7 +122,10 @@ def _run(options, sizes, parts, *, seed=0, generators=None):
     from mri_aug.study.store import Store
 
     start = time.perf_counter()
-    image_set = load_images(options.dataset, n_subjects=sizes["n_subjects"] or None, seed=seed)
+    image_set = load_images(
+        options.dataset, class_names=options.classes or None, subjects=options.subjects or None,
+        n_subjects=sizes["n_subjects"] or None, seed=seed,
+    )  # fmt: skip
     print(image_set, flush=True)
     store = Store(provenance.artifacts("store.sqlite"))
     if source := getattr(options, "source", None):
@@ -203,7 +212,8 @@ def _book(options: argparse.Namespace) -> None:
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
     inputs = f"{image_set.fingerprint} {folder_digest(provenance.results())}"
     sources = [provenance.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
-    parameters = {"dataset": dataset, **profile_parameters(options.profile, dataset)}
+    known = {"dataset": dataset, "class_names": options.classes, "subjects": options.subjects}
+    parameters = {**known, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
     first = render(output / "executed", output)
@@ -249,7 +259,10 @@ def _fill(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int
     generator = make_generator(options.generator, **dict(options.option))
     limits = {"max_usd": options.max_usd, "max_images": options.max_images}
     bank = Bank(_folder(options), offline=options.offline, **limits)
-    image_set = load_images(options.dataset, n_subjects=n_subjects, seed=options.seed)
+    image_set = load_images(
+        options.dataset, class_names=options.classes or None, subjects=options.subjects or None,
+        n_subjects=n_subjects, seed=options.seed,
+    )  # fmt: skip
     print(image_set, flush=True)
     wanted = wanted_variations(
         parts, image_set, generator=options.generator, seed=options.seed, protocol=options.protocol

@@ -22,6 +22,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 dataset_subjects: int = 200  # people to simulate or keep; 0 is everyone
 seed: int = 0
 
@@ -43,7 +45,9 @@ from mri_aug.fidelity.table import generator_kinds
 from mri_aug.generators.base import fit_generator, make_generator
 
 use_book_style(image_format="png")
-image_set = load_images(dataset, n_subjects=dataset_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=dataset_subjects or None, seed=seed
+)
 audit = recover_subjects(image_set.images, labels=image_set.labels)
 rng = np.random.default_rng(seed)
 

@@ -27,6 +27,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 epochs: int = 3  # passes over the training images
 real_frac: float = 0.3  # share of real images in the networks trained with synthetic ones
@@ -47,9 +49,8 @@ from mri_aug.data.loading import load_images
 from mri_aug.data.splits import split
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.gradcam.comparison import measure_networks, train_arms
-from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
-from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline
 from mri_aug.gradcam.maps import METHODS, gradcam_by_hand, heatmaps
+from mri_aug.gradcam.measures import brain_masks, energy_share, on_common_outline, perturbation_curves, random_maps
 from mri_aug.gradcam.sanity import own_and_other, randomised, rank_correlation, weighted_layers
 from mri_aug.models.networks import target_layer
 from mri_aug.models.training import TrainConfig, predict
@@ -65,7 +66,9 @@ from mri_aug.study.conditions import Condition
 # *morph* images, and the same augmented with duplicates.
 
 # %%
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 parts = {
     "subject": split(image_set, "subject", seed=seed, fold=(0, 1)),
     "image": split(image_set, "image", seed=seed, test_share=0.4, validation_share=0),

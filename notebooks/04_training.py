@@ -25,6 +25,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms, the initial weights and the batches drawn here
 
@@ -45,7 +47,9 @@ from mri_aug.models.networks import count_parameters, freeze_backbone, make_mode
 from mri_aug.models.training import TrainConfig
 
 use_book_style()
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 config = TrainConfig()
 rng = np.random.default_rng(seed)
 

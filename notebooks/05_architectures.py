@@ -26,6 +26,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms and the initial weights
 
@@ -48,7 +50,9 @@ from mri_aug.models.networks import ARCHITECTURES, count_parameters, make_model
 use_book_style()
 
 # %% tags=["hide-input"]
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 n_classes = image_set.n_classes
 brightest = int(image_set.images.float().mean(dim=(1, 2, 3)).argmax())  # a slice that shows much of the brain
 image = image_set.images[brightest, 0].numpy()

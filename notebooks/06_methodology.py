@@ -22,6 +22,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 seed: int = 0
@@ -44,7 +46,9 @@ from mri_aug.study.conditions import thesis_arms
 from mri_aug.study.simulation import Seeds, assemble
 
 use_book_style(image_format="png")
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 seeds = Seeds.of(seed, 0)
 training = image_set[split(image_set, "image", seed=seeds.split).train]
 
@@ -190,10 +194,21 @@ glue_values(
 # ### Protocols
 #
 # Under the *image* protocol, which is the draft's, a stratified fifth of the images is held out for testing and a twentieth of the rest
-# for validation; nothing is chosen by the latter; it is only reported. Under the *subject* protocol the same shares of **people** are held
-# out, so that no person is in two parts; [Appendix A](A_people.ipynb) shows how people are found and how large the difference is.
-# Generators, samples and normalisation use training images only. The weights after the last step are evaluated; no epoch is chosen, by any
-# score.
+# for validation. Under the *subject* protocol no person is in two parts; [Appendix A](A_people.ipynb) shows how people are found and how
+# large the difference is. Generators, samples and normalisation use training images only.
+#
+# The people are divided into five folds, stratified by class. One simulation tests one fold and trains on the others, so five simulations
+# test every person exactly once. We call these five a *repeat*: simulation $r$ tests fold $r \bmod 5$ of repeat $\lfloor r / 5 \rfloor$,
+# and each repeat divides the people anew. A sixth of the training people are set aside for validation. Every person thus receives one
+# prediction per repeat, from a network that has never seen any of that person's slices.
+#
+# ### What is scarce
+#
+# The draft keeps a share $X$ of everybody's *slices*. Neighbouring slices look alike, so a sample of 30 % of the slices still shows every
+# person and most of the anatomy. In practice it is people who are scarce: a scan costs money, and its slices come with it. A condition
+# therefore states what its share refers to. `images` is the draft's way; `subjects` keeps a share of the training people, at least one of
+# each class, with all their slices. The two questions have different answers, and only the second one asks whether synthetic images can
+# stand in for people who were not scanned.
 #
 # ### Training
 #
@@ -206,6 +221,34 @@ glue_values(
 # {glue:text}`learning_rate_vit_b_16:g`, and a network that starts from ImageNet's weights and is trained whole at {glue:text}`learning_rate_imagenet:g`. The first three
 # were chosen by the accuracy on training images, the last without a measurement. The draft does not state its epochs, learning rate or batch size; ours are
 # in [Appendix B](B_reproducing.ipynb).
+#
+# ### Two networks from one training
+#
+# A network that trains too long on few images becomes too sure of itself, and its cross-entropy then measures mainly that. Each training
+# therefore yields two networks: the *last*, with the weights after the final step, and the *validated* one, with the weights that had the
+# least loss on the validation part at about a dozen looks during the training. Each is scored as it is and again after *temperature
+# scaling* {cite:p}`guo2017calibration`: its logits are divided by one number, fitted on the validation part, which changes how sure the
+# network is but not which class it prefers. Nothing is trained twice for this, and neither the step nor the temperature depends on a test
+# image. The image protocol is judged by the last network without calibration, as in the draft; the subject protocol by the validated and
+# calibrated one.
+#
+# ### References
+#
+# The loss of a network means little by itself. Three references, which are scored on the same people and which use no network, show what
+# simple means achieve:
+#
+# Class shares (`shares`)
+# : Every person receives the shares of the classes among the training people. It knows nothing of the image.
+#
+# Tissue (`tissue`)
+# : Logistic regression on a few measures of a person's slices: dark fluid in the core and at the rim of the brain, its area and shape, and
+#   the contrast of its tissue.
+#
+# Principal components (`pca`)
+# : Logistic regression on the principal components of a person's mean slice.
+#
+# A network that does not beat the tissue reference has learnt less than a handful of measurements by hand would show. It is marked in the
+# tables, and a difference between two such networks should not be read as progress.
 #
 # ### Measures
 #
@@ -224,30 +267,47 @@ glue_values(
 #
 # Simulation $r$ of every condition shares its split, its sample and its initial weights; all of these vary between simulations, so that a
 # conclusion does not depend on one split {cite:p}`bouthillier2021accounting`. Conditions are therefore compared in pairs. If $a_r$ and
-# $b_r$ are the losses of two conditions in simulation $r$, we report the median of $a_r - b_r$, also in percent of $b_r$, with
-# a 95 % bootstrap interval, and
+# $b_r$ are the losses of two conditions in simulation $r$, the image protocol compares them by the mean of $\ln (a_r / b_r)$ over the $R$
+# simulations, given in percent, and by
 #
 # $$
 # P(A > B) = \frac{1}{R} \sum_{r=1}^{R} \left( [a_r < b_r] + \tfrac{1}{2} [a_r = b_r] \right) ,
 # $$ (eq-probability)
 #
-# the share of simulations in which the first condition has the lower loss, ties counted half.
+# the share of simulations in which the first condition has the lower loss, ties counted half, with Wilson's interval. The subject
+# protocol compares the losses of each person, in nats: the difference is averaged over people and repeats.
 #
-# What an interval covers depends on the protocol. Under the image protocol simulations are resampled (BCa where it exists
-# {cite:p}`efron1987better`, percentile otherwise), and the interval says what other splits, samples and initial weights would give
-# on these same people. Under the subject protocol the test people are themselves a sample. The intervals of differences in cross-entropy and accuracy
-# come from a bootstrap on two levels there: people are resampled within their class, each with all slices, then simulations. Slices
-# of one person are not independent of each other and are never resampled. A difference that is decided in this way is decided for other test
-# people, too. For other people in *training* it is decided only as far as the simulations vary them, and all of them come from one
-# collection. The intervals of other
-# measures, and of medians that are not differences, cover simulations alone unless a caption says otherwise.
+# All intervals are at 95 % and have a closed form. Under the image protocol the interval of a mean is Student's, that of a median lies
+# between two of the values, and both say what other splits, samples and initial weights would give on these same people. Under the
+# subject protocol the test people are themselves a sample. There, people and simulations are crossed, and two variances add
+# {cite:p}`owen2007pigeonhole`: that of drawing other people within each class, each with all slices, and that of drawing other
+# simulations or repeats, whichever is greater. A class of fewer than five people is merged with its neighbour for this, so the two
+# moderately demented people count with the mildly demented. A difference that is decided in this way is decided for other test people,
+# too. For other people in *training* it is decided only as far as the simulations vary them, and all of them come from one collection.
 #
-# A difference is called better or worse where its interval leaves out zero, and undecided where it does not, or where there are fewer
-# than five simulations. These verdicts are not adjusted for their number: of twenty differences that are truly zero, about one
-# would be called decided. Beside them stand p values of Wilcoxon's signed-rank test over the simulations {cite:p}`wilcoxon1945individual`. They are adjusted by
-# Holm's method {cite:p}`holm1979simple` for the number of comparisons in the same table and protocol. One contrast was named beforehand and is left
-# out of that adjustment, the mixed set against its real sample. What an interval decides and the adjusted p value does not confirm should
-# be read as a suggestion for a further study.
+# Two one-sided tests {cite:p}`schuirmann1987comparison` turn an interval into an outcome. A condition is *better* or *worse* where the
+# interval leaves out zero, *equivalent* where the interval lies inside a margin fixed in advance, both where both hold, and *undecided*
+# otherwise. The margin is 10 % of the loss under the image protocol and 0.05 nats per person under the subject protocol; the latter is
+# about half of what the tissue reference gains over the class shares. Fewer than ten simulations have a range, from the least to the
+# greatest value, and no verdict.
+#
+# The simulations overlap in their training images, so their mean varies more than the spread between them suggests. The p values beside
+# the intervals allow for this: the corrected resampled t test {cite:p}`nadeau2003inference` replaces the variance $s^2 / R$ of a mean by
+# $(1/R + n_\mathrm{test} / n_\mathrm{train}) \, s^2$, here with a ratio of one quarter. They ask about another dataset of the same kind,
+# which is a harder question than that of the interval, and more simulations hardly help to answer it. Intervals are not adjusted for
+# their number: of twenty differences that are truly zero, about one would be called decided. The p values are adjusted within each table
+# and protocol by Holm's method {cite:p}`holm1979simple`; where a table holds the mixed set and its real sample, this contrast was named
+# beforehand and is left out of the adjustment. What an interval decides and the adjusted p value does not confirm should be read as a
+# suggestion for a further study.
+#
+# ### Planned contrasts
+#
+# The main study on the thesis's dataset was planned before it was computed. All of its contrasts belong to the subject protocol with
+# scarce people, equal steps and the log loss per person of the validated, calibrated network. There is one *primary* contrast: 30 % of
+# the people filled up with 70 % images of a diffusion model, against the same people filled up with duplicates. Four *secondary*
+# contrasts are adjusted together by Holm's method: simulated anatomy against duplicates, deformations against duplicates, 30 % of the
+# people with simulated anatomy against all real people, and simulated anatomy alone against all real people. A planned contrast that has
+# not been computed still counts in the adjustment. Every other comparison in this book is exploratory.
 
 # %% tags=["hide-input"]
 assert table["mixed set"].iloc[-1] == len(arm) and not arm.n_filtered

@@ -22,6 +22,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 generator: str = "morph"  # makes the synthetic images; a name of mri_aug.generators
@@ -53,25 +55,31 @@ from mri_aug.results.contrasts import DRAFT
 from mri_aug.results.deposit import deposit_names, load_deposit
 from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.people import person_scores, scores_in, summarise_people
-from mri_aug.results.sentences import agreement, sentence, tally, verdict, yardstick_sentences
+
+# %% tags=["hide-input"]
 from mri_aug.results.tables import (
+    agreement,
     arm_words,
     contrast_table,
     estimate_text,
     paired_groups,
     protocol_table,
     recalls,
+    sentence,
     sweep_curves,
+    tally,
+    verdict,
+    yardstick_sentences,
 )
-
-# %% tags=["hide-input"]
 from mri_aug.study import conditions
 from mri_aug.study.parts import chapter_parts, listed_conditions
 from mri_aug.study.run import check_conditions, run_study
 from mri_aug.study.store import Store
 
 use_book_style()
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 
 # %% [markdown]
 # The study has parts, each with its own question and its own number of simulations. Simulations that are in the store already are read, the

@@ -23,6 +23,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 dataset_subjects: int = 200  # people to simulate or keep; 0 is everyone
 seed: int = 0
 
@@ -37,7 +39,9 @@ from mri_aug.data.people import audit_split, nearest_neighbours, recover_subject
 from mri_aug.data.splits import split
 
 use_book_style(image_format="png")
-image_set = load_images(dataset, n_subjects=dataset_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=dataset_subjects or None, seed=seed
+)
 audit = recover_subjects(image_set.images, labels=image_set.labels)
 assert audit.found, audit.reason
 

@@ -22,6 +22,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
+class_names: str = ""  # its classes from least to most severe, as "CN,MCI,AD"; empty: the thesis's four
+subjects: str = ""  # its people: a pattern of file names, a column or a table; empty: found by themselves
 n_subjects: int = 22  # people to simulate or keep; 0 is everyone
 generators: str = "morph,duplicate"  # names of generators, with commas between
 real_frac: float = 0.4  # share of the people that generators are fitted on, in (0, 1)
@@ -53,7 +55,9 @@ from mri_aug.models.training import TrainConfig
 from mri_aug.results.tables import estimate_text, interval_text
 
 use_book_style(image_format="png")
-image_set = load_images(dataset, n_subjects=n_subjects or None, seed=seed)
+image_set = load_images(
+    dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
+)
 names = [name.strip() for name in generators.split(",")]
 
 # %% [markdown]

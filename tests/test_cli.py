@@ -23,7 +23,7 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
     sizes = ["--profile", "smoke", "--simulations", "1", "--real-frac", "0.5", "--jobs", "2"]
     command = ["study", *sizes, "--export", "toy"]
     assert cli.main(command) == 0
-    rows, manifest = load_deposit("toy", folder=small / "results")
+    rows, manifest = load_deposit("toy")
     parts = chapter_parts(0.5, **part_sizes(profile_parameters("smoke")))
     assert len(rows) == len(listed_conditions(parts)) and rows["key"].is_unique
     assert [(part["part"], part["n_simulations"]) for part in manifest["parts"]] == [(part.name, 1) for part in parts]
@@ -35,16 +35,16 @@ def test_a_study_is_run_kept_and_exported(small, capsys):
 
 
 def test_another_machine_goes_on_from_a_deposit(small, capsys):
-    command = ["study", "--record", "--parts", "references", "--jobs", "1", "--export", "toy"]
+    command = ["study", "--record", "--parts", "draft", "--jobs", "1", "--export", "toy"]
     assert cli.main([*command, "--simulations", "1"]) == 0
-    first, manifest = load_deposit("toy", folder=small / "results")
+    first, manifest = load_deposit("toy")
     assert manifest["parts"][0]["n_simulations"] == 1
     (small / "artifacts" / "store.sqlite").unlink()
     capsys.readouterr()
     assert cli.main([*command, "--simulations", "2", "--from", str(small / "results" / "toy")]) == 0
     out = capsys.readouterr().out
-    assert f"{len(first)} rows of" in out and f"references {len(first):15} of {2 * len(first):5}" in out
-    both, manifest = load_deposit("toy", folder=small / "results")
+    assert f"{len(first)} rows of" in out and f"draft {len(first):20} of {2 * len(first):5}" in out
+    both, manifest = load_deposit("toy")
     assert len(both) == 2 * len(first) and manifest["parts"][0]["n_simulations"] == 2
     kept = both[both["key"].isin(first["key"])].reset_index(drop=True)
     assert kept.equals(first), "no finished row was computed again"

@@ -25,7 +25,6 @@ def descend(gradient: Gradient, start: ArrayLike, *, learning_rate: float | Sequ
     learning_rate : float or sequence of float, shape (n_steps,)
         The step size eta, positive; one value, or one per step (a schedule).
     n_steps : int
-        At least 1.
 
     Returns
     -------
@@ -39,25 +38,11 @@ def descend(gradient: Gradient, start: ArrayLike, *, learning_rate: float | Sequ
 
 
 def descend_with_momentum(
-    gradient: Gradient,
-    start: ArrayLike,
-    *,
-    learning_rate: float | Sequence[float],
-    n_steps: int,
-    momentum: float = 0.9,
+    gradient: Gradient, start: ArrayLike, *, learning_rate: float | Sequence[float], n_steps: int, momentum: float = 0.9
 ) -> NDArray:
     """Follow the heavy-ball method, ``u <- beta * u + g; theta <- theta - eta * u`` (Polyak, 1964).
 
-    Parameters
-    ----------
-    gradient, start, learning_rate, n_steps
-        As for :func:`descend`.
-    momentum : float
-        The share beta of the velocity that is kept at each step, in [0, 1).
-
-    Returns
-    -------
-    ndarray of float64, shape (n_steps + 1, d)
+    As :func:`descend`; the momentum beta is the share of the velocity that is kept at each step, in [0, 1).
     """
     path = [np.asarray(start, dtype=np.float64)]
     velocity = np.zeros_like(path[0])
@@ -74,22 +59,10 @@ def descend_with_adam(
     learning_rate: float | Sequence[float],
     n_steps: int,
     betas: tuple[float, float] = (0.9, 0.999),
-    epsilon: float = 1e-8,
 ) -> NDArray:
     """Follow Adam with its bias corrections (Kingma and Ba, 2015, algorithm 1, whose defaults these are).
 
-    Parameters
-    ----------
-    gradient, start, learning_rate, n_steps
-        As for :func:`descend`.
-    betas : (float, float)
-        Decay of the running mean of the gradient and of its square, each in [0, 1).
-    epsilon : float
-        Added to the square root of the second moment, to avoid division by zero.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_steps + 1, d)
+    As :func:`descend`; the betas, each in [0, 1), are the decay of the running mean of the gradient and of its square.
     """
     beta1, beta2 = betas
     path = [np.asarray(start, dtype=np.float64)]
@@ -100,67 +73,29 @@ def descend_with_adam(
         square = beta2 * square + (1 - beta2) * g**2
         mean_hat = mean / (1 - beta1**t)
         square_hat = square / (1 - beta2**t)
-        path.append(path[-1] - eta * mean_hat / (np.sqrt(square_hat) + epsilon))
+        path.append(path[-1] - eta * mean_hat / (np.sqrt(square_hat) + 1e-8))
     return np.stack(path)
 
 
-def one_cycle(
-    n_steps: int,
-    *,
-    max_rate: float,
-    rising_share: float = 0.3,
-    start_divisor: float = 25.0,
-    end_divisor: float = 1e4,
-) -> NDArray:
-    """Return the learning rates of a one-cycle schedule with cosine slopes (Smith and Topin, 2019).
+def one_cycle(n_steps: int, *, max_rate: float) -> NDArray:
+    """Return the learning rates (n_steps,) of a one-cycle schedule with cosine slopes (Smith and Topin, 2019).
 
-    The defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
-
-    Parameters
-    ----------
-    n_steps : int
-        Steps of the whole training, at least 2.
-    max_rate : float
-        The peak, positive.
-    rising_share : float
-        Share of the steps before the peak, in (0, 1).
-    start_divisor, end_divisor : float
-        The first rate is ``max_rate / start_divisor``; the last is that divided by ``end_divisor``.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_steps,)
+    They rise over 30 % of the steps from a 25th of the peak, and fall to a ten-thousandth of the first, as by default
+    in ``torch.optim.lr_scheduler.OneCycleLR``. A training has at least two steps.
     """
-    first = max_rate / start_divisor
-    return _cycle(n_steps, rising_share, first, max_rate, first / end_divisor)
+    return _cycle(n_steps, max_rate / 25, max_rate, max_rate / 25 / 1e4)
 
 
-def one_cycle_momentum(
-    n_steps: int, *, rising_share: float = 0.3, highest: float = 0.95, lowest: float = 0.85
-) -> NDArray:
-    """Return the momentum that belongs to :func:`one_cycle`: lowest where the learning rate is highest.
+def one_cycle_momentum(n_steps: int) -> NDArray:
+    """Return the momentum that belongs to :func:`one_cycle`, and is lowest where the learning rate is highest.
 
-    ``torch.optim.lr_scheduler.OneCycleLR``, whose defaults these are, moves Adam's first decay this way.
-
-    Parameters
-    ----------
-    n_steps : int
-        Steps of the whole training, at least 2.
-    rising_share : float
-        Share of the steps before the learning rate's peak, in (0, 1).
-    highest, lowest : float
-        Momentum at both ends, and at the peak.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_steps,)
+    ``OneCycleLR`` moves Adam's first decay this way, by default between 0.95 and 0.85.
     """
-    return _cycle(n_steps, rising_share, highest, lowest, highest)
+    return _cycle(n_steps, 0.95, 0.85, 0.95)
 
 
-def _cycle(n_steps: int, rising_share: float, first: float, peak: float, last: float) -> NDArray:
-    at = rising_share * n_steps - 1
-    steps = np.arange(n_steps)
+def _cycle(n_steps: int, first: float, peak: float, last: float) -> NDArray:
+    at, steps = 0.3 * n_steps - 1, np.arange(n_steps)
     rising = _cosine(first, peak, steps / at)
     falling = _cosine(peak, last, (steps - at) / (n_steps - 1 - at))
     return np.where(steps <= at, rising, falling)

@@ -56,20 +56,11 @@ _NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # si
 
 
 def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
-    """Return the notebooks' parameters of a profile.
+    """Return the notebooks' parameters of a profile, for a dataset as in :func:`mri_aug.data.loading.load_images`.
 
-    Parameters
-    ----------
-    profile : {"smoke", "demo", "thesis"}
-    dataset : str
-        As in :func:`mri_aug.data.loading.load_images`.
-
-    Returns
-    -------
-    dict
-        ``dataset_subjects``, people described in the chapters on the data, and ``n_subjects``, people in the study (0
-        is everyone); ``epochs`` of training; ``max_slices`` of the heat maps in chapter 3; and the keywords of
-        :func:`mri_aug.study.parts.chapter_parts`, sequences as lists.
+    They are ``dataset_subjects``, people described in the chapters on the data, and ``n_subjects``, people in the study
+    (0 is everyone); ``epochs`` of training; ``max_slices`` of the heat maps in chapter 3; and the keywords of
+    :func:`mri_aug.study.parts.chapter_parts`, sequences as lists.
 
     Raises
     ------

@@ -21,39 +21,23 @@ PAGE_WIDTH = 7.2  # inches: 720 px of page at 100 dots per inch
 
 
 def use_book_style(*, image_format: str = "svg") -> None:
-    """Set the figure style of this session.
+    """Set the figure style of this session, with ``"svg"`` for charts or ``"png"`` for sheets of slices and heat maps.
 
-    Parameters
-    ----------
-    image_format : {"svg", "png"}
-        ``"svg"`` for charts: sharp, and compared byte by byte when a notebook is executed twice.
-        ``"png"`` for sheets of slices and heat maps, where vector files grow large.
+    An SVG is sharp, and compared byte by byte when a notebook is executed twice, but of many pixels it grows large.
     """
     sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE), font="DejaVu Sans", font_scale=0.85)
     mpl.rcParams.update(
         {
-            "figure.figsize": (PAGE_WIDTH, 3.9),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "savefig.dpi": 200,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "axes.linewidth": 0.8,
-            "grid.color": "#e6e6e6",
-            "grid.linewidth": 0.7,
-            "legend.frameon": False,
-            "image.cmap": "gray",
-            "image.interpolation": "nearest",
+            "figure.figsize": (PAGE_WIDTH, 3.9), "figure.dpi": 100, "figure.constrained_layout.use": True,
+            "savefig.dpi": 200, "pdf.fonttype": 42, "ps.fonttype": 42,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+            "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.linewidth": 0.8,
+            "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "legend.frameon": False,
+            "image.cmap": "gray", "image.interpolation": "nearest",
             "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same glyphs on every machine
             "svg.hashsalt": "mri_aug",  # else the identifiers inside an SVG differ between runs
-            "pdf.fonttype": 42,
-            "ps.fonttype": 42,
         }
-    )
+    )  # fmt: skip
     metadata = {"metadata": {"Date": None}} if image_format == "svg" else {}
     set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
 
@@ -80,19 +64,17 @@ def legend_below(ax: Axes) -> None:
 def numbered_table(
     table: pd.DataFrame, caption: str, name: str, *, formats: Mapping[str, str] | None = None
 ) -> Markdown:
-    """Return a table that the book numbers, lists and links to.
+    """Return a table that the book numbers, lists and links to, without its index; a missing value is a dash.
 
     Parameters
     ----------
     table : DataFrame
-        Its columns in order; the index is not shown (``reset_index()`` it if it matters).
     caption : str
         MyST Markdown, in one line.
     name : str
         The target of ``{numref}`name```, unique in the book.
     formats : mapping of column to format specification, optional
-        As in ``format(value, ".3f")``; by default numbers other than integers have three decimals. A missing value
-        is a dash.
+        As in ``format(value, ".3f")``; by default numbers other than integers have three decimals.
 
     Raises
     ------
@@ -114,13 +96,10 @@ def numbered_table(
 def _cell(value: object, specification: str | None) -> str:
     if value is None or (not isinstance(value, str) and pd.isna(value)):
         return "–"
-    if specification is not None:
-        text = format(value, specification)
-    elif isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral | bool):
-        text = format(value, ".3f")
-    else:
-        text = str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    if specification is None:
+        fractional = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral | bool)
+        specification = ".3f" if fractional else ""
+    return format(value, specification).replace("|", "\\|").replace("\n", " ")
 
 
 def power_text(value: float, digits: int = 0) -> str:

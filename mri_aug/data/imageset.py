@@ -1,8 +1,4 @@
-"""The one dataset type: images, labels and people as tensors; a subset is an index.
-
-Also keeps image sets on disk, so that decoding or simulating them is done once. Nothing here decides what is loaded,
-or draws random numbers.
-"""
+"""The one dataset type: images, labels and people as tensors; a subset is an index. Kept on disk where asked."""
 
 from __future__ import annotations
 
@@ -35,30 +31,30 @@ CLASS_NAMES = ("Non demented", "Very mildly demented", "Mildly demented", "Moder
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ImageSet:
-    """Grey images with their labels and the people that they show.
-
-    Index it as a tensor (integers, booleans or a slice) to get a subset.
+    """Grey images with their labels and the people that they show; index it as a 1-D tensor to get a subset.
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n, 1, 128, 128)
         Or 64 x 64, of :meth:`resized`.
     labels : Tensor of int64, shape (n,)
-        Ordinal: 0 is the least severe class of ``class_names``.
+        Places in ``class_names``.
     subjects : Tensor of int64, shape (n,)
         The person each image shows; -1 where unknown.
     source_ids : Tensor of int64, shape (n,)
         The real image each image derives from; its own number for a real one, -1 for none.
     class_names : tuple of str
-        From the least to the most severe.
+        From the least to the most severe, where they are ordered.
     published_test : Tensor of bool, shape (n,), optional
         True for the images in the dataset's own test split, where it has one.
     severity : Tensor of float32, shape (n,), optional
-        Degree of atrophy in [0, 1]; known for phantoms only.
+        Degree of atrophy in [0, 1]; known for phantoms only, as is ``atrophy``.
     atrophy : Tensor of bool, shape (n, 1, 128, 128), optional
-        True where tissue was lost to atrophy; known for phantoms only.
+        True where tissue was lost to atrophy.
     notes : tuple of str
         What was done to the source on the way in, one sentence each (resizing, for example).
+    ordered : bool
+        Whether the classes have an order; kinds of tumour, for example, have none.
 
     Raises
     ------
@@ -75,23 +71,23 @@ class ImageSet:
     severity: Tensor | None = None
     atrophy: Tensor | None = None
     notes: tuple[str, ...] = ()
+    ordered: bool = True
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _FORMS and not (field.default is None and value is None):
                 _check_form(field.name, value)
-        for name, tensor in self._tensors():
+        for name, tensor in self._tensors.items():
             if len(tensor) != len(self):
                 raise ValueError(f"{name} has {len(tensor)} entries for {len(self)} images")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.n_classes:
             raise ValueError(f"labels must lie in 0..{self.n_classes - 1}, got {self.labels.unique().tolist()}")
 
-    def _tensors(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                yield field.name, value
+    @property
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,12 +103,11 @@ class ImageSet:
             index = torch.as_tensor(index)
             if index.ndim != 1:
                 raise IndexError(f"index an ImageSet with a 1-D array or a slice, got shape {tuple(index.shape)}")
-        return replace(self, **{name: tensor[index] for name, tensor in self._tensors()})
+        return replace(self, **{name: tensor[index] for name, tensor in self._tensors.items()})
 
     def __getstate__(self) -> dict[str, object]:
         """Hand tensors over as arrays, the same ones each time: joblib then maps them into its processes, uncopied."""
-        others = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**others, **self._arrays}
+        return {field.name: getattr(self, field.name) for field in fields(self)} | self._arrays
 
     def __setstate__(self, state: dict[str, object]) -> None:
         tensors = {name: torch.from_numpy(v) for name, v in state.items() if isinstance(v, np.ndarray)}
@@ -120,11 +115,11 @@ class ImageSet:
 
     def __sizeof__(self) -> int:
         """Count the tensors: Dask then sends an image set to a worker once, and not with every task."""
-        return object.__sizeof__(self) + sum(tensor.nbytes for _, tensor in self._tensors())
+        return object.__sizeof__(self) + sum(tensor.nbytes for tensor in self._tensors.values())
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: tensor.numpy() for name, tensor in self._tensors()}
+        return {name: tensor.numpy() for name, tensor in self._tensors.items()}
 
     @property
     def n_classes(self) -> int:
@@ -139,10 +134,7 @@ class ImageSet:
     def resized(self, size: int) -> ImageSet:
         """Return the same images at 64 x 64, each pixel the mean of four, or this set where it has that size.
 
-        Raises
-        ------
-        ValueError
-            If the size is neither 64 nor 128, or larger than that of the images.
+        Raises a ValueError if the size is neither 64 nor 128, or larger than that of the images.
         """
         if size not in IMAGE_SIZES or size > self.size:
             raise ValueError(f"image_size must be one of {IMAGE_SIZES} and at most {self.size}, got {size!r}")
@@ -154,9 +146,9 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change when an image, label or subject does."""
-        digest = hashlib.sha256("|".join(self.class_names).encode())
-        for name, tensor in self._tensors():
+        """Sixteen hexadecimal digits that change when an image, label or subject does, or the order of classes."""
+        digest = hashlib.sha256(("|".join(self.class_names) + "\0unordered" * (not self.ordered)).encode())
+        for name, tensor in self._tensors.items():
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -165,10 +157,10 @@ class ImageSet:
         """Return this set's images followed by another's; what only phantoms know of an image is not kept."""
         names = ("images", "labels", "subjects", "source_ids")
         joined = {name: torch.cat([getattr(part, name) for part in (self, other)]) for name in names}
-        return ImageSet(**joined, class_names=self.class_names)
+        return ImageSet(**joined, class_names=self.class_names, ordered=self.ordered)
 
     def class_counts(self) -> dict[str, int]:
-        """Return the number of images of each class, in ordinal order."""
+        """Return the number of images of each class, in the order of ``class_names``."""
         counts = torch.bincount(self.labels, minlength=self.n_classes)
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
@@ -185,45 +177,26 @@ def _check_form(name: str, value: object) -> None:
 
 
 def cached_image_set(path: Path, build: Callable[[], ImageSet]) -> ImageSet:
-    """Return the image set kept at ``path``, or build it and keep it there.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.npz``; its folder is made where missing.
-    build : callable
-        Makes the image set where the file is absent or damaged.
-
-    Warns
-    -----
-    UserWarning
-        If the file is damaged: it is named, and remade.
-    """
+    """Return the image set kept in an ``.npz`` file, or build it and keep it there; warn of a damaged file."""
     if path.exists():
         try:
             return _read(path)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             warnings.warn(f"the cache file {path} is damaged ({error}) and is being remade", stacklevel=2)
     image_set = build()
-    _write(path, image_set)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        np.savez(temporary, **{name: value for name, value in image_set.__getstate__().items() if value is not None})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return image_set
 
 
 def _read(path: Path) -> ImageSet:
     with np.load(path, allow_pickle=False) as arrays:
         values = {name: arrays[name] for name in arrays.files}
-    texts = {name: tuple(values.pop(name).tolist()) for name in ("class_names", "notes")}
-    return ImageSet(**{name: torch.from_numpy(array) for name, array in values.items()}, **texts)
-
-
-def _write(path: Path, image_set: ImageSet) -> None:
-    values = {field.name: getattr(image_set, field.name) for field in fields(image_set)}
-    arrays = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor)}
-    texts = {name: np.array(values[name], dtype=str) for name in ("class_names", "notes")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        np.savez(temporary, **arrays, **texts)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    others = {name: tuple(values.pop(name).tolist()) for name in ("class_names", "notes")}
+    others["ordered"] = bool(values.pop("ordered", True))  # not in files of earlier versions
+    return ImageSet(**{name: torch.from_numpy(array) for name, array in values.items()}, **others)

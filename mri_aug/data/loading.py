@@ -1,7 +1,7 @@
 """Images from a hub, a folder or the simulator, brought to one form: :class:`~mri_aug.data.imageset.ImageSet`.
 
-Labels come out in the order of the classes, images grey and 128 x 128, and people known from the source or recovered
-from the pixels. What was done, passed over or not known is in the set's notes. Nothing here splits or augments.
+Images come out grey and 128 x 128, people known from the source or recovered from the pixels. What was done, passed
+over or not known is in the set's notes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ import torch
 from PIL import UnidentifiedImageError
 
 from mri_aug import provenance
-from mri_aug.data.folders import find_files, folder_items
+from mri_aug.data import sources
 from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet, cached_image_set
 from mri_aug.data.people import recover_subjects
 from mri_aug.data.phantom.people import load_phantoms
 from mri_aug.data.pictures import PLAIN, VOLUME_SUFFIXES, read_slices
 from mri_aug.data.sampling import apportion, repeatable_rng
-from mri_aug.data.sources import Item, Report, class_place, person_in, unknown_classes
+from mri_aug.data.sources import Item, Report
 from mri_aug.data.splits import PROTOCOLS, split
-from mri_aug.data.tables import is_table_folder, table_items
 
 HUB_ID = "Falah/Alzheimer_MRI"
 # The commit that holds four classes; a later pull request merges them into three.
@@ -53,9 +52,9 @@ def load_images(
     class_names : sequence of str, or str with commas, optional
         The source's classes from least to most severe, for others than the thesis's four; spellings may differ.
     subjects : str or Path, optional
-        Who is who: a regular expression with one group, searched for in each image's path; a column's name; or a table
-        (csv, tsv, jsonl). By default a column, a table, ids in names or a folder per person are looked for, and people
-        are recovered from the pixels where there are none.
+        A regular expression with one group, searched for in each image's path; a column's name; or a table (csv, tsv,
+        jsonl). By default a column, a table, ids in names or a folder per person are looked for, and people are
+        recovered from the pixels where there are none.
     columns : mapping, optional
         Columns of a table by ``"image"`` and ``"label"``, where they have no common name.
     ordered : bool
@@ -69,26 +68,22 @@ def load_images(
 
     Raises
     ------
-    FileNotFoundError
-        If the folder or table does not exist or the folder holds no images.
-    ConnectionError
-        If a hub dataset is not cached and the hub cannot be reached.
-    ValueError
-        If a column or class is missing or unknown, images cannot be read or show nothing, folders hold several trees of
-        the same classes, or a parameter is wrong: all faults of a source in one message.
+    FileNotFoundError, ConnectionError, ValueError
+        If the folder or table does not exist or holds no images; a hub dataset is not cached and the hub cannot be
+        reached; or a column or class is missing or unknown, images cannot be read or show nothing, folders hold several
+        trees of the same classes, or a parameter is wrong: all faults of a source in one message.
     """
     names = _check_class_names(class_names)
     if str(source) == "phantom":
-        if (subjects, columns) != (None, None) or names != CLASS_NAMES:
-            raise ValueError(
-                "phantoms have classes and people of their own; leave class_names, subjects and columns out"
-            )
+        if (subjects, columns, ordered) != (None, None, True) or names != CLASS_NAMES:
+            raise ValueError("phantoms have classes and people of their own; leave class_names and others out")
         return load_phantoms(seed=seed, **({} if n_subjects is None else {"n_subjects": n_subjects}))
     folder, hub_id, config = _locate(str(source))
     pattern, table, columns = _who_is_who(subjects, dict(columns or {}))
     report = Report(str(source))
+    files = ()
     if folder is not None:
-        files, passed = find_files(folder, report)
+        files, passed = sources.find_files(folder, report)
         kept = [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in [*files, *([table] if table else [])]]
         key = [str(folder.resolve()), kept, sorted(passed.items())]
     else:
@@ -96,17 +91,13 @@ def load_images(
         key = [hub_id, revision]
 
     def build() -> ImageSet:
-        if folder is None or is_table_folder(folder, files):
+        if folder is None or sources.is_table_folder(folder, files):
             if table:
                 raise ValueError("a table of people goes with a folder of images; give the column's name, or a pattern")
-            others = [f.name for f in files if f.suffix not in (".parquet", ".arrow", ".json", ".md")] if folder else []
-            if others:
-                report.notes.append(
-                    f"Beside the tables, read only if a row names them: {len(others)} ({others[0]}, ...)."
-                )
-            items = table_items(str(folder or hub_id), report, config=config, revision=revision, columns=columns)
+            options = {"config": config, "revision": revision, "columns": columns}
+            items = sources.table_items(str(folder or hub_id), files, report, **options)
         else:
-            items = folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
+            items = sources.folder_items(folder, files, passed, names, report, columns=columns, people_table=table)
         return _assemble(items, names, report, pattern, required=subjects is not None)
 
     said = [_CACHE_VERSION, key, names, subjects, sorted(columns.items()), config]
@@ -114,16 +105,13 @@ def load_images(
     image_set = cached_image_set(provenance.artifacts("cache", f"images_{digest}.npz"), build)
     if n_subjects is not None:
         image_set = take_subjects(image_set, n_subjects, seed=seed)
-    return replace(image_set, notes=(*image_set.notes, *_limits(image_set, ordered)))
+    return replace(image_set, notes=(*image_set.notes, *_limits(image_set, ordered)), ordered=ordered)
 
 
 def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSet:
     """Return all images of ``n_subjects`` people drawn at random, class shares kept, two people a class at least.
 
-    Raises
-    ------
-    ValueError
-        If people are unknown or fewer than ``n_subjects``, it is below two per class, or the seed is negative.
+    Raises a ValueError if people are unknown or too few, ``n_subjects`` is too small, or the seed is negative.
     """
     people, first = np.unique(image_set.subjects.numpy(), return_index=True)
     classes = image_set.labels.numpy()[first]
@@ -144,9 +132,8 @@ def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSe
 def _check_class_names(class_names: str | Sequence[str] | None) -> tuple[str, ...]:
     if class_names is None:
         return CLASS_NAMES
-    names = tuple(
-        str(name).strip() for name in (class_names.split(",") if isinstance(class_names, str) else class_names)
-    )
+    given = class_names.split(",") if isinstance(class_names, str) else class_names
+    names = tuple(str(name).strip() for name in given)
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"class_names must be two or more different names, such as 'CN,MCI,AD', got {class_names!r}")
     return names
@@ -162,9 +149,7 @@ def _locate(source: str) -> tuple[Path | None, str, str | None]:
             return Path(name).expanduser(), "", chosen
     path = Path(source).expanduser()
     if path.is_file():
-        raise ValueError(
-            f"{source} is a file; unpack it if it is an archive, and give the folder that holds the images"
-        )
+        raise ValueError(f"{source} is a file; unpack it if it is an archive, and give the folder of its images")
     found = re.fullmatch(r"([\w-][\w.-]*/[\w.-]+)(?::([\w.-]+))?", source)
     if found and not Path(path.parts[0]).is_dir():  # an owner on the hub, and no folder with a name mistyped below it
         return None, found[1], found[2]
@@ -232,14 +217,12 @@ def _assemble(
     return replace(image_set, notes=tuple(report.notes))
 
 
-def _decode(
-    items: Iterable[Item], names: tuple[str, ...], report: Report
-) -> tuple[list[np.ndarray], list[int], list[Item]]:
+def _decode(items: Iterable[Item], names, report: Report) -> tuple[list[np.ndarray], list[int], list[Item]]:
     """Return the slices that can be used, with label and item of each, and report the rest."""
     images, labels, kept = [], [], []
     forms, unknown, copies, contradictions, seen = Counter(), Counter(), [], [], {}
     for item in items:
-        place = class_place(item.label, names)
+        place = sources.class_place(item.label, names)
         if place is None:
             unknown[item.label] += 1
             continue
@@ -262,12 +245,12 @@ def _decode(
             kept.append(replace(item, content=b""))
             forms[came] += 1
     if named := unknown - Counter({"": unknown[""]}):  # an image without a class is in the folder's report
-        report.faults.append(unknown_classes([f"{name!r} ({n} images)" for name, n in named.most_common(8)], names))
-    elif not unknown and (missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]):
-        plural = "es" * (len(missing) > 1)
         report.faults.append(
-            f"there is no image of the class{plural} {', '.join(missing)}; expected {', '.join(names)}"
+            sources.unknown_classes([f"{name!r} ({n} images)" for name, n in named.most_common(8)], names)
         )
+    elif not unknown and (missing := [repr(name) for label, name in enumerate(names) if label not in set(labels)]):
+        classes = "class" + "es" * (len(missing) > 1)
+        report.faults.append(f"there is no image of the {classes} {', '.join(missing)}; expected {', '.join(names)}")
     if report.faults:
         return images, labels, kept
     del forms[PLAIN]
@@ -296,30 +279,26 @@ def _load(content: bytes | Path | tuple[Path, ...]) -> tuple[bytes | Path | tupl
     return content if is_volume else data, hashlib.sha256(data).digest()
 
 
-def _known_people(
-    items: list[Item], pattern: re.Pattern | None, report: Report, *, required: bool
-) -> tuple[list[str], str]:
+def _known_people(items: list[Item], pattern, report: Report, *, required: bool) -> tuple[list[str], str]:
     """Return the person of each image and where that is known from; no one where the source does not say."""
-    sources = {
+    origins = {
         report.people_from: [item.subject for item in items],
-        "the ids in names": [person_in(item.path) for item in items],
+        "the ids in names": [sources.person_in(item.path) for item in items],
         "a folder or volume per person": [item.folder for item in items],
     }
     if pattern is not None:
         found = [pattern.search(item.path) for item in items]
-        sources = {f"the pattern {pattern.pattern!r}": [one[pattern.groups] if one else "" for one in found]}
+        origins = {f"the pattern {pattern.pattern!r}": [one[pattern.groups] if one else "" for one in found]}
     elif required:
-        sources = dict([next(iter(sources.items()))])
-    for origin, ids in sources.items() if items else ():
+        origins = dict([next(iter(origins.items()))])
+    for origin, ids in origins.items() if items else ():
         n, n_people = sum(map(bool, ids)), len(set(ids) - {""})
         if n == len(ids) and n_people > 1:
             return ids, origin
         if required:
             without = [f", not in {item.path or item.name}" for item, who in zip(items, ids, strict=True) if not who]
-            said = f"{n_people} people in {n} of {len(ids)} images{''.join(without[:1])}"
-            report.faults.append(
-                f"subjects: {origin or 'nothing'} names {said}; expected one in each, and several in all"
-            )
+            said = f"{origin or 'nothing'} names {n_people} people in {n} of {len(ids)} images{''.join(without[:1])}"
+            report.faults.append(f"subjects: {said}; expected one in each, and several in all")
         elif n_people > 1:
             report.notes.append(f"Not used to tell people apart: {origin}, as only {n} of {len(ids)} images have one.")
     return [], ""
@@ -333,12 +312,9 @@ def _disagreement(image_set: ImageSet, names: list[str]) -> list[str]:
     people = defaultdict(set)
     for group, who in zip(audit.subjects.tolist(), image_set.subjects.tolist(), strict=True):
         people[group].add(who)
-    if mixed := [found for found in people.values() if len(found) > 1]:
-        example = " and ".join(names[who] for who in sorted(mixed[0])[:2])
-        return [
-            f"Pixels disagree: {len(mixed)} of {len(people)} groups of similar images hold several people ({example})."
-        ]
-    return []
+    mixed = [" and ".join(names[who] for who in sorted(found)[:2]) for found in people.values() if len(found) > 1]
+    said = f"Pixels disagree: {len(mixed)} of {len(people)} groups of similar images hold several people"
+    return [f"{said} ({mixed[0]})."] if mixed else []
 
 
 def _recover(image_set: ImageSet, report: Report) -> ImageSet:
@@ -363,11 +339,11 @@ def _recover(image_set: ImageSet, report: Report) -> ImageSet:
 def _limits(image_set: ImageSet, ordered: bool) -> list[str]:
     """Return what is not possible with a set, in sentences."""
     notes = [] if ordered else ["The classes have no order: ordinal measures (kappa, rank correlation) do not apply."]
-    for protocol in PROTOCOLS:
-        is_known = {"subject": bool((image_set.subjects >= 0).all()), "published": image_set.published_test is not None}
-        if is_known.get(protocol, True) and (len(image_set) < _SMALL or protocol == "subject"):
-            try:
-                split(image_set, protocol, seed=0)
-            except ValueError as error:
-                notes.append(f"Protocol {protocol!r} is not possible with this set: {error}.")
+    small, known = len(image_set) < _SMALL, bool((image_set.subjects >= 0).all())
+    checked = {"image": small, "subject": known, "published": small and image_set.published_test is not None}
+    for protocol in filter(checked.get, PROTOCOLS):
+        try:
+            split(image_set, protocol, seed=0)
+        except ValueError as error:
+            notes.append(f"Protocol {protocol!r} is not possible with this set: {error}.")
     return notes

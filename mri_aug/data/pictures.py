@@ -1,7 +1,4 @@
-"""One stored picture, brought to grey slices of 128 x 128: Pillow's formats, NIfTI volumes and DICOM series.
-
-Knows nothing of classes, people or folders.
-"""
+"""One stored picture, brought to grey slices of 128 x 128: Pillow's formats, NIfTI volumes and DICOM series."""
 
 from __future__ import annotations
 
@@ -40,10 +37,9 @@ def read_slices(content: bytes | Path | tuple[Path, ...]) -> Iterator[tuple[np.n
 
     Raises
     ------
-    ValueError
-        If a slice is blank or has pixels that are not finite, or a volume does not reach the thesis's range.
     Exception
-        Whatever a decoder raises on a damaged file.
+        A ValueError if a slice is blank or has pixels that are not finite, or a volume does not reach the thesis's
+        range; whatever a decoder raises on a damaged file.
     """
     if isinstance(content, tuple):
         yield from _dicom_slices(content)

@@ -1,7 +1,6 @@
 """Stratified samples, and the mix of real and synthetic images that chapter 6 trains on.
 
-Works on label and subject arrays alone and returns indices: it sees no image, makes no synthetic one and does not
-divide train from test (:mod:`mri_aug.data.splits` does).
+Works on arrays of labels and subjects and returns indices; train and test are divided in :mod:`mri_aug.data.splits`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _TOLERANCE = 1e-9  # absorbs floating-point error before rounding: 0.1 + 0.2 is 0.30000000000000004
-SCARCE = ("images", "subjects")  # what a real fraction counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,6 @@ def stratified_sample(
     Parameters
     ----------
     labels : array of int, shape (n,)
-        Class of each image.
     fraction : float in (0, 1]
     seed : int or Generator
     subjects : array of int, shape (n,), optional
@@ -58,8 +55,17 @@ def stratified_sample(
         the seed is missing.
     """
     labels = _checked_labels(labels)
-    _check_fraction("fraction", fraction, zero=False)
-    return _sample(labels, fraction, subjects, repeatable_rng(seed))
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction!r}")
+    rng = repeatable_rng(seed)
+    if subjects is None:
+        return _first_of_each_class(labels, fraction, rng)
+    subjects = np.asarray(subjects)
+    if (subjects < 0).any():
+        raise ValueError(f"people are unknown for {int((subjects < 0).sum())} images; draw images instead of subjects")
+    people, first = np.unique(subjects, return_index=True)
+    chosen = people[_first_of_each_class(labels[first], fraction, rng)]
+    return np.flatnonzero(np.isin(subjects, chosen))
 
 
 def mix(
@@ -79,21 +85,14 @@ def mix(
 
     Parameters
     ----------
-    labels : array of int, shape (n,)
-        Class of each image of the full training set.
     real_frac : float in (0, 1]
         Real images (people, where ``subjects`` is given) as a share of the full set.
     synth_frac : float, at least 0
         Synthetic images as a share of the full set; 0 for none. May exceed 1.
-    seed : int or Generator
     synth_classes : sequence of int, optional
         Only these classes receive synthetic images, each ``synth_frac`` times its own full size.
-    subjects : array of int, shape (n,), optional
-        As in :func:`stratified_sample`.
-
-    Returns
-    -------
-    Mix
+    labels, seed, subjects
+        As for :func:`stratified_sample`; the labels are those of the full training set.
 
     Raises
     ------
@@ -102,13 +101,15 @@ def mix(
         image.
     """
     labels = _checked_labels(labels)
-    _check_fraction("real_frac", real_frac, zero=False)
-    _check_fraction("synth_frac", synth_frac, zero=True)
+    if not 0 < real_frac <= 1:
+        raise ValueError(f"real_frac must be in (0, 1], got {real_frac!r}")
+    if not 0 <= synth_frac < math.inf:
+        raise ValueError(f"synth_frac must be at least 0 and finite, got {synth_frac!r}")
     classes = np.unique(labels)
     if absent := sorted(set(synth_classes) - set(classes.tolist())):
         raise ValueError(f"synth_classes {absent} have no image; the labels hold {classes.tolist()}")
     rng = repeatable_rng(seed)
-    real = _sample(labels, real_frac, subjects, rng)
+    real = stratified_sample(labels, real_frac, seed=rng, subjects=subjects)
     candidates = rng.permutation(real)
     sources = []
     for label in classes:
@@ -122,25 +123,9 @@ def mix(
 
 
 def apportion(n: int, weights: Sequence[int], *, at_least: int = 0) -> NDArray[np.int64]:
-    """Divide ``n`` among classes in proportion to weights: each further one goes to the class furthest below its share.
+    """Divide ``n`` among classes by weight: ``at_least`` to each, each further one to the furthest below its share.
 
-    Parameters
-    ----------
-    n : int
-        At least ``at_least`` times the number of classes.
-    weights : sequence of int
-    at_least : int
-        Given to every class first.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_classes,)
-        Sums to ``n``.
-
-    Raises
-    ------
-    ValueError
-        If ``n`` is too small.
+    Raises a ValueError if ``n`` is less than ``at_least`` times the number of classes.
     """
     least = at_least * len(weights)
     if n < least:
@@ -159,37 +144,17 @@ def check_seed(seed: int, *, name: str = "seed", alternative: str = "") -> None:
 
 
 def repeatable_rng(seed: int | np.random.Generator) -> np.random.Generator:
-    """Return the generator of random numbers for a seed; a generator is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If the seed is None, negative or not an integer: the draws could not be repeated.
-    """
+    """Return the generator of random numbers for a seed, a generator as it is; refuse what cannot be repeated."""
     if isinstance(seed, np.random.Generator):
         return seed
     check_seed(seed, alternative=", or a numpy Generator")
     return np.random.default_rng(seed)
 
 
-def _sample(labels: NDArray, fraction: float, subjects: ArrayLike | None, rng: np.random.Generator) -> NDArray:
-    if subjects is None:
-        return _first_of_each_class(labels, fraction, rng)
-    subjects = np.asarray(subjects)
-    if (subjects < 0).any():
-        raise ValueError(f"people are unknown for {int((subjects < 0).sum())} images; draw images instead of subjects")
-    people, first = np.unique(subjects, return_index=True)
-    chosen = people[_first_of_each_class(labels[first], fraction, rng)]
-    return np.flatnonzero(np.isin(subjects, chosen))
-
-
 def _first_of_each_class(labels: NDArray, fraction: float, rng: np.random.Generator) -> NDArray:
     order = rng.permutation(len(labels))
-    drawn = []
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        drawn.append(members[: max(1, _round(fraction * len(members)))])
-    return np.sort(np.concatenate(drawn))
+    members = [order[labels[order] == label] for label in np.unique(labels)]
+    return np.sort(np.concatenate([of_class[: max(1, _round(fraction * len(of_class)))] for of_class in members]))
 
 
 def _checked_labels(labels: ArrayLike) -> NDArray:
@@ -197,12 +162,6 @@ def _checked_labels(labels: ArrayLike) -> NDArray:
     if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be a non-empty 1-D integer array, got {labels.dtype} of shape {labels.shape}")
     return labels
-
-
-def _check_fraction(name: str, value: float, *, zero: bool) -> None:
-    valid = 0 <= value < math.inf if zero else 0 < value <= 1  # NaN fails both
-    if not valid:
-        raise ValueError(f"{name} must be {'at least 0 and finite' if zero else 'in (0, 1]'}, got {value!r}")
 
 
 def _round(value: float) -> int:

@@ -1,6 +1,6 @@
 """How a dataset is divided into train, validation and test: by image, by person, or as published.
 
-Returns index arrays only: copies no image, guesses no person (:mod:`mri_aug.data.people`) and does not judge a split.
+Returns index arrays; people are recovered, and a split's leaks measured, in :mod:`mri_aug.data.people`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from mri_aug.data.sampling import repeatable_rng
 PROTOCOLS = ("image", "subject", "published")
 N_FOLDS = 5  # of people: a fifth tests
 VALIDATION_PEOPLE = 1 / 6  # of the training people
+TEST_SHARE = 0.2  # of images, as in the published split
+VALIDATION_SHARE = 0.05  # of the images that do not test
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,54 +36,44 @@ def split(
     *,
     seed: int | np.random.Generator,
     fold: int | Sequence[int] = 0,
-    test_share: float | None = None,
-    validation_share: float | None = None,
+    test_share: float = TEST_SHARE,
+    validation_share: float = VALIDATION_SHARE,
 ) -> Split:
     """Divide a dataset into train, validation and test, stratified by class.
 
+    Under ``subject`` a sixth of each class's training people validate, rounded, and one at least always trains. The
+    people of a class are dealt to the folds in turn, so that a class of two is in two folds; a class of one person
+    only trains. With the thesis's 100, 70, 28 and 2 people a fold tests 40 and validates 27.
+
     Parameters
     ----------
-    image_set : ImageSet of n images
+    image_set : ImageSet
     protocol : {"image", "subject", "published"}
         ``image`` draws images, as the thesis does; the slices of one person then fall on both sides. ``subject``
         takes one fold of people, so that nobody is in two parts. ``published`` takes the dataset's own test images and
         draws validation images from the others.
     seed : int or Generator
-        For ``subject``, the folds of one seed test every person once between them (but see Notes).
+        For ``subject``, the folds of one seed test every person once between them (but for a class of one).
     fold : int in 0..4, or several
         Which fifth (or fifths) of the people tests, under ``subject``.
-    test_share : float in (0, 1), optional
-        Share of the images that test, under ``image``: by default 0.2, the published split's.
-    validation_share : float in [0, 1), optional
-        Share of the other images that validate, under ``image`` and ``published``: by default 0.05.
-
-    Returns
-    -------
-    Split
+    test_share : float in (0, 1)
+        Share of the images that test, under ``image``.
+    validation_share : float in [0, 1)
+        Share of the other images that validate, under ``image`` and ``published``.
 
     Raises
     ------
     ValueError
         If the protocol or fold is unknown, a share is out of range, a class is too small for the split, people are
         unknown or have two labels (``subject``), or the dataset has no test part of its own (``published``).
-
-    Notes
-    -----
-    Under ``subject`` a sixth of each class's training people validate, rounded, and one at least always trains. The
-    people of a class are dealt to the folds in turn, so that a class of two is in two folds; a class of one person
-    only trains. With the thesis's 100, 70, 28 and 2 people a fold tests 40 and validates 27.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    if protocol == "subject" and (test_share, validation_share) != (None, None):
+    if protocol == "subject" and (test_share, validation_share) != (TEST_SHARE, VALIDATION_SHARE):
         raise ValueError("under 'subject' the shares follow from the folds; choose by fold which people test")
-    test_share = 0.2 if test_share is None else test_share
-    validation_share = 0.05 if validation_share is None else validation_share
     if not 0 < test_share < 1 or not 0 <= validation_share < 1:
-        raise ValueError(
-            "test_share must be in (0, 1) and validation_share in [0, 1), "
-            f"got test_share={test_share!r} and validation_share={validation_share!r}"
-        )
+        got = f"{test_share!r} and {validation_share!r}"
+        raise ValueError(f"test_share must be in (0, 1) and validation_share in [0, 1), got {got}")
     testing = np.unique(fold)
     if not set(testing.tolist()) < set(range(N_FOLDS)) or not len(testing):
         raise ValueError(f"fold must lie in 0..{N_FOLDS - 1} and leave one to train, got {fold!r}")
@@ -103,18 +95,9 @@ def split(
 
 
 def people(image_set: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of the person in each image, counted from 0, and the class of each person.
+    """Return the number of the person in each image, counted from 0 in order of their ids, and each person's class.
 
-    Returns
-    -------
-    person : ndarray of int64, shape (n,)
-        Number of the person whom each image shows, in the order of ``image_set.subjects``.
-    person_labels : ndarray of int64, shape (n_people,)
-
-    Raises
-    ------
-    ValueError
-        If the person of an image is unknown, or a person's images carry two labels.
+    Raises a ValueError if the person of an image is unknown, or a person's images carry two labels.
     """
     subjects, labels = image_set.subjects.numpy(), image_set.labels.numpy()
     if unknown := int((subjects < 0).sum()):
@@ -167,8 +150,8 @@ def _by_person(image_set: ImageSet, testing: np.ndarray, rng: np.random.Generato
         training = [order[(person_labels[order] == label) & (role[order] == 0)] for label in np.unique(person_labels)]
         largest = max(training, key=len)
         role[largest[: min(1, len(largest) - 1)]] = 1
-    sizes = [int((role == part).sum()) for part in range(3)]
-    if not all(sizes):
+    sizes = np.bincount(role, minlength=3)
+    if not sizes.all():
         raise ValueError(
             f"{len(person_labels)} people ({np.bincount(person_labels).tolist()} by class) are too few for a fold of "
             f"{N_FOLDS}: {sizes[0]} would train, {sizes[1]} validate and {sizes[2]} test; use protocol 'image' or more "

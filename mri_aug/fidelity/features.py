@@ -1,4 +1,7 @@
-"""Networks that turn images into features; a distance depends on its network, so each network has a name."""
+"""Features of images: networks that return them, and the tissue of a set in numbers.
+
+A distance depends on its network, so each network has a name.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
+from mri_aug.data.people import recover_subjects
 from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD
 from mri_aug.models.networks import backbone_and_head, make_model
+from mri_aug.models.references import TISSUE_FEATURES, tissue_features
 from mri_aug.models.training import Classifier, TrainConfig, train
 
 _BATCH = 128  # images at a time
-_IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureNetwork:
-    """A function from images to features, with its name.
+    """A function from uint8 images (n, 1, height, width) to float features (n, d).
 
-    Parameters
-    ----------
-    name : str
-        Architecture, and what it was trained on.
-    forward : callable
-        uint8 images (n, 1, height, width) to features (n, d), a float tensor.
+    Its name is the architecture and what it was trained on.
     """
 
     name: str
@@ -47,16 +47,7 @@ def domain_network(
 
     They are the means and standard deviations of each channel of both convolutions, which describe texture, blur and
     noise, and the last hidden layer, which describes anatomy: 160 in all, standardised over the training images. Train
-    it on people who are on neither side of a comparison, for example simulated ones.
-
-    Parameters
-    ----------
-    training : ImageSet
-    seed : int
-        Of the initial weights and the order of images.
-    name : str
-        What the images are.
-    config : TrainConfig, optional
+    it on people who are on neither side of a comparison, for example simulated ones; ``name`` says what they are.
     """
     model = make_model("cnn", n_classes=training.n_classes, seed=seed, image_size=training.images.shape[-1])
     classifier = train(model, training, seed=seed, config=config)
@@ -83,7 +74,7 @@ def imagenet_network(weights: str | Path = "imagenet", *, architecture: str = "r
     ConnectionError, FileNotFoundError, ValueError
         As :func:`mri_aug.models.networks.make_model`.
     """
-    model = make_model(architecture, n_classes=_IMAGENET_CLASSES, weights=weights, seed=0).eval()
+    model = make_model(architecture, n_classes=1000, weights=weights, seed=0).eval()
     backbone, _ = backbone_and_head(model)
     return FeatureNetwork(
         f"{architecture} trained on ImageNet",
@@ -97,3 +88,39 @@ def _layers(classifier: Classifier, images: Tensor) -> Tensor:
     second = model.features[3:](first)
     moments = [moment for maps in (first, second) for moment in (maps.mean((2, 3)), maps.std((2, 3)))]
     return torch.cat([*moments, model.hidden(second)], dim=1)
+
+
+def anatomy_table(image_set: ImageSet) -> pd.DataFrame:
+    """Return how the tissue of an image set of known subjects looks, grade by grade: real, phantom or simulated.
+
+    Returns
+    -------
+    DataFrame
+        One row per grade that has images, and feature of :func:`mri_aug.models.references.tissue_features`; columns
+        ``grade``, ``n_people``, ``n_images``, ``feature``, and over the people's means ``mean``, ``sd`` and the
+        percentiles ``p10``, ``p50`` and ``p90``.
+    """
+    table = pd.DataFrame(tissue_features(image_set.images), columns=list(TISSUE_FEATURES))
+    grades = pd.Categorical.from_codes(image_set.labels.numpy(), image_set.class_names)
+    rows = []
+    for grade, members in table.assign(subject=image_set.subjects.numpy()).groupby(grades, observed=True):
+        people = members.groupby("subject").mean()
+        for feature, values in people.items():
+            low, middle, high = np.percentile(values, (10, 50, 90))
+            rows.append({
+                "grade": grade, "n_people": len(people), "n_images": len(members), "feature": feature,
+                "mean": values.mean(), "sd": values.std(ddof=0), "p10": low, "p50": middle, "p90": high,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def people_plateau(image_set: ImageSet) -> dict[str, float]:
+    """Return how clearly people can be told apart by pixel correlation, as the dataset's were found.
+
+    The keys are ``n_found`` people (0 where :func:`mri_aug.data.people.recover_subjects` finds none), ``n_people`` by
+    the set's own subjects, and ``low`` and ``high``, the plateau of correlations that give the people found (or NaN).
+    """
+    audit = recover_subjects(image_set.images)
+    low, high = audit.plateau
+    n_people = len(image_set.subjects.unique())
+    return {"n_found": float(audit.n_subjects), "n_people": float(n_people), "low": low, "high": high}

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similarity
-from mri_aug.data.people import nearest_neighbours
+from mri_aug.data.people import is_blank, nearest_neighbours, neighbour_similarity, paired_similarity
 from mri_aug.fidelity.realism import cross_fitted_probabilities
 
 FILTERS = ("none", "near-copy", "confidence")
@@ -20,7 +19,7 @@ _QUANTILE = 0.95  # of real neighbours; the median would call two fifths of visi
 
 
 def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSet, *, seed: int) -> np.ndarray:
-    """Return which variations to keep.
+    """Return which variations to keep, bool (n,).
 
     ``"near-copy"`` drops a variation that is more similar to its source, or to any real training image, than
     neighbouring slices of a person in the sample are to each other (:func:`near_copy_threshold`). ``"confidence"``
@@ -42,11 +41,6 @@ def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSe
     seed : int
         Of the classifiers of ``"confidence"``; the other filters are deterministic.
 
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        True: keep.
-
     Raises
     ------
     ValueError
@@ -56,15 +50,12 @@ def apply_filter(name: str, variations: Tensor, sources: ImageSet, real: ImageSe
         raise ValueError(f"no filter is called {name!r}; the known ones are {', '.join(FILTERS)}")
     if len(variations) != len(sources):
         raise ValueError(f"each variation needs its source, got {len(variations)} variations, {len(sources)} sources")
-    keep = np.ones(len(variations), dtype=bool)
-    if name == "none" or not len(variations):
-        return keep
-    keep &= ~is_blank(variations)
-    if not keep.any():
-        return keep
-    judged = torch.from_numpy(keep)
-    rule = _is_original if name == "near-copy" else _is_credible
-    keep[keep] = rule(variations[judged], sources[judged], real, seed)
+    if name == "none":
+        return np.ones(len(variations), dtype=bool)
+    keep = ~is_blank(variations) if len(variations) else np.ones(0, dtype=bool)
+    if keep.any():
+        judged, rule = torch.from_numpy(keep.copy()), _is_original if name == "near-copy" else _is_credible
+        keep[keep] = rule(variations[judged], sources[judged], real, seed)
     return keep
 
 
@@ -72,7 +63,7 @@ def near_copy_threshold(real: ImageSet) -> float:
     """Return the correlation above which a variation counts as a near copy.
 
     It is the 95 % quantile, over the real images, of the similarity to the most similar other image of the same person
-    (:func:`mri_aug.data.linkage.neighbour_similarity`). On the thesis's images it is 0.993.
+    (:func:`mri_aug.data.people.neighbour_similarity`). On the thesis's images it is 0.993.
 
     Raises
     ------
@@ -92,7 +83,6 @@ def _is_original(variations: Tensor, sources: ImageSet, real: ImageSet, seed: in
 
 
 def _is_credible(variations: Tensor, sources: ImageSet, real: ImageSet, seed: int) -> np.ndarray:
-    probabilities, shares = cross_fitted_probabilities(variations, sources, real, seed=seed)
-    rows, labels = np.arange(len(variations)), sources.labels.numpy()
-    chance = shares[rows, labels]
-    return (probabilities[rows, labels] > chance) | (chance == 0)
+    rows = np.arange(len(variations)), sources.labels.numpy()
+    probability, chance = (each[rows] for each in cross_fitted_probabilities(variations, sources, real, seed=seed))
+    return (probability > chance) | (chance == 0)

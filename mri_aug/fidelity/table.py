@@ -6,8 +6,9 @@ then as its variations. Both comparisons are of the same people, so their differ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -15,15 +16,16 @@ import pandas as pd
 from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.fidelity.distances import coverage_measures, squared_mmd
 from mri_aug.fidelity.features import FeatureNetwork
 from mri_aug.fidelity.realism import detector_scores, separability, train_judge
-from mri_aug.fidelity.resampling import Estimate, mean_estimate, person_ids, resample_people
+from mri_aug.fidelity.resampling import Estimate, People, mean_estimate, person_ids, resample_people
 from mri_aug.fidelity.similarity import (
+    coverage_measures,
     memorisation,
     real_similarity,
     similarity_of_neighbours,
     similarity_within_source,
+    squared_mmd,
 )
 from mri_aug.generators.bank import BankedGenerator
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
@@ -57,21 +59,11 @@ _CARD = ("learns from", "who sees the images", "licence and limits")
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What a generator made of the training images.
+    """What a generator made of the training images, uint8."""
 
-    Parameters
-    ----------
-    variations : Tensor of uint8, shape (n, 1, 128, 128)
-        One of each training image, in their order.
-    repeats : Tensor of uint8, shape (n_sources, n_repeats, 1, 128, 128)
-        Several of each of a few sources, for diversity.
-    repeated : ndarray of int64, shape (n_sources,)
-        The positions of these sources among the training images.
-    """
-
-    variations: Tensor
-    repeats: Tensor
-    repeated: np.ndarray
+    variations: Tensor  # (n, 1, 128, 128): one of each training image, in their order
+    repeats: Tensor  # (n_sources, n_repeats, 1, 128, 128): several of each of a few sources, for diversity
+    repeated: np.ndarray  # (n_sources,): the positions of these sources among the training images
 
 
 def make_candidate(
@@ -86,8 +78,7 @@ def make_candidate(
     training : ImageSet of n images
     seed : int
     n_sources, n_repeats : int
-        How many sources are varied several times, and how often; sources are spread evenly over the training images,
-        ordered by class. At least 2 repeats.
+        How many sources are varied several times, spread evenly over the training images of each class; and how often.
 
     Raises
     ------
@@ -104,16 +95,6 @@ def make_candidate(
     return Candidate(made[: len(training)], repeats, repeated)
 
 
-@dataclass(frozen=True)
-class _Options:
-    seed: int
-    n_resamples: int
-    confidence_level: float
-
-    def people(self, image_set: ImageSet, *, within_class: bool = False):
-        return resample_people(image_set, n_resamples=self.n_resamples, seed=self.seed, within_class=within_class)
-
-
 def fidelity_table(
     candidates: Mapping[str, Candidate],
     training: ImageSet,
@@ -123,31 +104,26 @@ def fidelity_table(
     seed: int,
     config: TrainConfig | None = None,
     n_resamples: int = 500,
-    confidence_level: float = 0.95,
 ) -> pd.DataFrame:
     """Compare generators' variations with real people outside their training set, and the training people likewise.
 
-    Intervals are percentiles over resampled people, three at least; they do not cover the training of the networks.
-    Those of precision, recall, density and coverage hold the radius of each image fixed. About 25 s on one core for two
-    generators, 288 training images and 416 others.
+    The 95 % intervals are percentiles over resampled people, three at least; they do not cover the training of the
+    networks. Those of precision, recall, density and coverage hold the radius of each image fixed. Takes about 25 s on
+    one core for two generators, 288 training images and 416 others.
 
     Parameters
     ----------
     candidates : mapping of str to Candidate
         By the generator's name.
-    training : ImageSet
-        What the generators were fitted on, and the sources of their variations.
-    others : ImageSet
-        Everyone else: real people who are not in ``training``, in the same class shares.
+    training, others : ImageSet
+        What the generators were fitted on, the sources of their variations; and real people who are not in it, in the
+        same class shares.
     network : FeatureNetwork
         For the distances; trained on neither set.
-    seed : int
-        Of the classifiers and of the resamples.
+    seed, n_resamples : int
+        The seed is that of the classifiers and of the resamples.
     config : TrainConfig, optional
-        How the network that separates real from synthetic is trained; by default
-        :data:`mri_aug.fidelity.realism.DETECTOR_CONFIG`.
-    n_resamples : int
-    confidence_level : float in (0, 1)
+        Of the network that separates real from synthetic (:func:`mri_aug.fidelity.realism.detector_scores`).
 
     Returns
     -------
@@ -168,26 +144,30 @@ def fidelity_table(
     """
     if both := set(person_ids(training)) & set(person_ids(others)):
         raise ValueError(f"{len(both)} people are both in training and in others; divide the dataset by people")
-    options = _Options(seed, n_resamples, confidence_level)
+    resample = partial(resample_people, n_resamples=n_resamples, seed=seed)
     judge = train_judge(others, seed=seed)
     rows = []
-    for name in (REAL, *candidates):
-        candidate = candidates.get(name)
+    for name, candidate in ((REAL, None), *candidates.items()):
         if candidate is None:
-            images, shown, likeness = training, others, real_similarity(others, training).columns()
+            images, shown, likeness = training, others, real_similarity(others, training)
             compared = np.unique(np.linspace(0, len(training) - 1, _MAX_NEIGHBOURS).round().astype(np.int64))
             similarity = similarity_of_neighbours(training, compared)
         else:
             images = shown = replace(training, images=candidate.variations)
-            likeness = memorisation(candidate.variations, training).columns()
+            likeness = memorisation(candidate.variations, training)
             compared, similarity = candidate.repeated, similarity_within_source(candidate.repeats)
         right = predict(judge, images.images).argmax(1) == training.labels.numpy()
+        similarities = {"source_similarity": likeness.source, "nearest_similarity": likeness.nearest}
+        real = others if candidate is None else training
+        both = real.join(images)
+        area = partial(separability, synthetic=np.arange(len(both)) >= len(real))
+        scores = detector_scores(real, images, seed=seed, config=config)
         found = [
-            *_distances(images, None if candidate is None else training, others, network, options),
-            *_means(training[compared], {"ms_ssim": similarity}, options),
-            *_means(shown, likeness, options),
-            *_means(training, {"consistency": right}, options),
-            *_separability(others if candidate is None else training, images, options, config),
+            *_distances(images, None if candidate is None else training, others, network, resample),
+            *_by_class(training[compared], {"ms_ssim": similarity}, resample),
+            *_by_class(shown, similarities | {"near_copies": likeness.near_copies}, resample),
+            *_by_class(training, {"consistency": right}, resample),
+            *_by_class(both, {"auc": scores}, resample, area),
         ]
         rows += [(name, *row) for row in found]
     table = pd.DataFrame(rows, columns=["generator", "class", "measure", "value", "low", "high", "n_people"])
@@ -198,8 +178,8 @@ def fidelity_table(
 def compared_with_real(table: pd.DataFrame) -> pd.DataFrame:
     """Return, by measure and generator, "worse" where its interval over all classes lies beyond real people's.
 
-    The intervals are compared with the known values 0 and 0.5 for ``mmd_sources`` and ``auc``. "–" where intervals
-    overlap, which does not show equality, or where one is undefined.
+    Those of ``mmd_sources`` and ``auc`` are compared with the known values 0 and 0.5. "–" where intervals overlap,
+    which does not show equality, or where one is undefined.
     """
     rows = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])[["low", "high"]]
     names = [name for name in table["generator"].unique() if name != REAL]
@@ -207,58 +187,37 @@ def compared_with_real(table: pd.DataFrame) -> pd.DataFrame:
     for measure in found.index:
         low, high = (_NULL[measure],) * 2 if measure in _NULL else rows.loc[(REAL, measure)]
         for name in names:
-            own = rows.loc[(name, measure)]
-            above = measure in _HIGHER_IS_WORSE
-            if own["low"] > high + _TOLERANCE if above else own["high"] < low - _TOLERANCE:
+            own_low, own_high = rows.loc[(name, measure)]
+            beyond = own_low - high if measure in _HIGHER_IS_WORSE else low - own_high
+            if beyond > _TOLERANCE:
                 found.loc[measure, name] = "worse"
     return found
 
 
-def _classes(image_set: ImageSet) -> Iterator[tuple[str, np.ndarray]]:
-    labels = image_set.labels.numpy()
-    yield ALL_CLASSES, np.ones(len(labels), dtype=bool)
-    for label, name in enumerate(image_set.class_names):
-        yield name, labels == label
-
-
-def _row(name: str, measure: str, estimate: Estimate) -> tuple:
-    return name, measure, estimate.value, estimate.low, estimate.high, estimate.n_people
-
-
-def _means(image_set: ImageSet, values: Mapping[str, np.ndarray], options: _Options) -> Iterator[tuple]:
-    people = options.people(image_set)
-    for name, rows in _classes(image_set):
+def _by_class(
+    image_set: ImageSet, values: Mapping[str, np.ndarray], resample: Callable[..., People], estimate=mean_estimate
+) -> Iterator[tuple]:
+    people, labels = resample(image_set), image_set.labels.numpy()
+    for label, name in enumerate([ALL_CLASSES, *image_set.class_names], start=-1):
+        rows = labels == label if label >= 0 else np.ones(len(labels), dtype=bool)
         for measure, value in values.items():
-            level = options.confidence_level
-            yield _row(name, measure, mean_estimate(value.astype(float), people, rows=rows, confidence_level=level))
+            yield name, measure, *estimate(value.astype(float), people, rows=rows)
 
 
 def _distances(
-    images: ImageSet, sources: ImageSet | None, others: ImageSet, network: FeatureNetwork, options: _Options
+    images: ImageSet, sources: ImageSet | None, others: ImageSet, network: FeatureNetwork, resample
 ) -> Iterator[tuple]:
     x, y = network.extract(images.images), network.extract(others.images)
-    x_people, y_people = (options.people(one, within_class=True) for one in (images, others))
-    names = [ALL_CLASSES, *images.class_names]
-    chosen = {"n_classes": images.n_classes, "confidence_level": options.confidence_level}
-    for name, found in zip(names, squared_mmd(x, y, x_people, y_people, **chosen), strict=True):
-        yield _row(name, "mmd", found)
-    moved = [Estimate()] * len(names)
+    x_people, y_people = (resample(one, within_class=True) for one in (images, others))
+    distance, names = partial(squared_mmd, n_classes=images.n_classes), [ALL_CLASSES, *images.class_names]
+    found = {"mmd": distance(x, y, x_people, y_people), "mmd_sources": [Estimate()] * len(names)}
     if sources is not None:
-        moved = squared_mmd(x, network.extract(sources.images), x_people, x_people, same_people=True, **chosen)
-    for name, found in zip(names, moved, strict=True):
-        yield _row(name, "mmd_sources", found)
+        found["mmd_sources"] = distance(x, network.extract(sources.images), x_people, x_people, same_people=True)
+    for measure, estimates in found.items():
+        yield from ((name, measure, *estimate) for name, estimate in zip(names, estimates, strict=True))
     found = coverage_measures(y, x, real_people=y_people.person, synthetic_people=x_people.person)
-    yield from _means(images, {"precision": found.precision, "density": found.density}, options)
-    yield from _means(others, {"recall": found.recall, "coverage": found.coverage}, options)
-
-
-def _separability(real: ImageSet, images: ImageSet, options: _Options, config: TrainConfig | None) -> Iterator[tuple]:
-    both = real.join(images)
-    scores = detector_scores(real, images, seed=options.seed, config=config)
-    synthetic, people = np.arange(len(both)) >= len(real), options.people(both)
-    for name, rows in _classes(both):
-        level = options.confidence_level
-        yield _row(name, "auc", separability(scores, synthetic, people, rows=rows, confidence_level=level))
+    yield from _by_class(images, {"precision": found.precision, "density": found.density}, resample)
+    yield from _by_class(others, {"recall": found.recall, "coverage": found.coverage}, resample)
 
 
 def generator_kinds() -> pd.DataFrame:
@@ -270,22 +229,11 @@ def generator_kinds() -> pd.DataFrame:
 def generation_card(
     generator: ImageGenerator, candidate: Candidate, training: ImageSet, *, seconds: float, usd: float = 0.0
 ) -> pd.DataFrame:
-    """Return the card of a generator as a table of two columns, ``item`` and ``what``.
+    """Return the card of a generator, as fitted on ``training``: a table of two columns, ``item`` and ``what``.
 
     Its attribute ``card``, a mapping with the keys ``"learns from"``, ``"who sees the images"`` and ``"licence and
-    limits"``, says what is known of its kind; what it leaves out is "not stated".
-
-    Parameters
-    ----------
-    generator : ImageGenerator
-        As fitted.
-    candidate : Candidate
-    training : ImageSet
-        What it was fitted on.
-    seconds : float
-        Spent on fitting and varying, on this machine.
-    usd : float
-        Paid for them.
+    limits"``, says what is known of its kind; what it leaves out is "not stated". ``seconds`` on this machine and
+    ``usd`` are what fitting and varying cost.
     """
     card, n_people = _card(generator), len(np.unique(person_ids(training)))
     repeatable = generator.reproducible and not isinstance(generator, BankedGenerator)

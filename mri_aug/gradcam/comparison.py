@@ -15,9 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.gradcam.faithfulness import perturbation_curves, random_maps
-from mri_aug.gradcam.localisation import brain_masks, energy_share, pointing_hits
 from mri_aug.gradcam.maps import heatmaps, map_grid
+from mri_aug.gradcam.measures import brain_masks, energy_share, perturbation_curves, pointing_hits, random_maps
 from mri_aug.gradcam.sanity import randomised, rank_correlation, shift_likeness
 from mri_aug.models.training import Classifier, TrainConfig, keep_freed_memory
 from mri_aug.study.conditions import Condition
@@ -32,7 +31,7 @@ def train_arms(
     configs: Mapping[str, TrainConfig],
     n_jobs: int = 2,
 ) -> dict[str, Classifier]:
-    """Train one network per condition, in parallel, and return them.
+    """Train one network per condition, in parallel, and return them in that order.
 
     All use the seeds of one simulation: the same sample, initial weights and order of images. At the defaults the
     thesis's CNN takes about 1.5 ms per image and epoch on one core.
@@ -40,19 +39,12 @@ def train_arms(
     Parameters
     ----------
     conditions : mapping of str to Condition
-    training : mapping of str to ImageSet
-        The training images of each protocol that a condition names.
+    training, configs : mapping of str to ImageSet and of str to TrainConfig
+        By the protocols and the architectures that the conditions name. An architecture's highest learning rate
+        applies (:func:`mri_aug.models.networks.highest_learning_rate`).
     seed : int
-    configs : mapping of str to TrainConfig
-        For each architecture that a condition names. The learning rate is capped for the architecture
-        (:func:`mri_aug.models.networks.highest_learning_rate`).
     n_jobs : int
         Processes of one thread each; their number does not change the networks.
-
-    Returns
-    -------
-    dict of str to Classifier
-        In the order of the conditions.
 
     Raises
     ------
@@ -66,10 +58,8 @@ def train_arms(
                 f"{condition.architecture!r}; training has {', '.join(training)}, configs {', '.join(configs)}"
             )
     seeds = Seeds.of(seed, 0)
-    jobs = (
-        joblib.delayed(_train)(condition, training[condition.protocol], seeds, configs[condition.architecture])
-        for condition in conditions.values()
-    )
+    train = joblib.delayed(_train)
+    jobs = (train(one, training[one.protocol], seeds, configs[one.architecture]) for one in conditions.values())
     return dict(zip(conditions, _in_parallel(jobs, n_jobs), strict=True))
 
 
@@ -92,6 +82,7 @@ def measure_maps(
     target : array of int, shape (n,)
         The class that the maps explain.
     method : str
+        As for :func:`mri_aug.gradcam.maps.heatmaps`.
     n_steps : int
         Of the deletion and insertion curves, which cost four times as many forward passes per image.
     n_draws : int
@@ -112,12 +103,12 @@ def measure_maps(
     draws = np.random.SeedSequence(seed).generate_state(n_draws).tolist()
     cams = explain(classifier.model, test.images)
     random = [explain(randomised(classifier.model, seed=draw), test.images) for draw in draws]
-    brain, uniform = brain_masks(test.images), np.ones_like(cams)
+    brain = brain_masks(test.images)
     everywhere = np.ones_like(brain)
     lesion = np.zeros_like(brain) if test.atrophy is None else test.atrophy[:, 0].numpy()
-    columns = {"image": np.arange(len(test)), "subject": test.subjects.numpy(), "label": test.labels.numpy()}
-    columns["target"] = np.asarray(target)
-    for ending, maps in (("", [cams]), ("_random", random), ("_chance", [uniform])):
+    columns = {"image": np.arange(len(test)), "subject": test.subjects.numpy(), "label": test.labels.numpy(),
+               "target": np.asarray(target)}  # fmt: skip
+    for ending, maps in (("", [cams]), ("_random", random), ("_chance", [everywhere])):
         columns[f"brain{ending}"] = _average(energy_share(one, brain, within=everywhere) for one in maps)
         columns[f"energy{ending}"] = _average(energy_share(one, lesion, within=brain) for one in maps)
         columns[f"pointing{ending}"] = _average(pointing_hits(one, lesion, within=brain) for one in maps)
@@ -142,33 +133,23 @@ def measure_networks(
     seed: int,
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """Return :func:`measure_maps` of several networks and methods, computed in parallel.
+    """Return the rows of :func:`measure_maps` for several networks and methods, computed in parallel.
 
-    Parameters
-    ----------
-    networks : mapping of str to Classifier
-    test : ImageSet
-    targets : mapping of str to array of int, shape (n,)
-        The class to explain, for each network.
-    methods : sequence of str
-    seed, n_jobs : int
-
-    Returns
-    -------
-    DataFrame
-        The columns of :func:`measure_maps`, ``network`` and ``method``.
+    ``targets`` holds the classes to explain, (n,), for each network; further columns are ``network`` and ``method``.
     """
     names = [(network, method) for network in networks for method in methods]
-    jobs = (
-        joblib.delayed(measure_maps)(networks[network], test, target=targets[network], method=method, seed=seed)
-        for network, method in names
-    )
+    measure = partial(joblib.delayed(measure_maps), test=test, seed=seed)
+    jobs = (measure(networks[network], target=targets[network], method=method) for network, method in names)
     named = zip(names, _in_parallel(jobs, n_jobs), strict=True)
     return pd.concat([table.assign(network=name, method=method) for (name, method), table in named], ignore_index=True)
 
 
+def _train(condition: Condition, training: ImageSet, seeds: Seeds, config: TrainConfig) -> Classifier:
+    keep_freed_memory()
+    return train_arm(condition, training, seeds, config=config).classifier
+
+
 def _in_parallel(jobs: Iterable, n_jobs: int) -> list:
-    """Return the results of joblib's delayed calls, computed in processes of one thread each."""
     with warnings.catch_warnings():
         # loky replaces a process that has grown by 300 MB; this costs a second and loses nothing
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
@@ -179,8 +160,3 @@ def _in_parallel(jobs: Iterable, n_jobs: int) -> list:
 def _average(values: Iterable[ArrayLike]) -> NDArray[np.float64]:
     """Return the mean over draws for each image, leaving out NaN."""
     return pd.DataFrame(np.stack([np.asarray(one, float) for one in values])).mean(axis=0).to_numpy()
-
-
-def _train(condition: Condition, training: ImageSet, seeds: Seeds, config: TrainConfig) -> Classifier:
-    keep_freed_memory()
-    return train_arm(condition, training, seeds, config=config).classifier

@@ -1,7 +1,6 @@
 """Class activation maps of a network, for one class at a time.
 
-The maps come from pytorch-grad-cam; :func:`gradcam_by_hand` writes the three steps of chapter 3 from their
-equations. Nothing here trains a network, draws a figure or judges a map.
+The maps come from pytorch-grad-cam; :func:`gradcam_by_hand` computes them from the equations of chapter 3.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ METHODS: Mapping[str, type[pytorch_grad_cam.base_cam.BaseCAM]] = MappingProxyTyp
         "scorecam": pytorch_grad_cam.ScoreCAM,  # Wang et al. 2020; one forward pass per feature map
     }
 )
+Target = int | Sequence[int] | Tensor  # a class, for all images or for each
 _MOST_EXTRA_TOKENS = 5  # before the patches: a class token, one of distillation, or four registers
 
 
@@ -40,13 +40,13 @@ def heatmaps(
     images: Tensor,
     *,
     method: str = "gradcam",
-    target: int | Sequence[int] | Tensor | None = None,
+    target: Target | None = None,
     layer: nn.Module | None = None,
     mean: float = 0.0,
     std: float = 1.0,
     batch_size: int = 16,
 ) -> NDArray[np.float32]:
-    """Return one class activation map per image, at the image's size.
+    """Return one class activation map per image, at the image's size: float32 (n, height, width).
 
     Each map is scaled to [0, 1] on its own, so maps can be compared in shape but not in strength. A map that is zero
     everywhere, because nothing in the layer supports the class, stays zero. The model keeps its modes, flags and
@@ -72,10 +72,6 @@ def heatmaps(
     batch_size : int
         Bounds the memory and does not change the result.
 
-    Returns
-    -------
-    ndarray of float32, shape (n, height, width), in [0, 1]
-
     Raises
     ------
     TypeError, ValueError
@@ -97,18 +93,11 @@ def heatmaps(
 
 
 def gradcam_by_hand(
-    model: nn.Module,
-    images: Tensor,
-    target: int | Sequence[int] | Tensor,
-    layer: nn.Module,
-    *,
-    mean: float = 0.0,
-    std: float = 1.0,
+    model: nn.Module, images: Tensor, target: Target, layer: nn.Module, *, mean: float = 0.0, std: float = 1.0
 ) -> NDArray[np.float32]:
     """Return Grad-CAM maps by the three steps of chapter 3 (Selvaraju et al. 2017, eq. 1 and 2).
 
-    The same maps as ``heatmaps(..., method="gradcam")`` to 1e-5, in one batch; parameters and errors are those of
-    :func:`heatmaps`.
+    The same maps as ``heatmaps(..., method="gradcam")`` to 1e-5, in one batch; parameters and errors as there.
     """
     check_images(images)
     with _undisturbed(model):
@@ -129,14 +118,14 @@ def gradcam_by_hand(
     return (maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy()
 
 
-def map_grid(model: nn.Module, images: Tensor, *, layer: nn.Module | None = None) -> int:
-    """Return how many positions a layer's output has along a side, before it is enlarged to the image's size.
+def map_grid(model: nn.Module, images: Tensor) -> int:
+    """Return how many positions a map has along a side, before it is enlarged to the image's size.
 
     At 128 pixels 32 for ``cnn``, 4 for ``resnet18``, 8 for the transformers; parameters and errors are those of
     :func:`heatmaps`.
     """
     check_images(images)
-    layer = _default_layer(model) if layer is None else layer
+    layer = _default_layer(model)
     with _undisturbed(model):
         inputs = _normalise(model, images[:1], 0.0, 1.0)
         reshape, _ = _probe(model, layer, inputs)
@@ -181,10 +170,10 @@ def _default_layer(model: nn.Module) -> nn.Module:
 
 
 def _weight(model: nn.Module) -> Tensor:
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            return parameter
-    raise ValueError(f"{type(model).__name__} has no weights, so there is no class to explain")
+    weight = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
+    if weight is None:
+        raise ValueError(f"{type(model).__name__} has no weights, so there is no class to explain")
+    return weight
 
 
 def _normalise(model: nn.Module, images: Tensor, mean: float, std: float) -> Tensor:
@@ -196,8 +185,7 @@ def _normalise(model: nn.Module, images: Tensor, mean: float, std: float) -> Ten
     return scaled.squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
 
 
-def _classes(target, n: int, n_classes: int) -> Tensor | None:
-    """Return the class to explain for each image, int64 of shape (n,), or None for the predicted ones."""
+def _classes(target: Target | None, n: int, n_classes: int) -> Tensor | None:
     if target is None:
         return None
     classes = torch.as_tensor(target)
@@ -216,11 +204,15 @@ def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Callable
     """Return the function from the layer's output to float32 feature maps, and the number of classes."""
     with torch.no_grad():
         output, logits = _forward(model, layer, inputs)
-    shape = tuple(output.shape)
-    if len(shape) == 4 and _channels_last(layer, shape, inputs) and min(shape[1:3]) > 1:
-        return (lambda maps: maps.movedim(3, 1).float()), logits.shape[1]
-    if len(shape) == 4 and not _channels_last(layer, shape, inputs) and min(shape[2:]) > 1:
-        return Tensor.float, logits.shape[1]
+    shape, (height, width) = tuple(output.shape), inputs.shape[2:]
+    if len(shape) == 4:
+        normalises_channels = type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
+        in_proportion = shape[1] * width == shape[2] * height and shape[2] * width != shape[3] * height
+        if normalises_channels or in_proportion:  # channels are last
+            if min(shape[1:3]) > 1:
+                return (lambda maps: maps.movedim(3, 1).float()), logits.shape[1]
+        elif min(shape[2:]) > 1:
+            return Tensor.float, logits.shape[1]
     side = int(shape[1] ** 0.5) if len(shape) == 3 else 0
     if side > 1 and shape[1] - side**2 <= _MOST_EXTRA_TOKENS:
         return (lambda tokens: tokens[:, -(side**2) :].mT.unflatten(2, (side, side)).float()), logits.shape[1]
@@ -228,12 +220,6 @@ def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Callable
         f"layer {type(layer).__name__} gives an output of shape {shape}, which has no spatial grid; choose a layer of "
         "feature maps (n, channels, height, width) or of tokens (n, tokens, channels) on a square grid"
     )
-
-
-def _channels_last(layer: nn.Module, shape: tuple[int, ...], inputs: Tensor) -> bool:
-    height, width = inputs.shape[2:]
-    normalises_channels = type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1
-    return normalises_channels or (shape[1] * width == shape[2] * height and shape[2] * width != shape[3] * height)
 
 
 def _forward(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,28 +248,22 @@ def _library_maps(cam, layer: nn.Module, inputs: Tensor, classes: Tensor | None,
         layer.register_forward_pre_hook(_start_gradients, with_kwargs=True),
         layer.register_forward_hook(_separate),  # after the library's own
     )
-    maps = []
+    maps, recorded = [], cam.activations_and_grads
     try:
-        if cam.uses_gradients:
-            _check_gradients(cam.activations_and_grads, layer, inputs[:1])
+        if cam.uses_gradients and (logits := recorded(inputs[:1])).requires_grad:
+            logits.sum().backward()
+        if cam.uses_gradients and not recorded.gradients:
+            raise ValueError(f"no gradient of the logits reaches layer {type(layer).__name__}; choose another layer")
         for start in range(0, len(inputs), batch_size):
             part = slice(start, start + batch_size)
             targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes[part]]
             with contextlib.redirect_stderr(io.StringIO()):  # Score-CAM draws a progress bar for every image
                 maps.append(cam(input_tensor=inputs[part], targets=targets))
     finally:
-        cam.activations_and_grads.release()
+        recorded.release()
         for hook in hooks:
             hook.remove()
     return np.clip(np.concatenate(maps), 0, 1, dtype=np.float32)
-
-
-def _check_gradients(recorded, layer: nn.Module, inputs: Tensor) -> None:
-    logits = recorded(inputs)
-    if logits.requires_grad:
-        logits.sum().backward()
-    if not recorded.gradients:
-        raise ValueError(f"no gradient of the logits reaches layer {type(layer).__name__}; choose another layer")
 
 
 def _start_gradients(layer: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:

@@ -1,7 +1,6 @@
 """Sanity of heat maps: dependence on the weights, stability under shifts of the image, and difference between people.
 
-The first is the parameter randomisation of Adebayo et al. (2018, arXiv 1810.03292, section 3): a map that does not
-change with random weights explains nothing that was learned.
+Maps are float and ``within`` is bool, both of shape (n, height, width).
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from mri_aug.gradcam.maps import check_images
-
 SHIFT_PIXELS = 3
 
 
@@ -29,9 +26,10 @@ def weighted_layers(model: nn.Module) -> tuple[str, ...]:
 def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Module:
     """Return a copy of a network with its last layers re-randomised.
 
-    Weights are drawn from a normal distribution around zero with the root mean square of the trained ones, so that
-    the scale of a map stays and no head starts from zero, as those of transformers do. Biases, the parameters of
-    normalisation layers and their running statistics are permuted.
+    It is the parameter randomisation of Adebayo et al. (2018, arXiv 1810.03292, section 3): a map that does not change
+    with random weights explains nothing that was learned. Weights are drawn from a normal distribution around zero with
+    the root mean square of the trained ones, so that the scale of a map stays and no head starts from zero, as those of
+    transformers do. Biases, the parameters of normalisation layers and their running statistics are permuted.
 
     Parameters
     ----------
@@ -68,18 +66,9 @@ def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Mo
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
-    """Return Spearman's correlation of two maps of each image.
+    """Return Spearman's correlation of two maps of each image, (n,); NaN where one is constant or no pixel counts.
 
-    Parameters
-    ----------
-    first, second : array of float, shape (n, height, width)
-    within : array of bool, shape (n, height, width)
-        The pixels that count, such as the brain: on the background both maps are zero and agree.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,), in [-1, 1]
-        NaN where a map is constant or no pixel counts.
+    Only the pixels in ``within`` count, such as the brain: on the background both maps are zero and agree.
 
     Raises
     ------
@@ -92,38 +81,24 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, *, within: ArrayLike) 
             f"both maps and within must share one shape (n, height, width), got {first.shape}, {second.shape} and "
             f"{within.shape}"
         )
-    ranks = (
-        [stats.rankdata(maps[inside]) for maps in (a, b)]
-        for a, b, inside in zip(first, second, within, strict=True)
-    )  # fmt: skip
-    return np.array([_correlation(*pair) for pair in ranks], dtype=float)
+    pairs = ((a[inside], b[inside]) for a, b, inside in zip(first, second, within, strict=True))
+    return np.array([_correlation(*map(stats.rankdata, pair)) for pair in pairs], dtype=float)
 
 
 def shift_likeness(explain: Callable[[Tensor], NDArray], images: Tensor, *, within: ArrayLike) -> NDArray[np.float64]:
-    """Return how well each map follows a shift of the image by ``SHIFT_PIXELS``.
+    """Return how well each map follows a shift of the image by ``SHIFT_PIXELS``, (n,).
+
+    It is Pearson's correlation of the map with that of the shifted image, shifted back, averaged over four directions;
+    NaN where a map is constant.
 
     Parameters
     ----------
     explain : callable
-        Images to maps (n, height, width), for a fixed class, for example
-        ``partial(heatmaps, model, target=predicted)``.
+        Images to maps, for a fixed class, for example ``partial(heatmaps, model, target=predicted)``.
     images : Tensor of uint8, shape (n, 1, height, width)
         With a dark border: pixels that leave on one side return on the other.
-    within : array of bool, shape (n, height, width)
-        The pixels that count.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,), in [-1, 1]
-        Pearson's correlation of the map with that of the shifted image, shifted back, averaged over four directions;
-        NaN where a map is constant.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If images are not uint8 of that shape.
+    within : array of bool
     """
-    check_images(images)
     within, still = np.asarray(within, bool), explain(images)
     correlations = []
     for shift in ((SHIFT_PIXELS, 0), (-SHIFT_PIXELS, 0), (0, SHIFT_PIXELS), (0, -SHIFT_PIXELS)):
@@ -138,9 +113,8 @@ def own_and_other(first: ArrayLike, second: ArrayLike, subjects: ArrayLike, clas
 
     Parameters
     ----------
-    first, second : array of float, shape (n, height, width)
-        For example maps of images and of their variations. Where both are the same array, no map is compared with
-        itself.
+    first, second : array of float
+        For example maps of images and of their variations; of one array, no map is compared with itself.
     subjects, classes : array of int, shape (n,)
         The person in each image, and the class that its map explains.
 
@@ -151,18 +125,16 @@ def own_and_other(first: ArrayLike, second: ArrayLike, subjects: ArrayLike, clas
         person's other maps), and ``other``, the mean over other people's maps for the same class; NaN where there is
         none or a map is constant.
     """
-    same = first is second
-    first, second = np.asarray(first), np.asarray(second)
     subjects, classes, n = np.asarray(subjects), np.asarray(classes), len(first)
     with np.errstate(invalid="ignore", divide="ignore"):
-        pixels = [(maps.reshape(n, -1) - maps.reshape(n, -1).mean(axis=1, keepdims=True)) for maps in (first, second)]
-        left, right = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pixels)
+        pixels = (np.asarray(maps).reshape(n, -1) for maps in (first, second))
+        centred = [maps - maps.mean(axis=1, keepdims=True) for maps in pixels]
+        left, right = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in centred)
     correlations = left @ right.T
-    same_person = subjects[:, None] == subjects
-    own = same_person & ~np.eye(n, dtype=bool) if same else np.eye(n, dtype=bool)
-    others = ~same_person & (classes[:, None] == classes)
-    means = {name: pd.DataFrame(np.where(chosen, correlations, np.nan)).mean(axis=1) for name, chosen in
-             (("own", own), ("other", others))}  # fmt: skip
+    same_person, itself = subjects[:, None] == subjects, np.eye(n, dtype=bool)
+    chosen = {"own": same_person & ~itself if first is second else itself}
+    chosen["other"] = ~same_person & (classes[:, None] == classes)
+    means = {name: pd.DataFrame(np.where(pairs, correlations, np.nan)).mean(axis=1) for name, pairs in chosen.items()}
     return pd.DataFrame(means)
 
 

@@ -1,24 +1,31 @@
-"""The classifiers, by name: the thesis's CNN, ResNet-18 and two vision transformers, for one grey channel.
+"""The classifiers, by name, and their initial weights: the thesis's CNN, ResNet-18 and two vision transformers.
 
-Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Saved
-weights are read by :mod:`mri_aug.models.weights`. Nothing here trains (:mod:`mri_aug.models.training` does) or
-normalises. torchvision is imported late: it takes seconds, and the CNN does not need it.
+Each takes normalised float images of shape (n, 1, size, size) and returns logits of shape (n, n_classes). Nothing here
+trains (:mod:`mri_aug.models.training` does) or normalises. torchvision is imported late: it takes seconds, and the CNN
+does not need it.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
 import math
+import pickle
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from mri_aug.data.imageset import IMAGE_SIZE
+from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE
 
 ARCHITECTURES = ("cnn", "resnet18", "vit_b_16", "vit_tiny")
 PATCH_SIZE = 16  # pixels, of both transformers
+IMAGENET_CLASSES = 1000
+_IMAGENET = {"resnet18": "ResNet18_Weights", "vit_b_16": "ViT_B_16_Weights"}  # torchvision's, by architecture
+# the first and the last layer
+_ENDS = {"cnn": ("features.0", "head"), "resnet18": ("conv1", "fc"), "vit": ("conv_proj", "heads.head")}
+_POSITIONS = "encoder.pos_embedding"
 
 
 class CNN(nn.Module):
@@ -67,14 +74,9 @@ class CNN(nn.Module):
 
 
 def make_model(
-    architecture: str,
-    *,
-    n_classes: int = 4,
-    weights: str | Path = "none",
-    seed: int,
-    image_size: int = IMAGE_SIZE,
+    architecture: str, *, n_classes: int = 4, weights: str | Path = "none", seed: int, image_size: int = IMAGE_SIZE
 ) -> nn.Module:
-    """Build a classifier whose initial weights are all determined by the arguments.
+    """Build a classifier, in training mode on the processor; the arguments determine all its initial weights.
 
     Parameters
     ----------
@@ -84,28 +86,31 @@ def make_model(
         of DeiT-Ti, Touvron et al. 2021).
     n_classes : int, default 4
     weights : str or Path, default "none"
-        ``"none"``, ``"imagenet"`` (torchvision's first version, which is downloaded once; ``resnet18`` and
-        ``vit_b_16`` only) or the path of a state dict saved by ``torch.save``: one of this function's models or
-        torchvision's for ImageNet, whose 1000-class head is left out and replaced by a new one.
+        ``"none"``; ``"imagenet"`` (torchvision's first version, which is downloaded once; ``resnet18`` and
+        ``vit_b_16`` only); ``"phantom"``, see :func:`mri_aug.models.phantom_weights.phantom_weights`; or the path of a
+        state dict saved by ``torch.save``: one of this function's models or torchvision's for ImageNet.
     seed : int
         Of the weights that are not loaded. The global random state is neither used nor changed.
     image_size : int, default 128
         Height and width in pixels; a multiple of 16 for the transformers and of 4 for ``cnn``. At 64 ``cnn`` has 1.1
         million parameters and the transformers see 16 patches in place of 64.
 
-    Returns
-    -------
-    nn.Module
-        In training mode, on the processor.
-
     Raises
     ------
     ValueError
-        If the architecture or its weights are unknown, the size is unsuitable, or a file does not fit the network.
+        If the architecture or its weights are unknown, the size is unsuitable, or a file is no state dict or does not
+        fit the network.
     FileNotFoundError
         If there is no such file.
     ConnectionError
         If the ImageNet weights cannot be fetched.
+
+    Notes
+    -----
+    A file is read as plain tensors, so it cannot run code, and what does not fit is an error. Only the head of
+    ImageNet's 1000 classes or the four grades of ``"phantom"`` may differ: a model of other classes keeps its own.
+    A first layer for three channels is summed over them, which gives for a grey image what the original gives for that
+    image repeated. Position embeddings of another image size are interpolated (bicubic).
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {architecture!r}; choose one of: {', '.join(ARCHITECTURES)}")
@@ -116,9 +121,7 @@ def make_model(
         torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would reseed the GPUs too
         model = _build(architecture, n_classes, image_size)
     if str(weights) != "none":
-        from mri_aug.models.weights import load_weights
-
-        load_weights(model, architecture, weights, image_size=image_size)
+        _load_weights(model, architecture, weights, image_size)
     return model
 
 
@@ -144,10 +147,7 @@ def highest_learning_rate(architecture: str, weights: str | Path = "none", *, fi
 
 
 def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, object]]:
-    """Return the parameters of a model as groups for an optimiser, each with its own peak rate.
-
-    A model's ``learning_rate_factors`` state which of its parameters learn faster or slower than the others.
-    """
+    """Return a model's parameters in groups for an optimiser, each at a peak rate by its ``learning_rate_factors``."""
     factors = getattr(model, "learning_rate_factors", {})
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -157,24 +157,12 @@ def parameter_groups(model: nn.Module, learning_rate: float) -> list[dict[str, o
 
 
 def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Split a model into features and classifier, so that ``head(backbone(images))`` is ``model(images)``.
+    """Split a model of :func:`make_model`, so that ``head(backbone(images))`` is ``model(images)``.
 
-    Both share their weights with the model, which is left as it is. With features computed once in evaluation mode, the
-    head trains in seconds whatever the backbone.
-
-    Parameters
-    ----------
-    model : nn.Module
-        From :func:`make_model`.
-
-    Returns
-    -------
-    backbone : nn.Module
-        Images to features of shape (n, d): d is 64 for ``cnn``, 512, 768 and 192 for the others.
-    head : nn.Module
-        Features to logits of shape (n, n_classes).
+    Features have the shape (n, d): d is 64 for ``cnn``, 512 for ``resnet18``, 768 for ``vit_b_16`` and 192 for
+    ``vit_tiny``. Both parts share their weights with the model, which is left as it is.
     """
-    name = _head_name(model)
+    name = _ENDS[_family(model)][1].split(".")[0]
     backbone = copy.copy(model)
     # A shallow copy shares the table of layers with the original, and needs its own before one is replaced.
     backbone._modules = dict(model._modules)
@@ -200,15 +188,10 @@ def target_layer(model: nn.Module) -> nn.Module:
     a sequence of shape (n, 65, d)) for the transformers, where it is the last block's first normalisation: beyond
     that block's attention only the class token reaches the head. At 64 pixels its sides are half as long.
     """
-    if isinstance(model, CNN):
-        return model.features[-1]
-    from torchvision.models import ResNet, VisionTransformer
-
-    if isinstance(model, VisionTransformer):
+    family = _family(model)
+    if family == "vit":
         return model.encoder.layers[-1].ln_1
-    if isinstance(model, ResNet):
-        return model.layer4[-1]
-    raise _foreign(model)
+    return model.features[-1] if family == "cnn" else model.layer4[-1]
 
 
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
@@ -238,16 +221,73 @@ def _build(architecture: str, n_classes: int, image_size: int) -> nn.Module:
     return model
 
 
-def _head_name(model: nn.Module) -> str:
+def _family(model: nn.Module) -> str:
     if isinstance(model, CNN):
-        return "head"
+        return "cnn"
     from torchvision.models import ResNet, VisionTransformer
 
-    for kind, name in ((ResNet, "fc"), (VisionTransformer, "heads")):
+    for kind, name in ((ResNet, "resnet18"), (VisionTransformer, "vit")):
         if isinstance(model, kind):
             return name
-    raise _foreign(model)
+    raise ValueError(f"expected a model made by make_model ({', '.join(ARCHITECTURES)}), got {type(model).__name__}")
 
 
-def _foreign(model: nn.Module) -> ValueError:
-    return ValueError(f"expected a model made by make_model ({', '.join(ARCHITECTURES)}), got {type(model).__name__}")
+def _load_weights(model: nn.Module, architecture: str, weights: str | Path, image_size: int) -> None:
+    foreign_classes = IMAGENET_CLASSES
+    if str(weights) == "phantom":
+        # by name: it builds and trains a network of this module
+        maker = importlib.import_module("mri_aug.models.phantom_weights")
+        state, foreign_classes = maker.phantom_weights(architecture, image_size=image_size), len(CLASS_NAMES)
+    else:
+        state = _fetch(architecture) if str(weights) == "imagenet" else _read(Path(weights))
+    own = model.state_dict()
+    first, last = _ENDS[_family(model)]
+    first, last, bias = f"{first}.weight", f"{last}.weight", f"{last}.bias"
+    if first in state and state[first].ndim == 4 and state[first].shape[1] == 3:
+        state[first] = state[first].sum(1, keepdim=True)
+    if _POSITIONS in own and _POSITIONS in state and own[_POSITIONS].shape[1] != state[_POSITIONS].shape[1]:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        state = dict(interpolate_embeddings(image_size, PATCH_SIZE, state))
+    if bias in state and len(own[bias]) != len(state[bias]) == foreign_classes:
+        state[last], state[bias] = own[last], own[bias]
+    lacking, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if lacking or foreign:
+        raise ValueError(
+            f"{weights} does not fit {architecture}: it lacks {len(lacking)} tensors (such as {lacking[:2]}) and has "
+            f"{len(foreign)} others (such as {foreign[:2]}); give weights of the same architecture"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise ValueError(
+                f"{weights} does not fit {architecture}: {name} has shape {tuple(state[name].shape)} in the file and "
+                f"{tuple(tensor.shape)} in the model; check n_classes and image_size"
+            )
+    model.load_state_dict(state)
+
+
+def _fetch(architecture: str) -> dict[str, Tensor]:
+    if architecture not in _IMAGENET:
+        raise ValueError(f"there are no ImageNet weights for {architecture!r}, only for: {', '.join(_IMAGENET)}")
+    from torchvision import models
+
+    entry = getattr(models, _IMAGENET[architecture]).IMAGENET1K_V1
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
+    except (OSError, RuntimeError) as error:  # no network, no room, or a download whose hash is wrong
+        raise ConnectionError(
+            f"ImageNet weights for {architecture} could not be fetched from {entry.url} ({error}); download that file "
+            'where there is a network and give its path: weights="path/to/state_dict.pth"'
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f'no weights file {str(path)!r}; give "none", "imagenet" or the path of a state dict')
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a state dict of tensors; save model.state_dict() by torch.save") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict (names of tensors); save model.state_dict() by torch.save")
+    return dict(state)

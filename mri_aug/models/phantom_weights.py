@@ -31,28 +31,17 @@ _SEED = 0
 
 
 def phantom_weights(architecture: str, *, image_size: int) -> dict[str, Tensor]:
-    """Return a state dict of a network trained to tell four grades of simulated people apart.
+    """Return a state dict of a network trained to tell four grades of simulated people apart, at 64 or 128 pixels.
 
     Trained on one thread of the processor in float32, so that a machine always makes the same weights: 1,200 steps of
     64 images under the policy ``standard``. That takes about two minutes for ``cnn`` at 64 x 64 and six at 128 x 128,
-    after the crowd has been simulated (a bar shows that), and hours for ``vit_b_16``. Kept below ``artifacts/cache``.
-
-    Parameters
-    ----------
-    architecture : str
-        One of :data:`mri_aug.models.networks.ARCHITECTURES`.
-    image_size : int
-        Pixels, 64 or 128.
+    after the crowd has been simulated (a bar shows that), and hours for ``vit_b_16``. Kept below ``artifacts/cache``;
+    a damaged file is made again, with a warning.
 
     Raises
     ------
     ValueError
         If there is no such architecture, or the size is another.
-
-    Warns
-    -----
-    UserWarning
-        If the cached file was damaged and has been made again.
     """
     name = f"phantom-weights-v{WEIGHTS_VERSION}.{CROWD_VERSION}-{architecture}-{image_size}.pt"
     path = provenance.artifacts("cache", name)

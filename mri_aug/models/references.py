@@ -7,7 +7,6 @@ study's test people: the constants were chosen once, from a few, on the 200 peop
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 
@@ -45,18 +44,15 @@ class Reference:
     pipeline: Pipeline | None  # None where the shares are all that could be learnt
 
     def predict(self, images: Tensor, groups: np.ndarray) -> np.ndarray:
-        """Return class probabilities, each image with those of its group.
+        """Return class probabilities, float64 of shape (n, n_classes), each image with those of its group.
+
+        Rows sum to one; no probability is 0.
 
         Parameters
         ----------
         images : Tensor of uint8, shape (n, 1, size, size)
         groups : ndarray of int, shape (n,)
             As in :func:`fit_reference`.
-
-        Returns
-        -------
-        ndarray of float64, shape (n, n_classes)
-            Rows sum to one; no probability is 0.
         """
         place, n_groups = _number(groups, len(images))
         probabilities = np.tile(self.shares, (n_groups, 1))
@@ -74,15 +70,10 @@ def fit_reference(name: str, image_set: ImageSet, *, groups: np.ndarray, seed: i
     Parameters
     ----------
     name : str
-        One of ``REFERENCES``.
-
-        ``shares``: the shares of the classes among the training groups, the same for everyone.
-
-        ``tissue``: logistic regression (L2, C = 0.1, standardised) on the mean and the maximum over a group's slices
-        of the six numbers of :func:`tissue_features`.
-
-        ``pca``: logistic regression (L2, C = 0.03, standardised) on at most 30 principal components of the mean of a
-        group's slices at 64 x 64 pixels.
+        ``shares`` of the classes among the training groups, the same for everyone; ``tissue``, logistic regression
+        (L2, C = 0.1, standardised) on the mean and the maximum over a group's slices of the six numbers of
+        :func:`tissue_features`; or ``pca``, logistic regression (L2, C = 0.03, standardised) on at most 30 principal
+        components of the mean of a group's slices at 64 x 64 pixels.
     image_set : ImageSet
         Training images, 128 or 64 pixels wide.
     groups : ndarray of int, shape (n,)
@@ -136,27 +127,16 @@ def tissue_features(images: Tensor) -> np.ndarray:
     ndarray of float64, shape (n, 6)
         In the order of ``TISSUE_FEATURES``; an image without brain has zeros.
 
-        ``dark_core``: share of dark pixels in the central ellipse (centre: the brain's centre of mass; half axes: 0.28
-        of its height and width), the ventricles for the most part; 0 to 1.
-
-        ``dark_rim``: the same share in the rest of the brain, sulci for the most part; 0 to 1.
-
-        ``brain_area``: share of the image that is brain; 0 to 1.
-
-        ``bright_ratio``, ``dim_ratio``: the 95th and the 5th percentile of the grey values in the brain, over their
-        median: at least 1, and at most 1.
-
-        ``height_width``: the brain's height over its width.
+        - ``dark_core``: share of dark pixels in the central ellipse (centre: the brain's centre of mass; half axes:
+          0.28 of its height and width), the ventricles for the most part.
+        - ``dark_rim``: the same share in the rest of the brain, sulci for the most part.
+        - ``brain_area``: share of the image that is brain.
+        - ``bright_ratio``, ``dim_ratio``: the 95th (5th) percentile of the brain's grey values over their median.
+        - ``height_width``: the brain's height over its width.
     """
-    store, vectors = _tissue_cache(), []
-    for image in images[:, 0].cpu().numpy():
-        key = str(image.shape).encode(), hashlib.sha256(np.ascontiguousarray(image)).digest()
-        vector = store.get(key)
-        if vector is None:
-            vector = torch.from_numpy(_slice_features(image))
-            store.put(key, vector)
-        vectors.append(vector)
-    return torch.stack(vectors).numpy() if vectors else np.empty((0, len(TISSUE_FEATURES)))
+    shape = str(images.shape[1:]).encode()
+    found = _tissue_cache().features(images, shape, lambda image: torch.from_numpy(_slice_features(image[0].numpy())))
+    return found.double().numpy().reshape(-1, len(TISSUE_FEATURES))
 
 
 @cache
@@ -179,19 +159,11 @@ def _slice_features(image: np.ndarray) -> np.ndarray:
 
 
 def _brain(image: np.ndarray) -> np.ndarray:
-    """Return where the brain is, as booleans of the image's shape."""
-    opened = _with_neighbours(_with_neighbours(image > BRAIN_LEVEL, np.logical_and), np.logical_or)
+    opened = ndimage.binary_opening(image > BRAIN_LEVEL)
     outside, _ = ndimage.label(np.pad(~opened, 1, constant_values=True))  # half the cost of binary_fill_holes
     tissue = (outside != outside[0, 0])[1:-1, 1:-1]
     parts, n_parts = ndimage.label(tissue)
     return tissue if n_parts < 2 else parts == 1 + np.bincount(parts.ravel())[1:].argmax()
-
-
-def _with_neighbours(mask: np.ndarray, combine: np.ufunc) -> np.ndarray:
-    """Combine each pixel with its four neighbours, false beyond the edge: an erosion by "and", a dilation by "or"."""
-    framed = np.pad(mask, 1)
-    across = combine(combine(framed[1:-1, :-2], framed[1:-1, 2:]), mask)
-    return combine(combine(framed[:-2, 1:-1], framed[2:, 1:-1]), across)
 
 
 def _number(groups: np.ndarray, n_images: int, labels: np.ndarray | None = None) -> tuple[np.ndarray, int]:

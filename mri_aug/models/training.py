@@ -1,14 +1,13 @@
-"""Train a classifier on an image set, and predict with it.
+"""Train a classifier on an image set, predict with it, and calibrate its probabilities.
 
 A training set is only an :class:`~mri_aug.data.imageset.ImageSet`: nothing here knows of generators, studies or test
-parts. Batches, normalisation, class weights and the allocator's setting live here because only training uses them.
+parts.
 """
 
 from __future__ import annotations
 
 import copy
 import ctypes
-import ctypes.util
 import math
 import platform
 import re
@@ -18,6 +17,8 @@ from typing import Self
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +27,9 @@ from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD, frozen_features
 from mri_aug.models.networks import backbone_and_head, freeze_backbone, parameter_groups
 from mri_aug.policies.registry import make_policy
 
+BALANCES = ("none", "oversample", "weights")  # what is done about classes of different sizes
+LOOKING_SHARE = 0.05  # of a training's cost, for looks at the validation part
+TEMPERATURES = (0.05, 50.0)  # searched; one at either end says that the network learnt nothing, or everything
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _GIB = 2**30
@@ -34,8 +38,8 @@ _GIB = 2**30
 def keep_freed_memory() -> bool:
     """Tell glibc to serve every block from a heap that it keeps; return whether that was possible.
 
-    The heap grows in steps of 256 MiB of address space (not of memory, until touched) and is
-    given back only when more than 1 GiB at its top is free.
+    The heap grows in steps of 256 MiB of address space (not of memory, until touched) and is given back only when more
+    than 1 GiB at its top is free.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -44,26 +48,13 @@ def keep_freed_memory() -> bool:
     return all([mallopt(parameter, value) == 1 for parameter, value in settings])
 
 
-BALANCES = ("none", "oversample", "weights")  # what is done about classes of different sizes
-LOOKING_SHARE = 0.05  # of a training's cost, for looks at the validation part
-
-
 def index_batches(
     labels: Tensor, batch_size: int, *, n_steps: int, rng: Generator, balance: str = "none"
 ) -> Iterator[Tensor]:
     """Yield the positions of each step's images, in batches of equal size from a stream of shuffles.
 
-    Parameters
-    ----------
-    labels : Tensor of int64, shape (n,)
-        Class of each training image.
-    batch_size : int
-        No batch is larger than ``n``.
-    n_steps : int
-    rng : torch.Generator
-        The only source of chance.
-    balance : str, default "none"
-        ``"oversample"`` draws from :func:`balanced_pass`; otherwise each image is seen equally often, to within one.
+    A batch has at most as many images as there are ``labels`` (int64, shape (n,)), each seen equally often, to within
+    one; under the balance ``"oversample"`` they come from :func:`balanced_pass`.
 
     Raises
     ------
@@ -92,8 +83,8 @@ def balanced_pass(labels: Tensor, rng: Generator) -> Tensor:
     drawn = []
     for label in classes:
         members = (labels == label).nonzero()[:, 0]
-        rounds = -(-share // len(members))
-        drawn += [torch.cat([members[_shuffle(members, rng)] for _ in range(rounds)])[:share]]
+        rounds = range(0, share, len(members))
+        drawn.append(torch.cat([members[_shuffle(members, rng)] for _ in rounds])[:share])
     pool = torch.cat(drawn)
     return pool[_shuffle(pool, rng)]
 
@@ -108,9 +99,7 @@ def class_weights(labels: Tensor, n_classes: int) -> Tensor:
 
 
 def pixel_statistics(images: Tensor) -> tuple[float, float]:
-    """Return the mean and standard deviation of uint8 images' pixels, scaled to [0, 1].
-
-    Computed exactly from the counts of the 256 grey levels, without a float copy of the images.
+    """Return the mean and standard deviation of uint8 images' pixels, scaled to [0, 1], exactly.
 
     Raises
     ------
@@ -118,7 +107,7 @@ def pixel_statistics(images: Tensor) -> tuple[float, float]:
         If all pixels are equal, so that there is nothing to normalise by.
     """
     counts = torch.zeros(256, dtype=torch.int64)
-    for part in images.split(64):
+    for part in images.split(64):  # without a float copy of the images
         counts += torch.bincount(part.reshape(-1), minlength=256).cpu()
     levels, weights = torch.arange(256, dtype=torch.float64) / 255, counts.double() / counts.sum()
     mean = float((levels * weights).sum())
@@ -140,13 +129,7 @@ def _shuffle(items: Tensor, rng: Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and in which precision a network runs.
-
-    Raises
-    ------
-    ValueError
-        If a value is none of the below.
-    """
+    """Where and in which precision a network runs. A value out of range, here or in a subclass, is a ValueError."""
 
     device: str = "auto"  # "cpu", "cuda", "cuda:1"; "auto": a CUDA device where there is one, else the CPU
     precision: str = "auto"  # "bfloat16", "float32"; "auto": bfloat16 where the processor multiplies in it
@@ -185,13 +168,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class TrainConfig(Compute):
-    """How a network is trained. The defaults train the thesis's CNN; the draft states none of them.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of range.
-    """
+    """How a network is trained. The defaults train the thesis's CNN; the draft states none of them."""
 
     epochs: int = 14  # passes over the training images, unless the number of steps is given
     steps: int = 0  # optimisation steps of a full training set, in place of its epochs; 0: as many as the epochs
@@ -202,14 +179,11 @@ class TrainConfig(Compute):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("epochs", "batch_size", "learning_rate", "n_looks"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not value > 0:
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
-        for name in ("steps", "weight_decay"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not value >= 0:
-                raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+        for name in ("epochs", "batch_size", "learning_rate", "n_looks", "steps", "weight_decay"):
+            value, may_be_zero = getattr(self, name), name in ("steps", "weight_decay")
+            if isinstance(value, str) or not (value >= 0 if may_be_zero else value > 0):
+                allowed = "number of at least 0" if may_be_zero else "positive number"
+                raise ValueError(f"{name} must be a {allowed}, got {value!r}")
 
     def n_steps(self, n_images: int) -> int:
         """Return the optimisation steps of ``epochs`` passes over ``n_images`` images."""
@@ -218,36 +192,19 @@ class TrainConfig(Compute):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network with the normalisation that it was trained under.
+    """A trained network with the normalisation that it was trained under."""
 
-    Parameters
-    ----------
-    model : nn.Module
-        Maps normalised images (n, 1, 128, 128) to logits (n, n_classes); in evaluation mode.
-    mean, std : float
-        Of the training images' pixels, in [0, 1].
-    config : TrainConfig
-    losses : ndarray of float, shape (n_steps,)
-        Training cross-entropy of each step's batch.
-    frozen : bool
-        True where the head alone was trained, so that features of images may come from memory.
-    step : int
-        The optimisation step after which these are the weights.
-    validated : Classifier, optional
-        The same training at the look with the least validation loss; none without a validation part.
-    """
-
-    model: nn.Module
-    mean: float
+    model: nn.Module  # maps normalised images (n, 1, size, size) to logits (n, n_classes); in evaluation mode
+    mean: float  # of the training images' pixels, in [0, 1]
     std: float
     config: TrainConfig
-    losses: np.ndarray
-    frozen: bool = False
-    step: int = 0
-    validated: Classifier | None = None
+    losses: np.ndarray  # training cross-entropy of each step's batch, shape (n_steps,)
+    frozen: bool = False  # True where the head alone was trained, so that features of images may come from memory
+    step: int = 0  # the optimisation step after which these are the weights
+    validated: Classifier | None = None  # the same training at the look with the least validation loss, if any
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return uint8 images (n, 1, 128, 128) as the float tensor that the model takes."""
+        """Return uint8 images (n, 1, size, size) as the float tensor that the model takes."""
         scaled = images.to(self.config.resolved_device()).to(torch.float32).div_(255)
         return scaled.sub_(self.mean).div_(self.std).contiguous(memory_format=torch.channels_last)
 
@@ -265,18 +222,17 @@ def train(
 ) -> Classifier:
     """Train ``model`` on every image of ``image_set`` with AdamW under a one-cycle learning rate.
 
-    Batches are drawn without replacement until the images are used up, then from a new shuffle,
-    so that each image is seen equally often, to within one. The cost on two cores is about
-    1.5 ms per image and step for the thesis's CNN with one process per core.
+    Batches are drawn without replacement until the images are used up, then from a new shuffle. The cost on two cores
+    is about 1.5 ms per image and step for the thesis's CNN with one process per core.
 
     Parameters
     ----------
     model : nn.Module
         From :func:`mri_aug.models.networks.make_model`; it is trained in place, from the weights that it has.
     image_set : ImageSet
-        Training images; ``n`` of at least 2.
+        At least two training images.
     seed : int
-        Seeds the order of the images and the policy's draws (not the initial weights).
+        Of the order of the images and the policy's draws (not of the initial weights).
     config : TrainConfig, optional
     n_steps : int, optional
         Optimisation steps; by default ``config.epochs`` passes over the images.
@@ -306,12 +262,8 @@ def train(
         return batch.sub(mean).div_(std).contiguous(memory_format=torch.channels_last), targets
 
     model.to(device, memory_format=torch.channels_last).train()
-    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
-    classifier = Classifier(model, mean, std, config, np.empty(0), step=n_steps)
-    best = _best_look(classifier, validation)
-    losses = _optimise(model, draw, image_set, classifier, order_rng, balance, best)
-    model.eval()
-    return replace(classifier, losses=losses, validated=best and best.classifier(losses))
+    classifier = Classifier(model, mean, std, config, np.empty(0))
+    return _optimise(classifier, model, draw, image_set, n_steps, order_rng, balance, validation)
 
 
 def train_head(
@@ -334,56 +286,47 @@ def train_head(
     backbone, head = backbone_and_head(freeze_backbone(model.to(device).eval()))
     features, labels = _features(backbone, image_set.images, config), image_set.labels.to(device)
     order_rng, _ = random_streams(seed, device)
-    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
-    classifier = Classifier(model, FROZEN_MEAN, FROZEN_STD, config, np.empty(0), frozen=True, step=n_steps)
-    best = _best_look(classifier, validation)
+    classifier = Classifier(model, FROZEN_MEAN, FROZEN_STD, config, np.empty(0), frozen=True)
 
     def draw(index: Tensor) -> tuple[Tensor, Tensor]:
         return features[index], labels[index]
 
-    losses = _optimise(head, draw, image_set, classifier, order_rng, balance, best)
-    return replace(classifier, losses=losses, validated=best and best.classifier(losses))
+    return _optimise(classifier, head, draw, image_set, n_steps, order_rng, balance, validation)
 
 
-class _BestLook:
-    """The weights of a training at the look with the least validation loss."""
+class _Looks:
+    """Looks at the validation part during a training; ``best`` has the weights of the one with the least loss."""
 
-    def __init__(self, classifier: Classifier, validation: ImageSet):
-        config, n_steps = classifier.config, classifier.step
+    def __init__(self, classifier: Classifier, n_steps: int, validation: ImageSet):
+        config = classifier.config
         n_looks = min(config.n_looks, n_steps)
         self.steps = set(np.linspace(n_steps / n_looks, n_steps, n_looks).round().astype(int).tolist())
         # An image costs about three times as much to train on as to look at.
         affordable = LOOKING_SHARE * n_steps * config.batch_size * 3 / n_looks
         thinned = validation[:: max(1, math.ceil(len(validation) / max(affordable, 1)))]
-        self.images, self.labels = thinned.images, thinned.labels.numpy()
-        self._classifier, self._loss, self._step, self._model = classifier, math.inf, 0, None
+        self._images, self._labels = thinned.images, thinned.labels.numpy()
+        self._classifier, self._loss, self.best = classifier, math.inf, None
 
     def look(self, step: int) -> None:
         model = self._classifier.model
         model.eval()
-        probabilities = predict(self._classifier, self.images)
+        probabilities = predict(self._classifier, self._images)
         model.train(not self._classifier.frozen)
-        right = probabilities[np.arange(len(self.labels)), self.labels]
-        loss = -float(np.log(np.clip(right, np.finfo(float).tiny, None)).mean())
-        if loss < self._loss or self._model is None:
-            self._loss, self._step, self._model = loss, step, copy.deepcopy(model).eval()
-
-    def classifier(self, losses: np.ndarray) -> Classifier:
-        return replace(self._classifier, model=self._model, losses=losses, step=self._step)
-
-
-def _best_look(classifier: Classifier, validation: ImageSet | None) -> _BestLook | None:
-    return None if validation is None or not len(validation) else _BestLook(classifier, validation)
+        loss = -float(_logarithms(probabilities)[np.arange(len(self._labels)), self._labels].mean())
+        if loss < self._loss or self.best is None:
+            self._loss, self.best = loss, replace(self._classifier, model=copy.deepcopy(model).eval(), step=step)
 
 
 def _optimise(
-    learner: nn.Module, draw: Callable[[Tensor], tuple[Tensor, Tensor]], image_set: ImageSet, classifier: Classifier,
-    rng: torch.Generator, balance: str, best: _BestLook | None,
-) -> np.ndarray:  # fmt: skip
-    """Change the learner's weights in place, on what is drawn for each batch, and return each step's loss."""
-    config, n_steps = classifier.config, classifier.step
+    classifier: Classifier, learner: nn.Module, draw: Callable[[Tensor], tuple[Tensor, Tensor]], image_set: ImageSet,
+    n_steps: int | None, rng: torch.Generator, balance: str, validation: ImageSet | None,
+) -> Classifier:  # fmt: skip
+    """Train the learner, the classifier's model or a part of it, in place on what is drawn for each batch."""
+    config = classifier.config
     if len(image_set) < 2:
         raise ValueError(f"training needs at least 2 images, got {len(image_set)}")
+    n_steps = config.n_steps(len(image_set)) if n_steps is None else n_steps
+    looks = None if validation is None or not len(validation) else _Looks(classifier, n_steps, validation)
     labels = image_set.labels.to(rng.device)
     weights = class_weights(labels, image_set.n_classes) if balance == "weights" else None
     groups = parameter_groups(learner, config.learning_rate)
@@ -392,7 +335,7 @@ def _optimise(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=max(n_steps, 2))
     losses = torch.empty(n_steps, device=rng.device)
     batches = index_batches(labels, config.batch_size, n_steps=n_steps, rng=rng, balance=balance)
-    for step, index in enumerate(batches):
+    for step, index in enumerate(batches, start=1):
         inputs, targets = draw(index)
         with config.autocast():
             logits = learner(inputs)
@@ -401,34 +344,68 @@ def _optimise(
         loss.backward()
         optimiser.step()
         schedule.step()
-        losses[step] = loss.detach()
-        if best and step + 1 in best.steps:
-            best.look(step + 1)
+        losses[step - 1] = loss.detach()
+        if looks and step in looks.steps:
+            looks.look(step)
     if not bool(torch.isfinite(losses).all()):
         raise ValueError(f"training diverged: the loss is not finite; lower learning_rate ({config.learning_rate})")
-    return losses.cpu().numpy()
+    classifier.model.eval()
+    losses = losses.cpu().numpy()
+    return replace(classifier, losses=losses, step=n_steps, validated=looks and replace(looks.best, losses=losses))
 
 
 def predict(classifier: Classifier, images: Tensor, *, batch_size: int = 16) -> np.ndarray:
-    """Return class probabilities, float64 of shape (n, n_classes), rows summing to one.
+    """Return class probabilities of uint8 images (n, 1, size, size), float64 of shape (n, n_classes).
 
-    Parameters
-    ----------
-    classifier : Classifier
-    images : Tensor of uint8, shape (n, 1, 128, 128)
-    batch_size : int
-        Bounds the memory, not the result: 16 images of the CNN take far less of it than a training step.
+    The batch size bounds the memory, not the result: 16 images of the CNN take far less of it than a training step.
     """
     model, take = classifier.model, classifier.normalise
     if classifier.frozen:
         backbone, model = backbone_and_head(classifier.model)
         images, take = _features(backbone, images, classifier.config), nn.Identity()
-    logits = []
     with torch.inference_mode(), classifier.config.autocast():
-        for batch in images.split(batch_size):
-            logits.append(model(take(batch)).double())
+        logits = [model(take(batch)).double() for batch in images.split(batch_size)]
     return torch.cat(logits).softmax(dim=1).cpu().numpy()
 
 
 def _features(backbone: nn.Module, images: Tensor, config: TrainConfig) -> Tensor:
     return frozen_features(backbone, images, precision=config.resolved_precision()).to(config.resolved_device())
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature at which the mean cross-entropy is least (Guo et al. 2017, section 4.2).
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (n, n_classes)
+        Of validation images.
+    labels : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    float
+        Within ``TEMPERATURES``; 1 leaves probabilities as they are, more makes them less sure.
+
+    Raises
+    ------
+    ValueError
+        If there are no images to fit on.
+    """
+    if not len(labels):
+        raise ValueError("a temperature is fitted on validation images, got none")
+    logits, rows = _logarithms(probabilities), np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the probabilities at a temperature: the softmax of their logarithms divided by it, in the same order."""
+    return np.exp(log_softmax(_logarithms(probabilities) / temperature, axis=1))
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(probabilities, np.finfo(float).tiny, None))

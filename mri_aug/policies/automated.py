@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from mri_aug.policies import photometric
-from mri_aug.policies.geometric import affine_matrices, warp
+from mri_aug.policies import transforms
 
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 GREY_TABLE = ("AutoContrast", "Equalize", "Posterize", "Solarize")
@@ -45,18 +44,16 @@ def autoaugment(images: Tensor, generator: Generator) -> Tensor:
     """Apply to each image one of the 25 pairs of operations learnt on ImageNet (Cubuk et al. 2019)."""
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # imported late: a second and a half
 
-    table = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
-    names = [[name if name in OPERATIONS else "Identity" for name, _, _ in pair] for pair in table]
-    operations = torch.tensor([[OPERATIONS.index(name) for name in pair] for pair in names])
-    chances = torch.tensor([[chance for _, chance, _ in pair] for pair in table])
-    levels = torch.tensor([[(level or 0) / 9 for _, _, level in pair] for pair in table])
-    device = images.device
-    drawn = torch.randint(len(table), (len(images),), generator=generator, device=device)
+    pairs = AutoAugment(AutoAugmentPolicy.IMAGENET).policies
+    entries = [[(name if name in OPERATIONS else "Identity", *rest) for name, *rest in pair] for pair in pairs]
+    rows = [[(OPERATIONS.index(name), chance, (level or 0) / 9) for name, chance, level in pair] for pair in entries]
+    table = torch.tensor(rows, device=images.device)
+    drawn = torch.randint(len(table), (len(images),), generator=generator, device=images.device)
     result = images.clone()
     for step in range(2):
-        happens = _uniform(len(images), generator) < chances.to(device)[drawn, step]
-        operation = torch.where(happens, operations.to(device)[drawn, step], 0)
-        apply_operations_(result, operation, levels.to(device)[drawn, step], generator=generator)
+        operation, chance, level = table[drawn, step].T
+        operation = torch.where(_uniform(len(images), generator) < chance, operation, 0).long()
+        apply_operations_(result, operation, level, generator=generator)
     return result
 
 
@@ -102,20 +99,7 @@ def apply_operations_(
 ) -> Tensor:
     """Apply to each image, in place, the operation that it drew, in a random direction where it has two.
 
-    Parameters
-    ----------
-    images : Tensor of float32, shape (n, 1, height, width), in [0, 1]
-    operation : Tensor of int64, shape (n,)
-        Index into ``OPERATIONS``.
-    magnitude : Tensor of float32, shape (n,)
-        From 0 to 1.
-    ranges : Ranges
-        What magnitude 1 means.
-
-    Returns
-    -------
-    Tensor
-        The same ``images``.
+    ``operation`` is the index into ``OPERATIONS`` and ``magnitude`` from 0 to 1, both of shape (n,).
     """
     sign = 2 * torch.randint(2, operation.shape, generator=generator, device=operation.device) - 1
     first, last = OPERATIONS.index(GEOMETRIC[0]), OPERATIONS.index(GEOMETRIC[-1])
@@ -135,7 +119,7 @@ def _move(images: Tensor, operation: Tensor, level: Tensor, ranges: Ranges) -> T
     def drew(name: str) -> Tensor:
         return level * (operation == OPERATIONS.index(name))
 
-    matrices = affine_matrices(
+    matrices = transforms.affine_matrices(
         len(images),
         degrees=ranges.degrees * drew("Rotate"),
         shear_x=ranges.shear * drew("ShearX"),
@@ -143,29 +127,25 @@ def _move(images: Tensor, operation: Tensor, level: Tensor, ranges: Ranges) -> T
         shift_x=2 * ranges.translate * drew("TranslateX"),
         shift_y=2 * ranges.translate * drew("TranslateY"),
     )
-    return warp(images, matrices)
+    return transforms.warp(images, matrices)
 
 
 def _regrade(name: str, images: Tensor, magnitude: Tensor, sign: Tensor, ranges: Ranges) -> Tensor:
     from torchvision.transforms.v2 import functional as tv  # imported late: a second and a half
 
-    if name == "AutoContrast":
-        return tv.autocontrast(images)
-    if name == "Equalize":
-        return tv.equalize(images)
-    if name == "Invert":
-        return 1 - images
-    if name == "Posterize":
-        lost = (ranges.most_bits - ranges.fewest_bits) * magnitude
-        return photometric.posterize(images, ranges.most_bits - lost.round())
-    if name == "Solarize":
-        return photometric.solarize(images, 1 - magnitude)
+    bits = ranges.most_bits - ((ranges.most_bits - ranges.fewest_bits) * magnitude).round()
     factor = 1 + sign * ranges.enhance * magnitude
-    if name == "Brightness":
-        return photometric.change_brightness(images, factor)
-    if name == "Contrast":
-        return photometric.change_contrast(images, factor)
-    return photometric.sharpen(images, factor)
+    changes = {
+        "AutoContrast": lambda: tv.autocontrast(images),
+        "Equalize": lambda: tv.equalize(images),
+        "Invert": lambda: 1 - images,
+        "Posterize": lambda: transforms.posterize(images, bits),
+        "Solarize": lambda: transforms.solarize(images, 1 - magnitude),
+        "Brightness": lambda: transforms.change_brightness(images, factor),
+        "Contrast": lambda: transforms.change_contrast(images, factor),
+        "Sharpness": lambda: transforms.sharpen(images, factor),
+    }
+    return changes[name]()
 
 
 def _draw_operation(names: tuple[str, ...], n: int, generator: Generator) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mri_aug.policies.automated import AUGMIX, AUGMIX_CHOICE, RANDOM_CHOICE, WIDE, Ranges
-from mri_aug.policies.photometric import BIAS_TERMS
+from mri_aug.policies.transforms import BIAS_TERMS
 
 
 def _reach(ranges: Ranges, magnitude: float, *, tone: bool = True) -> str:

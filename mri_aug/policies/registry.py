@@ -3,8 +3,7 @@
 Each image gets its own draw, in one vectorised pass, from the generator that is passed in. Lengths are shares of the
 image's width, so that a policy does the same to a head at 64 pixels as at 128; only the grain of ``noise`` and the
 kernel of the automated policies' sharpness are pixels, as the scanner's and the photograph's are. What each policy
-draws and what it may do to a diagnosis is in :mod:`mri_aug.policies.notes`; whether it helps is for
-:mod:`mri_aug.study` to say. Nothing here makes an image for keeps (generators do) or knows about training.
+draws and what it may do to a diagnosis is in :mod:`mri_aug.policies.notes`. Nothing here keeps an image or trains.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import torch.nn.functional as F
 from scipy.special import betaincinv
 from torch import Generator, Tensor
 
-from mri_aug.policies import automated, photometric
-from mri_aug.policies.geometric import LATTICE_POINTS, affine_matrices, elastic_displacement, rectangles, warp
+from mri_aug.policies import automated, transforms
+from mri_aug.policies.transforms import affine_matrices, rectangles, warp
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Policy:
     """A policy, ready to be called on batches; make it with :func:`make_policy`."""
 
     name: str
-    n_classes: int = 4  # width of the soft labels of mixup and cutmix
+    n_classes: int = 4
 
     def __call__(self, images: Tensor, labels: Tensor, *, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return changed copies of the images, and their targets.
@@ -35,17 +34,11 @@ class Policy:
         Parameters
         ----------
         images : floating Tensor, shape (n, 1, size, size), in [0, 1]
-            On the generator's kind of device. Half precision is computed in float32.
+            The changed ones have the same shape, type and range. Half precision is computed in float32.
         labels : Tensor of int64, shape (n,)
+            The targets; for ``mixup`` and ``cutmix`` these are float32 probabilities of shape (n, n_classes).
         generator : torch.Generator
-            The only source of chance.
-
-        Returns
-        -------
-        images : Tensor
-            As given: same shape, type and range.
-        targets : Tensor
-            The labels, or for ``mixup`` and ``cutmix`` float32 probabilities of shape (n, n_classes).
+            The only source of chance, on the images' kind of device.
 
         Raises
         ------
@@ -70,14 +63,7 @@ class Policy:
 
 
 def make_policy(name: str, *, n_classes: int = 4) -> Policy:
-    """Return the policy of that name.
-
-    Parameters
-    ----------
-    name : str
-        One of ``POLICIES``.
-    n_classes : int, default 4
-        Width of the soft labels of ``mixup`` and ``cutmix``.
+    """Return the policy of that name; ``n_classes`` is the width of the soft labels of ``mixup`` and ``cutmix``.
 
     Raises
     ------
@@ -122,14 +108,14 @@ def _contrast(images: Tensor, generator: Generator, strength: float = 1.0) -> Te
     # TorchIO's RandomGamma draws the logarithm of gamma from -0.3 to 0.3. A gain above 1 would clip white matter.
     gamma = torch.exp(_uniform(len(images), -0.3 * strength, 0.3 * strength, generator))
     gain = torch.exp(_uniform(len(images), -0.3 * strength, 0.0, generator))
-    return photometric.change_tone(images, gamma, gain)
+    return transforms.change_tone(images, gamma, gain)
 
 
 def _bias_field(images: Tensor, generator: Generator, strength: float = 1.0) -> Tensor:
     # TorchIO's RandomBiasField draws its coefficients from -0.5 to 0.5.
-    n, terms = len(images), len(photometric.BIAS_TERMS)
+    n, terms = len(images), len(transforms.BIAS_TERMS)
     coefficients = _uniform(n * terms, -0.5 * strength, 0.5 * strength, generator).view(n, terms)
-    return photometric.bias_field(images, coefficients)
+    return transforms.bias_field(images, coefficients)
 
 
 def _standard(images: Tensor, generator: Generator) -> Tensor:
@@ -150,12 +136,12 @@ def _crop(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _blur(images: Tensor, generator: Generator) -> Tensor:
-    return photometric.blur(images, _uniform(len(images), 0, 1.5 * images.shape[-1] / 128, generator))
+    return transforms.blur(images, _uniform(len(images), 0, 1.5 * images.shape[-1] / 128, generator))
 
 
 def _noise(images: Tensor, generator: Generator) -> Tensor:
     # 9 % of the brightest tissue is the noisiest level of BrainWeb's simulated scans (Cocosco et al. 1997).
-    return photometric.rician_noise(images, _uniform(len(images), 0, 0.09, generator), generator=generator)
+    return transforms.rician_noise(images, _uniform(len(images), 0, 0.09, generator), generator=generator)
 
 
 def _erase(images: Tensor, generator: Generator) -> Tensor:
@@ -170,19 +156,16 @@ def _erase(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _elastic(images: Tensor, generator: Generator) -> Tensor:
-    n, points = len(images), LATTICE_POINTS
+    n, points = len(images), transforms.LATTICE_POINTS
     reach = 2 * 6 / 128  # in half widths: 6 of 128 pixels, below the 7.7 at which a fold becomes possible
     control = _uniform(2 * n * points**2, -reach, reach, generator).view(n, 2, points, points)
-    displacement = elastic_displacement(control, image_size=images.shape[-1])
+    displacement = transforms.elastic_displacement(control, image_size=images.shape[-1])
     return warp(images, affine_matrices(n).to(images.device), displacement=displacement)
 
 
 def _mixup(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Average each image with another of the batch, and their targets alike (Zhang et al. 2018).
-
-    The share is drawn from Beta(0.2, 0.2), the paper's for ImageNet, by inversion: torch's own sampler of this
-    distribution takes no generator.
-    """
+    # Zhang et al. 2018. The share is drawn from Beta(0.2, 0.2), the paper's for ImageNet, by inversion: torch's own
+    # sampler of this distribution takes no generator.
     uniform = _uniform(len(images), 0, 1, generator).cpu().double()
     share = torch.from_numpy(betaincinv(0.2, 0.2, uniform.numpy())).float().to(generator.device)
     partner = torch.randperm(len(images), generator=generator, device=generator.device)
@@ -191,14 +174,11 @@ def _mixup(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tenso
 
 
 def _cutmix(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of another image of the batch, and mix the targets by area (Yun et al. 2019).
-
-    The rectangle's area is uniform, as in the paper. It has the image's aspect and lies entirely inside it; the target
-    counts the pixels pasted.
-    """
+    # Yun et al. 2019. The rectangle's area is uniform, as in the paper. It has the image's aspect and lies entirely
+    # inside it; the target counts the pixels pasted.
     n = len(images)
     area = 1 - _uniform(n, 0, 1, generator)
-    corner = torch.rand(2, n, generator=generator, device=generator.device)
+    corner = _uniform(2 * n, 0, 1, generator).view(2, n)
     inside = rectangles(tuple(images.shape[-2:]), area=area, aspect=torch.ones_like(area), corner=corner)
     partner = torch.randperm(n, generator=generator, device=generator.device)
     pasted = torch.where(inside[:, None], images[partner], images)
@@ -208,24 +188,11 @@ def _cutmix(images: Tensor, targets: Tensor, generator: Generator) -> tuple[Tens
 
 _CHANGES: Mapping[str, Callable[[Tensor, Generator], Tensor]] = MappingProxyType(
     {
-        "none": _none,
-        "flip": _flip,
-        "rotate": _rotate,
-        "affine": _affine,
-        "crop": _crop,
-        "blur": _blur,
-        "contrast": _contrast,
-        "noise": _noise,
-        "erase": _erase,
-        "bias-field": _bias_field,
-        "elastic": _elastic,
-        "standard": _standard,
-        "traditional": _traditional,
-        "autoaugment": automated.autoaugment,
-        "randaugment": automated.randaugment,
-        "trivialaugment": automated.trivialaugment,
-        "augmix": automated.augmix,
+        "none": _none, "flip": _flip, "rotate": _rotate, "affine": _affine, "crop": _crop, "blur": _blur,
+        "contrast": _contrast, "noise": _noise, "erase": _erase, "bias-field": _bias_field, "elastic": _elastic,
+        "standard": _standard, "traditional": _traditional, "autoaugment": automated.autoaugment,
+        "randaugment": automated.randaugment, "trivialaugment": automated.trivialaugment, "augmix": automated.augmix,
     }
-)
+)  # fmt: skip
 _MIXERS = MappingProxyType({"mixup": _mixup, "cutmix": _cutmix})
 POLICIES = (*_CHANGES, *_MIXERS)

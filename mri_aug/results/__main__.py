@@ -22,12 +22,9 @@ _CONTRASTS = ["contrast", "condition", "baseline", "n", "difference", "low", "hi
 
 
 def report(name: str) -> str:
-    """Return the planned contrasts, the scores of every condition per person, power and the draft's medians as text.
+    """Return a deposit's planned contrasts, scores per person, power and medians beside the draft's, as text.
 
-    Parameters
-    ----------
-    name : str
-        Of a deposit, or its path. Rows of other images than its manifest's, such as simulated people, are left out.
+    Rows of other images than its manifest's, such as simulated people, are left out.
     """
     rows, manifest = load_deposit(name)
     if "images" in rows:

@@ -29,9 +29,7 @@ _GAINS = {
 }
 
 
-def summarise(
-    rows: pd.DataFrame, metric: str, *, by: str = "condition", confidence_level: float = 0.95
-) -> pd.DataFrame:
+def summarise(rows: pd.DataFrame, metric: str, *, by: str = "condition") -> pd.DataFrame:
     """Return each condition's median over simulations with its interval.
 
     Parameters
@@ -42,7 +40,6 @@ def summarise(
         A column of numbers; missing values are left out and counted.
     by : str
         The column that names the conditions.
-    confidence_level : float in (0, 1)
 
     Returns
     -------
@@ -56,27 +53,18 @@ def summarise(
     ValueError
         If a column is lacking or not numeric, or a simulation occurs twice within a condition.
     """
-    wide = pivot(rows, metric, by)
-    n_rows = rows[by].value_counts()
     records = []
-    for condition, column in wide.items():
+    for condition, column in _pivot(rows, metric, by).items():
         values = column.dropna().to_numpy()
-        interval = inference.median_interval(values, confidence_level=confidence_level)
-        counts = {"n": len(values), "n_missing": int(n_rows[condition]) - len(values)}
+        counts = {"n": len(values), "n_missing": int((rows[by] == condition).sum()) - len(values)}
         median = float(np.median(values)) if len(values) else _NAN
-        records.append({"condition": condition, "metric": metric, **counts, "median": median, **interval._asdict()})
+        interval = inference.median_interval(values)._asdict()
+        records.append({"condition": condition, "metric": metric, **counts, "median": median, **interval})
     return pd.DataFrame(records)
 
 
 def compare(
-    rows: pd.DataFrame,
-    metric: str,
-    *,
-    baseline: str,
-    by: str = "condition",
-    lower_is_better: bool | None = None,
-    primary: str | None = None,
-    confidence_level: float = 0.95,
+    rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition", primary: str | None = None
 ) -> pd.DataFrame:
     """Compare every condition with a baseline, simulation by simulation.
 
@@ -91,12 +79,10 @@ def compare(
 
     Parameters
     ----------
-    rows, metric, by, confidence_level
-        As for :func:`summarise`.
+    rows, metric, by
+        As for :func:`summarise`; one of the metrics of :mod:`mri_aug.results.metrics`, whose direction is known.
     baseline : str
         The condition to compare with.
-    lower_is_better : bool, optional
-        Known by name for the metrics of :mod:`mri_aug.results.metrics`.
     primary : str, optional
         The one contrast that was chosen beforehand; it is left out of Holm's adjustment.
 
@@ -109,17 +95,16 @@ def compare(
         minus baseline) with ``low``, ``high``, ``method``; ``percent`` with ``percent_low``, ``percent_high`` (of the
         log ratio, else NaN); ``probability`` that the condition is the better one, ties counting half, with
         ``probability_low``, ``probability_high`` (Wilson); ``p_value``
-        (:func:`mri_aug.results.inference.corrected_p_value`), ``p_holm``, ``primary``, ``confidence_level``, ``margin``
-        and ``outcome`` (:func:`mri_aug.results.inference.outcome`).
+        (:func:`mri_aug.results.inference.corrected_p_value`), ``p_holm``, ``primary``, ``margin`` and ``outcome``
+        (:func:`mri_aug.results.inference.outcome`).
 
     Raises
     ------
     ValueError
         As :func:`summarise`; if the baseline or primary is not in the table, or the metric's direction unknown.
     """
-    if lower_is_better is None:
-        lower_is_better = _lower_is_better(metric)
-    wide = pivot(rows, metric, by)
+    lower_is_better = _lower_is_better(metric)
+    wide = _pivot(rows, metric, by)
     records = []
     for condition in other_conditions(wide.columns, baseline, primary, by):
         pairs = wide[[condition, baseline]].dropna().to_numpy()
@@ -134,17 +119,12 @@ def compare(
             "lower_is_better": lower_is_better,
             "unit": "log ratio" if as_ratio else "difference",
             "n_unpaired": int((wide[condition].notna() ^ wide[baseline].notna()).sum()),
-            "level": levels[0],
-            "baseline_level": levels[1],
+            **dict(zip(("level", "baseline_level"), np.exp(levels) if as_ratio else levels, strict=True)),
             "difference": differences.mean() if len(pairs) else _NAN,
             "margin": MARGIN if as_ratio else _NAN,
             "primary": condition == primary,
-            "confidence_level": confidence_level,
         }
-        if as_ratio:
-            found |= {name: np.exp(found[name]) for name in ("level", "baseline_level")}
-        interval = inference.mean_interval(differences, confidence_level=confidence_level)
-        records.append(contrast_record(found, interval, differences))
+        records.append(contrast_record(found, inference.mean_interval(differences), differences))
     return with_holm(pd.DataFrame(records))
 
 
@@ -162,24 +142,22 @@ def other_conditions(known: pd.Index, baseline: str, primary: str | None, by: st
 def contrast_record(found: Mapping, interval: Interval, differences: NDArray) -> dict[str, object]:
     """Return a row of :func:`compare` from its own facts, its interval and the difference of each simulation."""
     n = len(differences)
-    margin = None if np.isnan(found["margin"]) else found["margin"]
-    percent = dict.fromkeys(("percent", "percent_low", "percent_high"), _NAN)
-    if found["unit"] == "log ratio":
-        ends = (found["difference"], interval.low, interval.high)
-        percent = {name: 100 * np.expm1(end) for name, end in zip(percent, ends, strict=True)}
-    wins = np.sign(-differences if found["lower_is_better"] else differences)
+    lower_is_better, is_ratio = found["lower_is_better"], found["unit"] == "log ratio"
+    ends = (found["difference"], *interval[:2]) if is_ratio else (_NAN,) * 3
+    wins = np.sign(-differences if lower_is_better else differences)
     share = float((wins + 1).mean() / 2) if n else _NAN
-    around = inference.share_interval(share, n, confidence_level=found["confidence_level"]) if n else (_NAN, _NAN)
+    around = inference.share_interval(share, n) if n else (_NAN, _NAN)
+    margin = None if np.isnan(found["margin"]) else found["margin"]
     return {
         **found,
         "n": n,
         **interval._asdict(),
-        **percent,
+        **{f"percent{end}": 100 * np.expm1(x) for end, x in zip(("", "_low", "_high"), ends, strict=True)},
         "probability": share,
         "probability_low": around[0],
         "probability_high": around[1],
         "p_value": inference.corrected_p_value(differences),
-        "outcome": inference.outcome(interval, lower_is_better=found["lower_is_better"], margin=margin),
+        "outcome": inference.outcome(interval, lower_is_better=lower_is_better, margin=margin),
     }
 
 
@@ -191,14 +169,8 @@ def with_holm(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_holm=adjusted)
 
 
-def pivot(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
-    """Return a metric as a table of simulations (sorted) by conditions (in the order of the rows).
-
-    Raises
-    ------
-    ValueError
-        If a column is lacking or not numeric, holds infinity, or a simulation occurs twice.
-    """
+def _pivot(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
+    """Return a metric as a table of simulations (sorted) by conditions (in the order of the rows)."""
     check_table(rows, ("simulation", by, metric), by)
     if not pd.api.types.is_numeric_dtype(rows[metric]):
         raise ValueError(f"column {metric!r} is {rows[metric].dtype}, not a number per simulation")
@@ -250,19 +222,12 @@ def metric_name(column: str) -> str:
 
 
 def _lower_is_better(column: str) -> bool:
-    """Return whether smaller values of a metric are better.
-
-    Raises
-    ------
-    ValueError
-        If the column is not a metric of :func:`mri_aug.results.metrics.evaluate`.
-    """
     measure = _parse(column)[-1]
     if measure in _LOSSES:
         return True
     if measure in _GAINS or measure.startswith("recall_"):
         return False
-    raise ValueError(f"cannot tell whether a lower {column!r} is better: pass lower_is_better=True or False")
+    raise ValueError(f"cannot tell whether a lower {column!r} is better: compare one of {', '.join(_LOSSES | _GAINS)}")
 
 
 def _parse(column: str) -> tuple[str, list[str], str, str]:

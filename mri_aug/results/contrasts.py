@@ -12,23 +12,31 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mri_aug.results.comparison import require_columns, summarise
-from mri_aug.results.inference import holm
+from mri_aug.results.comparison import require_columns, summarise, with_holm
 from mri_aug.results.people import compare_people, person_scores
 
 # median validation cross-entropy of 100 simulations (the draft, chapter 7)
 DRAFT = MappingProxyType({"30 % real": 0.219863, "all real": 0.176023, "30 % real + 70 % synthetic": 0.174202})
 
-_ALONE = {"generator": "none", "synth_use": "mixed"}
+# a table from before a column was introduced has its default
+_PLAIN = {"weights": "none", "fine_tune": "all", "synth_classes": "", "filter": "none", "balance": "none"}
+_DEFAULTS = _PLAIN | {"scarce": "images", "synth_use": "mixed", "image_size": 128}
 _FILLED = {"real_frac": 0.3, "scarce": "subjects", "synth_frac": 0.7, "synth_use": "mixed"}
 _ARMS: Mapping[str, Mapping] = {
     "30 % of people + 70 % diffusion": _FILLED | {"generator": "diffusion"},
     "30 % of people + 70 % duplicates": _FILLED | {"generator": "duplicate"},
     "30 % of people + 70 % simulated": _FILLED | {"generator": "simulated"},
     "30 % of people + 70 % morph": _FILLED | {"generator": "morph"},
-    "all real people": _ALONE | {"real_frac": 1.0},
+    "all real people": {"real_frac": 1.0, "generator": "none", "synth_use": "mixed"},
     "simulated alone": {"generator": "simulated", "synth_use": "only"},
 }
+# what an arm is in every other respect
+_SHARED = _PLAIN | {"protocol": "subject", "architecture": "cnn", "policy": "standard", "image_size": 64}
+_DRAFT_SHARED = _DEFAULTS | {"protocol": "image", "architecture": "cnn", "policy": "none", "budget": "epochs"}
+_DRAFT_ARMS = (
+    {"real_frac": 0.3, "generator": "none"}, {"real_frac": 1.0, "generator": "none"},
+    {"real_frac": 0.3, "synth_frac": 0.7, "generator": "morph"},
+)  # fmt: skip
 
 
 class Contrast(NamedTuple):
@@ -46,37 +54,21 @@ PLANNED = (
     Contrast("30 % of people + 70 % simulated", "all real people"),
     Contrast("simulated alone", "all real people"),
 )
-# what an arm is in every other respect; a table from before a column was introduced has its default
-_COMMON = {
-    "protocol": "subject", "architecture": "cnn", "weights": "none", "fine_tune": "all", "synth_classes": "",
-    "filter": "none", "balance": "none",
-}  # fmt: skip
-_COLUMNS = (
-    "condition", "baseline", "n", "n_repeats", "n_people", "level", "baseline_level", "difference", "low", "high",
-    "method", "margin", "p_value", "p_holm", "outcome", "note", "primary",
-)  # fmt: skip
-_DEFAULTS = {"scarce": "images", "synth_use": "mixed", "image_size": 128}
+_COLUMNS = [
+    "contrast", "condition", "baseline", "n", "n_repeats", "n_people", "level", "baseline_level", "difference", "low",
+    "high", "method", "margin", "p_value", "p_holm", "outcome", "note", "primary",
+]  # fmt: skip
 
 
-def planned_contrasts(
-    rows: pd.DataFrame,
-    *,
-    score: str = "validated_calibrated",
-    policy: str = "standard",
-    image_size: int = 64,
-    confidence_level: float = 0.95,
-) -> pd.DataFrame:
+def planned_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the five planned contrasts of the subject protocol, whether or not their arms were computed yet.
+
+    Networks are the validated and calibrated ones, trained at 64 x 64 under the policy ``standard``.
 
     Parameters
     ----------
     rows : DataFrame
         A study's table, of any protocols and conditions.
-    score : str
-        Of :data:`mri_aug.results.people.SCORES`.
-    policy, image_size
-        Of the arms that are compared.
-    confidence_level : float in (0, 1)
 
     Returns
     -------
@@ -92,89 +84,67 @@ def planned_contrasts(
     ValueError
         If several conditions are the same planned arm.
     """
-    arms = planned_arms(rows, policy=policy, image_size=image_size)
+    arms = planned_arms(rows)
     subject = rows[(rows["protocol"] == "subject") & rows["condition"].isin(list(arms.values()))]
-    people = person_scores(subject, score) if len(subject) else None
+    people = person_scores(subject) if len(subject) else None
     records = []
     for condition, baseline, primary in PLANNED:
-        record = {
-            "contrast": "primary" if primary else "secondary", "condition": condition, "baseline": baseline, "n": 0,
-            "outcome": "not computed", "note": "",
-        }  # fmt: skip
+        found = {"n": 0, "outcome": "not computed"}
         if missing := [name for name in (condition, baseline) if name not in arms]:
-            record["note"] = f"no rows of {' and '.join(missing)}"
+            note = f"no rows of {' and '.join(missing)}"
         else:
             pair = people[people["condition"].isin([arms[condition], arms[baseline]])]
             pair = pair.assign(condition=pair["condition"].cat.remove_unused_categories())
-            (row,) = compare_people(pair, baseline=arms[baseline], confidence_level=confidence_level).to_dict("records")
-            record = row | {name: record[name] for name in ("contrast", "condition", "baseline")}
-            record["note"] = _unequal_steps(subject, arms[condition], arms[baseline])
-        records.append(record | {"primary": primary})
-    table = pd.DataFrame(records).reindex(columns=["contrast", *_COLUMNS])
-    table["p_holm"] = table["p_value"] = table["p_value"].astype(float)
-    secondary = ~table["primary"]
-    table.loc[secondary, "p_holm"] = holm(table.loc[secondary, "p_value"])
-    return table
+            (found,) = compare_people(pair, baseline=arms[baseline]).to_dict("records")
+            note = _unequal_steps(subject, arms[condition], arms[baseline])
+        names = {"contrast": "primary" if primary else "secondary", "condition": condition, "baseline": baseline}
+        records.append({**found, **names, "note": note, "primary": primary})
+    table = pd.DataFrame(records).reindex(columns=_COLUMNS)
+    return with_holm(table.astype({"p_value": float}))
 
 
-def planned_arms(rows: pd.DataFrame, *, policy: str = "standard", image_size: int = 64) -> dict[str, str]:
+def planned_arms(rows: pd.DataFrame) -> dict[str, str]:
     """Return the condition of each planned arm by the arm's words; arms that were not computed are left out.
 
-    Raises
-    ------
-    ValueError
-        As :func:`planned_contrasts`.
+    A ValueError names several conditions that are the same arm.
     """
-    found = {name: _find(rows, name, policy, image_size) for name in _ARMS}
-    return {name: condition for name, condition in found.items() if condition is not None}
+    require_columns(rows, ("condition", "protocol", "architecture", "real_frac", "synth_frac", "generator", "policy"))
+    arms = {}
+    for arm, fields in _ARMS.items():
+        found = rows[_matches(rows, _SHARED | fields)].drop_duplicates("condition")
+        if "budget" in found and found["budget"].nunique() > 1:
+            found = found[found["budget"] == "steps"]  # equal epochs are never the basis of a verdict
+        if arm == "simulated alone":  # at equal steps how many images there were matters little: take the most
+            found = found[found["synth_frac"] == found["synth_frac"].max()]
+        if len(found) > 1:
+            raise ValueError(f"several conditions are the planned arm {arm!r}: {found['condition'].tolist()}; keep one")
+        if len(found):
+            arms[arm] = found["condition"].iloc[0]
+    return arms
 
 
-def draft_medians(rows: pd.DataFrame, *, generator: str = "morph") -> pd.DataFrame:
+def draft_medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the draft's three medians beside this study's, of the same arms at equal epochs.
 
     Returns
     -------
     DataFrame
-        A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy) with ``low``,
-        ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
+        A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy; ``morph`` makes
+        the synthetic images) with ``low``, ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
     """
-    is_arm = _matches(rows, {"protocol": "image", "architecture": "cnn", "weights": "none", "policy": "none",
-                             "budget": "epochs", "synth_classes": "", "filter": "none", "balance": "none",
-                             "scarce": "images", "synth_use": "mixed", "image_size": 128})  # fmt: skip
-    fields = (
-        {"real_frac": 0.3, "generator": "none"}, {"real_frac": 1.0, "generator": "none"},
-        {"real_frac": 0.3, "synth_frac": 0.7, "generator": generator},
-    )  # fmt: skip
     records = []
-    for (arm, median), own in zip(DRAFT.items(), fields, strict=True):
-        part = rows[is_arm & _matches(rows, own)]
-        record = {"arm": arm, "draft": median, "median": float("nan"), "n": 0}
-        if len(part):
-            (row,) = summarise(part, "test_cross_entropy").to_dict("records")
-            record |= {name: row[name] for name in ("median", "low", "high", "method", "n")}
-        records.append(record)
-    return pd.DataFrame(records, columns=["arm", "draft", "median", "low", "high", "method", "n"])
-
-
-def _find(rows: pd.DataFrame, arm: str, policy: str, image_size: int) -> str | None:
-    """Return the condition that is a planned arm, or None."""
-    require_columns(rows, ("condition", "protocol", "architecture", "real_frac", "synth_frac", "generator", "policy"))
-    fields = {**_COMMON, **_ARMS[arm], "policy": policy, "image_size": image_size}
-    found = rows[_matches(rows, fields)].drop_duplicates("condition")
-    if "budget" in found and found["budget"].nunique() > 1:
-        found = found[found["budget"] == "steps"]  # equal epochs are never the basis of a verdict
-    if arm == "simulated alone":  # at equal steps how many images there were matters little: take the most
-        found = found[found["synth_frac"] == found["synth_frac"].max()]
-    if len(found) > 1:
-        raise ValueError(f"several conditions are the planned arm {arm!r}: {found['condition'].tolist()}; keep one")
-    return None if found.empty else found["condition"].iloc[0]
+    for (arm, median), fields in zip(DRAFT.items(), _DRAFT_ARMS, strict=True):
+        part = rows[_matches(rows, _DRAFT_SHARED | fields)]
+        own = summarise(part, "test_cross_entropy").to_dict("records")[0] if len(part) else {"n": 0}
+        records.append(own | {"arm": arm, "draft": median})
+    return pd.DataFrame(records).reindex(columns=["arm", "draft", "median", "low", "high", "method", "n"])
 
 
 def _matches(rows: pd.DataFrame, fields: Mapping) -> pd.Series:
     """Return which rows have these values; a column that a table lacks has its default throughout."""
     matches = pd.Series(True, index=rows.index)
     for name, value in fields.items():
-        default = _DEFAULTS.get(name, _COMMON.get(name))
+        default = _DEFAULTS.get(name)
         column = rows[name].fillna(default) if name in rows and default is not None else rows.get(name, default)
         matches &= column == value
     return matches

@@ -20,14 +20,7 @@ _TABLE, _MANIFEST = "rows.parquet", "manifest.json"
 FINGERPRINTS = ("images", "code", "generator_code")  # columns in which the rows of a condition should not differ
 
 
-def export(
-    rows: pd.DataFrame,
-    name: str | Path,
-    *,
-    manifest: Mapping[str, object],
-    folder: Path | None = None,
-    mix: bool = False,
-) -> Path:
+def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, object], mix: bool = False) -> Path:
     """Write rows as a deposit, or add those that it lacks.
 
     Parameters
@@ -35,12 +28,10 @@ def export(
     rows : DataFrame
         With a column ``key``, unique; numbers, booleans and strings.
     name : str or Path
-        Letters, digits, ``-`` and ``_``: a folder below ``folder``; or the path of a deposit.
+        Letters, digits, ``-`` and ``_``: a folder below :func:`mri_aug.provenance.results`; or the path of a deposit.
     manifest : mapping
         What made the rows (what, when, n, versions, hours), as JSON can hold it; replaces an earlier manifest. The
         number of rows and a checksum are added.
-    folder : Path, optional
-        :func:`mri_aug.provenance.results` by default.
     mix : bool
         Add rows although another version of the images or of the code made those that are there.
 
@@ -55,13 +46,11 @@ def export(
         If there are no rows, a key occurs twice, a column holds anything else, the name is not allowed, the manifest
         uses a key of ours, or images or code differ from those of the rows that are there.
     """
-    place = deposit_folder(name, folder)
+    place = _deposit_folder(name)
     if rows.empty:
         raise ValueError(f"there are no rows to deposit as {place.name!r}: run the study first")
     if clash := set(_OWN_KEYS) & set(manifest):
-        raise ValueError(
-            f"the manifest of {place.name!r} must not set {sorted(clash)}: they are computed from the rows"
-        )
+        raise ValueError(f"the manifest of {place.name!r} must not set {sorted(clash)}: they come from the rows")
     if "key" not in rows or rows["key"].duplicated().any():
         raise ValueError("every row of a deposit needs a key of its own in the column 'key'")
     for column in rows:
@@ -86,19 +75,8 @@ def export(
     return place
 
 
-def load_deposit(name: str | Path, *, folder: Path | None = None) -> tuple[pd.DataFrame, dict]:
-    """Read a deposit back, with the values and types that it was written with.
-
-    Parameters
-    ----------
-    name, folder
-        As for :func:`export`.
-
-    Returns
-    -------
-    rows : DataFrame
-        Sorted by ``key``.
-    manifest : dict
+def load_deposit(name: str | Path) -> tuple[pd.DataFrame, dict]:
+    """Read a deposit back: its rows, sorted by ``key``, with the values and types written, and its manifest.
 
     Raises
     ------
@@ -107,7 +85,7 @@ def load_deposit(name: str | Path, *, folder: Path | None = None) -> tuple[pd.Da
     ValueError
         If rows and manifest do not belong together.
     """
-    place = deposit_folder(name, folder)
+    place = _deposit_folder(name)
     table, sidecar = place / _TABLE, place / _MANIFEST
     if not (table.is_file() and sidecar.is_file()):
         there = ", ".join(deposit_names(folder=place.parent)) or "none"
@@ -128,35 +106,29 @@ def deposit_names(*, folder: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"*/{_MANIFEST}") if (path.parent / _TABLE).is_file())
 
 
-def deposit_folder(name: str | Path, folder: Path | None = None) -> Path:
-    """Return the folder of a deposit: below the results by its name, or the path itself.
-
-    Raises
-    ------
-    ValueError
-        If a name holds anything but letters, digits, ``-`` and ``_``.
-    """
+def _deposit_folder(name: str | Path) -> Path:
     if isinstance(name, Path) or "/" in name:
         return Path(name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(f"a deposit's name holds letters, digits, - and _ only, got {name!r}")
-    return (provenance.results() if folder is None else Path(folder)) / name
+    return provenance.results() / name
 
 
 def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path) -> None:
     for column in FINGERPRINTS:
         if column not in kept or column not in rows:
             continue
+        frames = kept, rows
         by = ["generator", column] if column == "generator_code" else [column]
-        known, given = (frame[by].drop_duplicates() for frame in (kept, rows))
-        if column == "generator_code":
-            known, given = (frame[frame["generator"].isin(shared)] for frame, shared in (
-                (known, set(given["generator"])), (given, set(known["generator"]))
-            ))  # fmt: skip
-        if len(known) and len(given) and set(map(tuple, known.to_numpy())) != set(map(tuple, given.to_numpy())):
+        if column == "generator_code":  # another generator has another code
+            shared = set(kept["generator"]) & set(rows["generator"])
+            frames = [frame[frame["generator"].isin(shared)] for frame in frames]
+        known, given = (set(map(tuple, frame[by].to_numpy())) for frame in frames)
+        if known and given and known != given:
+            there, these = (", ".join(sorted(set(frame[column]))) for frame in frames)
             raise ValueError(
-                f"{place} holds rows of another version ({column} {', '.join(sorted(set(known[column])))}) than these "
-                f"({', '.join(sorted(set(given[column])))}): export to another name, or mix them knowingly (--mix)"
+                f"{place} holds rows of another version ({column} {there}) than these ({these}): export to another "
+                "name, or mix them knowingly (--mix)"
             )
 
 

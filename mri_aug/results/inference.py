@@ -1,7 +1,6 @@
 """Intervals, tests and outcomes for arrays of numbers: one per simulation, or one per person and simulation.
 
-Knows nothing of conditions, tables or files. All of it is in closed form, so that it needs no seed, and each interval
-says in its docstring which uncertainty it covers.
+Knows nothing of conditions, tables or files. Everything is in closed form and needs no seed; intervals are at 95 %.
 """
 
 from __future__ import annotations
@@ -12,57 +11,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+CONFIDENCE, POWER = 0.95, 0.8
 MIN_SIMULATIONS = 10  # fewer have a range and no verdict
 TEST_RATIO = 0.25  # tested over not tested: a fifth is tested, and those who validate count as given to the training
+_UPPER = (1 + CONFIDENCE) / 2
 _MIN_STRATUM = 5  # people; a smaller class is merged with its neighbour
 
 
 class Interval(NamedTuple):
-    """A confidence interval and how it was made: its method's name, "range" (minimum and maximum) or "none"."""
+    """A 95 % interval and how it was made: its method's name, "range" (minimum and maximum) or "none"."""
 
     low: float
     high: float
     method: str
 
 
-_NO_INTERVAL = Interval(float("nan"), float("nan"), "none")
-
-
-def value_range(values: ArrayLike) -> Interval:
-    """Return the least and the greatest value, which stand for an interval below ten simulations."""
-    values = np.asarray(values, dtype=float)
-    return Interval(float(values.min()), float(values.max()), "range") if len(values) > 1 else _NO_INTERVAL
-
-
-def median_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Interval:
+def median_interval(values: ArrayLike) -> Interval:
     """Return the exact interval of a median: what other simulations of the same study would give.
 
     Its ends are two of the values (Conover 1999, section 3.2; :func:`scipy.stats.quantile_test`). It covers at least
     as often as it says, whatever the distribution. Fewer than ten values have a range.
     """
-    values = _finite(values, confidence_level)
+    values = _finite(values)
     if len(values) < MIN_SIMULATIONS:
-        return value_range(values)
-    low, high = stats.quantile_test(values, p=0.5).confidence_interval(confidence_level)
+        return _value_range(values)
+    low, high = stats.quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
     return Interval(float(low), float(high), "order statistics")
 
 
-def mean_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> Interval:
+def mean_interval(values: ArrayLike) -> Interval:
     """Return Student's interval of a mean: what other simulations of the same study would give.
 
     Fewer than ten values have a range.
     """
-    values = _finite(values, confidence_level)
+    values = _finite(values)
     n = len(values)
     if n < MIN_SIMULATIONS:
-        return value_range(values)
-    half = stats.t.ppf(0.5 + confidence_level / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+        return _value_range(values)
+    half = stats.t.ppf(_UPPER, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return Interval(float(values.mean() - half), float(values.mean() + half), "t")
 
 
-def crossed_interval(
-    values: NDArray, labels: NDArray, repeats: NDArray, *, confidence_level: float = 0.95
-) -> tuple[float, Interval]:
+def crossed_interval(values: NDArray, labels: NDArray, repeats: NDArray) -> tuple[float, Interval]:
     r"""Return a mean over people and simulations with the interval that other people and other trainings would give.
 
     People and trainings are crossed, and their variances add (Owen 2007): :math:`V = V_P + V_T`. :math:`V_P` is the
@@ -70,12 +60,11 @@ def crossed_interval(
     simulations if that is greater. What varies by person and simulation is in both, so that :math:`V` errs upwards.
     The interval is Student's with Satterthwaite's degrees of freedom.
 
-    Error rates, of 1,000 simulated studies of 200 people each: where two arms are the same but for a seed, zero is left
-    out in 1.4 to 3.4 % of them with 20 repeats, in 1.6 to 3.5 % with 2 or 5; where each person has a difference of
-    their own that averages to zero over all the people there are, in 1.4 to 3.3 %. Percentiles of a crossed bootstrap
-    leave it out in 1 to 6 % with 20 repeats, in up to 23 % with 2. Of studies whose true difference is the margin,
-    at most 2.2 % are called equivalent; of those without any difference 73 to 100 % with 20 repeats (0.05 nats from
-    network to network) and 17 to 65 % with 5.
+    Error rates, of 1,000 simulated studies of 200 people each: zero is left out in 1.4 to 3.5 % of them, with 2, 5 or
+    20 repeats, where two arms are the same but for a seed, and in 1.4 to 3.3 % where each person has a difference of
+    their own that averages to zero. Percentiles of a crossed bootstrap leave it out in 1 to 6 % with 20 repeats, in up
+    to 23 % with 2. Of studies whose true difference is the margin, at most 2.2 % are called equivalent; of those
+    without any difference 73 to 100 % with 20 repeats (0.05 nats from network to network) and 17 to 65 % with 5.
 
     Parameters
     ----------
@@ -85,7 +74,6 @@ def crossed_interval(
         Ordinal classes; those of fewer than five people are merged with a neighbour.
     repeats : array of int, shape (n_simulations,)
         The repeat to which a simulation belongs.
-    confidence_level : float in (0, 1)
 
     Returns
     -------
@@ -98,23 +86,21 @@ def crossed_interval(
     filled = np.where(tested, values, 0.0)
     mean = float(filled.sum() / tested.sum()) if tested.any() else float("nan")
     counts = tested.sum(axis=0)
-    n = int((counts > 0).sum())
-    if n < MIN_SIMULATIONS:
-        return mean, value_range(filled.sum(axis=0)[counts > 0] / counts[counts > 0])
+    if (counts > 0).sum() < MIN_SIMULATIONS:
+        return mean, _value_range(filled.sum(axis=0)[counts > 0] / counts[counts > 0])
     residuals = np.where(tested, values - mean, 0.0) / tested.sum()  # they add up to zero
     people, trainings = residuals.sum(axis=1), residuals.sum(axis=0)[counts > 0]
     strata = merged_classes(labels)
     of_people = sum(_variance_of_sum(people[strata == stratum]) for stratum in np.unique(strata))
     of_repeats = np.bincount(np.unique(repeats[counts > 0], return_inverse=True)[1], weights=trainings)
     of_trainings = max(_variance_of_sum(trainings), _variance_of_sum(of_repeats))
-    variance = of_people + of_trainings
-    if not variance > 0:
-        return mean, Interval(mean, mean, "people and trainings")
-    freedom = variance**2 / (
-        of_people**2 / max(len(people) - len(np.unique(strata)), 1) + of_trainings**2 / (len(trainings) - 1)
-    )
-    half = stats.t.ppf(0.5 + confidence_level / 2, freedom) * np.sqrt(variance)
-    return mean, Interval(mean - float(half), mean + float(half), "people and trainings")
+    variance, half = of_people + of_trainings, 0.0
+    if variance > 0:
+        freedom = variance**2 / (
+            of_people**2 / max(len(people) - len(np.unique(strata)), 1) + of_trainings**2 / (len(trainings) - 1)
+        )
+        half = float(stats.t.ppf(_UPPER, freedom) * np.sqrt(variance))
+    return mean, Interval(mean - half, mean + half, "people and trainings")
 
 
 def merged_classes(labels: NDArray) -> NDArray:
@@ -142,7 +128,7 @@ def _variance_of_sum(parts: NDArray) -> float:
     return float(n * parts.var(ddof=1)) if n > 1 else 0.0
 
 
-def corrected_p_value(values: ArrayLike, *, ratio: float = TEST_RATIO) -> float:
+def corrected_p_value(values: ArrayLike) -> float:
     r"""Return the two-sided p value that paired differences have mean zero, corrected for shared training sets.
 
     Simulations train on much the same images, so that their mean varies more than :math:`s^2/n`. The corrected
@@ -151,15 +137,7 @@ def corrected_p_value(values: ArrayLike, *, ratio: float = TEST_RATIO) -> float:
     which chooses its step and its temperature on those who validate. The test asks about a new dataset and is stricter
     than the intervals over simulations of this one; more simulations hardly help it.
 
-    Parameters
-    ----------
-    values : array of float, shape (n_simulations,)
-    ratio : float
-
-    Returns
-    -------
-    float
-        NaN for fewer than ten simulations; one where all differences are zero.
+    NaN for fewer than ten simulations; one where all differences are zero.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
@@ -168,24 +146,14 @@ def corrected_p_value(values: ArrayLike, *, ratio: float = TEST_RATIO) -> float:
     deviation = values.std(ddof=1)
     if deviation == 0:
         return float(values.mean() == 0)
-    return float(2 * stats.t.sf(abs(values.mean()) / (deviation * np.sqrt(1 / n + ratio)), n - 1))
+    return float(2 * stats.t.sf(abs(values.mean()) / (deviation * np.sqrt(1 / n + TEST_RATIO)), n - 1))
 
 
 def outcome(interval: Interval, *, lower_is_better: bool, margin: float | None) -> str:
     """Return what an interval of a difference shows, by two one-sided tests (Schuirmann 1987).
 
-    Parameters
-    ----------
-    interval : Interval
-    lower_is_better : bool
-    margin : float, optional
-        Differences of less than this, either way, are equivalent; None where no margin was fixed.
-
-    Returns
-    -------
-    str
-        "better" or "worse" where the interval leaves out zero, "equivalent" where it lies inside the margin, both
-        ("better, equivalent"), "undecided", or "no verdict" for a range.
+    "better" or "worse" where the interval leaves out zero, "equivalent" where it lies inside the margin (None where
+    none was fixed), both ("better, equivalent"), "undecided", or "no verdict" for a range.
     """
     low, high, method = interval
     if method in ("range", "none"):
@@ -198,22 +166,14 @@ def outcome(interval: Interval, *, lower_is_better: bool, margin: float | None) 
     return ", ".join(found) or "undecided"
 
 
-def share_interval(share: float, n: int, *, confidence_level: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share of ``n`` (Brown, Cai and DasGupta 2001, eq. 4).
+def share_interval(share: float, n: int) -> Interval:
+    """Return Wilson's score interval of a share of ``n``, which may count ties as one half.
 
-    Unlike a bootstrap it stays honest when all agree: five of five give 0.57 to 1, not 1 to 1.
-
-    Parameters
-    ----------
-    share : float in [0, 1]
-        May count ties as one half.
-    n : int
-    confidence_level : float in (0, 1)
+    Brown, Cai and DasGupta 2001, eq. 4. Unlike a bootstrap it stays honest when all agree: five of five give 0.57 to 1.
     """
-    _check_level(confidence_level)
     if n < 1 or not 0 <= share <= 1:
         raise ValueError(f"a share must lie in [0, 1] of at least one, got {share} of {n}")
-    z = stats.norm.ppf(0.5 + confidence_level / 2)
+    z = stats.norm.ppf(_UPPER)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return Interval(float(max(0.0, centre - half)), float(min(1.0, centre + half)), "Wilson")
@@ -233,31 +193,21 @@ def holm(p_values: ArrayLike) -> NDArray:
     return adjusted
 
 
-def detectable_difference(deviation: float, n: int, *, power: float = 0.8, level: float = 0.05) -> float:
-    """Return the smallest mean of ``n`` paired differences of that standard deviation that a test finds.
+def detectable_difference(deviation: float, n: int) -> float:
+    """Return the smallest mean of ``n`` paired differences of that standard deviation that a z test finds.
 
-    The two-sided z test: (z_{1 - level/2} + z_power) deviation / sqrt(n).
+    Two-sided at 5 %, with 80 % power: (z_0.975 + z_0.8) deviation / sqrt(n).
     """
-    return float((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * deviation / np.sqrt(n))
+    return float((stats.norm.ppf(_UPPER) + stats.norm.ppf(POWER)) * deviation / np.sqrt(n))
 
 
-def detectable_accuracy(discordance: float, n: int, *, power: float = 0.8, level: float = 0.05) -> float:
-    """Return the smallest difference in accuracy that McNemar's test finds among ``n`` people.
+def detectable_accuracy(discordance: float, n: int) -> float:
+    """Return the smallest difference in accuracy that McNemar's test finds among ``n`` people (Connor 1987).
 
-    Parameters
-    ----------
-    discordance : float in (0, 1]
-        Share of people on whom exactly one of the two arms is right.
-    n : int
-    power, level : float in (0, 1)
-
-    Returns
-    -------
-    float
-        The difference at which ``n`` people have that power (Connor 1987); NaN where even the greatest difference that
-        the discordance allows would be missed.
+    At 5 %, with 80 % power. ``discordance`` in (0, 1] is the share of people on whom exactly one of the two arms is
+    right; NaN where even the greatest difference that it allows would be missed.
     """
-    z_level, z_power = stats.norm.ppf(1 - level / 2), stats.norm.ppf(power)
+    z_level, z_power = stats.norm.ppf(_UPPER), stats.norm.ppf(POWER)
 
     def lacking(difference: float) -> float:
         needed = z_level * np.sqrt(discordance) + z_power * np.sqrt(discordance - difference**2)
@@ -266,14 +216,14 @@ def detectable_accuracy(discordance: float, n: int, *, power: float = 0.8, level
     return float(optimize.brentq(lacking, 0, discordance)) if lacking(discordance) > 0 else float("nan")
 
 
-def _finite(values: ArrayLike, confidence_level: float) -> NDArray:
-    _check_level(confidence_level)
+def _value_range(values: NDArray) -> Interval:
+    if len(values) < 2:
+        return Interval(float("nan"), float("nan"), "none")
+    return Interval(float(values.min()), float(values.max()), "range")
+
+
+def _finite(values: ArrayLike) -> NDArray:
     values = np.asarray(values, dtype=float)
     if not np.isfinite(values).all():
         raise ValueError("values must be finite: drop or explain missing ones before computing an interval")
     return values
-
-
-def _check_level(confidence_level: float) -> None:
-    if not 0 < confidence_level < 1:
-        raise ValueError(f"confidence_level must lie between 0 and 1, got {confidence_level}")

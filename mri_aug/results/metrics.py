@@ -13,18 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 UNKNOWN_SUBJECT = -1
 BY_SUBJECT_COLUMNS = (
-    "subject",
-    "label",
-    "n_images",
-    "cross_entropy",
-    "accuracy",
-    "predicted",
-    "subject_cross_entropy",
-)
+    "subject", "label", "n_images", "cross_entropy", "accuracy", "predicted", "subject_cross_entropy",
+)  # fmt: skip
+REFERENCES = ("shares", "tissue", "pca")  # architectures that every network must beat
+_N_BINS = 15  # of the calibration error (Guo et al. 2017)
 _ROW_SUM_TOLERANCE = 1e-3  # a softmax in bfloat16 is off by about this much
 
 
-def evaluate(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike, *, n_bins: int = 15) -> dict[str, float]:
+def evaluate(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike) -> dict[str, float]:
     """Score class probabilities per image and per subject.
 
     Parameters
@@ -35,55 +31,40 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike, *
         In 0 .. n_classes - 1.
     subjects : array of int, shape (n,)
         The person each image shows; -1 where unknown.
-    n_bins : int
-        Bins of equal width for the calibration error; 15 as in Guo et al. (2017).
 
     Returns
     -------
     dict of str to float
-        ``cross_entropy`` (nats), ``accuracy``, ``balanced_accuracy`` (mean recall of the classes
-        present), ``macro_f1``, ``kappa`` (quadratic weights, Cohen 1968; NaN where only one class
-        occurs), ``recall_0`` .. (NaN where the class is absent), ``brier``, ``ece``; then the same
-        under ``subject_...`` for the mean probability over each subject's images, all NaN if any
-        subject is unknown.
+        ``cross_entropy`` (nats), ``accuracy``, ``balanced_accuracy`` (mean recall of the classes present),
+        ``macro_f1``, ``kappa`` (quadratic weights, Cohen 1968; NaN where only one class occurs), ``recall_0`` .. (NaN
+        where the class is absent), ``brier`` (in [0, 2]: Brier 1950, eq. 2), ``ece`` (expected calibration error: Guo
+        et al. 2017, eq. 3, 15 bins); then the same under ``subject_...`` for the mean probability over each subject's
+        images, all NaN if any subject is unknown.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a value is not finite, a row does not sum to 1, a label has no column or
-        one subject carries two labels.
+        If shapes disagree, a value is not finite, a row does not sum to 1, a label has no column or one subject
+        carries two labels.
     """
     probabilities, labels, subjects = _checked(probabilities, labels, subjects)
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    scores = _scores(probabilities, labels, n_bins)
+    scores = _scores(probabilities, labels)
     if _known(subjects):
-        by_subject_scores = _scores(*_subject_means(probabilities, labels, subjects)[1:3], n_bins)
+        by_subject_scores = _scores(*_subject_means(probabilities, labels, subjects)[1:3])
     else:
         by_subject_scores = dict.fromkeys(scores, float("nan"))
     return scores | {f"subject_{name}": value for name, value in by_subject_scores.items()}
 
 
 def by_subject(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike) -> pd.DataFrame:
-    """Return one row per subject, so that people are compared instead of slices.
-
-    Parameters
-    ----------
-    probabilities, labels, subjects
-        As for :func:`evaluate`.
+    """Return one row per subject, so that people are compared instead of slices; takes what :func:`evaluate` takes.
 
     Returns
     -------
     DataFrame
-        Sorted by ``subject``, with ``label``, ``n_images``, ``cross_entropy`` (mean over the subject's
-        images, nats), ``accuracy`` (share of its images that are right), ``predicted`` (most probable class
-        by the mean probability) and ``subject_cross_entropy`` (of the mean probability). Without rows if any
-        subject is unknown.
-
-    Raises
-    ------
-    ValueError
-        As :func:`evaluate`.
+        Sorted by ``subject``, with ``label``, ``n_images``, ``cross_entropy`` (mean over the subject's images, nats),
+        ``accuracy`` (share of its images that are right), ``predicted`` (most probable class by the mean probability)
+        and ``subject_cross_entropy`` (of the mean probability). Without rows if any subject is unknown.
     """
     probabilities, labels, subjects = _checked(probabilities, labels, subjects)
     if not _known(subjects):
@@ -108,44 +89,32 @@ def encode_by_subject(table: pd.DataFrame) -> str:
     return json.dumps(columns, separators=(",", ":"), allow_nan=False)
 
 
-def brier_score(probabilities: NDArray, labels: NDArray) -> float:
-    """Return the mean squared distance between probabilities and the one-hot label, in [0, 2] (Brier 1950, eq. 2)."""
-    one_hot = np.eye(probabilities.shape[1])[labels]
-    return float(((probabilities - one_hot) ** 2).sum(axis=1).mean())
-
-
-def calibration_error(probabilities: NDArray, labels: NDArray, *, n_bins: int = 15) -> float:
-    """Return the expected calibration error, in [0, 1] (Guo et al. 2017, eq. 3).
-
-    Images are binned by the probability of the predicted class, bins open on the left; the error is the
-    mean over images of the gap between their bin's accuracy and its mean confidence.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def _scores(probabilities: NDArray, labels: NDArray, n_bins: int) -> dict[str, float]:
+def _scores(probabilities: NDArray, labels: NDArray) -> dict[str, float]:
     from sklearn import metrics  # imported late: a second, and nothing is scored before something is trained
 
     classes = np.arange(probabilities.shape[1])
     predictions = probabilities.argmax(axis=1)
     recalls = metrics.recall_score(labels, predictions, labels=classes, average=None, zero_division=np.nan)
-    one_class_only = len(np.union1d(labels, predictions)) == 1  # kappa is 0 / 0
+    kappa = float("nan")  # 0 / 0 where one class only occurs
+    if len(np.union1d(labels, predictions)) > 1:
+        kappa = metrics.cohen_kappa_score(labels, predictions, labels=classes, weights="quadratic")
     return {
         "cross_entropy": float(metrics.log_loss(labels, probabilities, labels=classes)),
         "accuracy": float((predictions == labels).mean()),
         "balanced_accuracy": float(np.nanmean(recalls)),
         "macro_f1": float(metrics.f1_score(labels, predictions, labels=classes, average="macro", zero_division=np.nan)),
-        "kappa": float("nan")
-        if one_class_only
-        else float(metrics.cohen_kappa_score(labels, predictions, labels=classes, weights="quadratic")),
+        "kappa": float(kappa),
         **{f"recall_{k}": float(recall) for k, recall in enumerate(recalls)},
-        "brier": brier_score(probabilities, labels),
-        "ece": calibration_error(probabilities, labels, n_bins=n_bins),
+        "brier": float(((probabilities - np.eye(len(classes))[labels]) ** 2).sum(axis=1).mean()),
+        "ece": _calibration_error(probabilities.max(axis=1), predictions == labels),
     }
+
+
+def _calibration_error(confidence: NDArray, right: NDArray) -> float:
+    """Return the mean over images of the gap between their bin's accuracy and its mean confidence."""
+    bins = np.clip(np.ceil(confidence * _N_BINS).astype(int) - 1, 0, _N_BINS - 1)  # open on the left
+    gaps = np.bincount(bins, weights=right - confidence, minlength=_N_BINS)
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def _log_loss(probabilities: NDArray, labels: NDArray) -> NDArray:

@@ -1,6 +1,6 @@
-"""Arrange a study's rows as the tables of a page: medians, intervals and contrasts, one row per training set.
+"""Arrange a study's rows as the tables of a page, one row per training set, and say in sentences what they show.
 
-Computes no statistic of its own.
+Computes no statistic of its own but counts, a rank correlation and the score of an answer without any image.
 """
 
 from __future__ import annotations
@@ -8,13 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
-from mri_aug.results.comparison import compare, summarise
-from mri_aug.results.inference import MIN_SIMULATIONS
-from mri_aug.results.people import compare_people, person_scores, scores_in
+from mri_aug.results.comparison import compare, metric_name, require_columns, summarise
+from mri_aug.results.inference import CONFIDENCE, MIN_SIMULATIONS
+from mri_aug.results.people import compare_people, person_scores, scores_in, stacked_people
 
+Verdict = Literal["better", "worse", "undecided"]
+
+MEANINGFUL_SHARE = 0.75  # Bouthillier et al. (2021), section 5
+_PER_PERSON = "people and trainings"  # the method of an interval that covers which people were tested
 _USES = {
     "mixed": "{real} + {synthetic}",
     "shuffled": "{real} + {synthetic}, labels shuffled",
@@ -28,15 +35,9 @@ _STEPS = ", as many steps as all"
 def arm_words(rows: pd.DataFrame, *, class_names: Sequence[str] = ()) -> dict[str, str]:
     r"""Return what each condition is called on the page, by its label, from the columns that describe it.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        A study's table, or any part of it; columns of later programs may be missing.
-    class_names : sequence of str, optional
-        In ordinal order, for conditions in which some classes alone receive variations.
+    Columns of later programs may be missing. ``class_names`` are in ordinal order, for conditions in which some classes
+    alone receive variations.
 
-    Examples
-    --------
     >>> arm_words(pd.DataFrame({"condition": ["a"], "real_frac": [0.3], "budget": ["steps"]}))
     {'a': '30\xa0% real, as many steps as all'}
     """
@@ -92,13 +93,9 @@ def protocol_table(
     rows : DataFrame
         A study's table. A condition that a protocol lacks is missing there.
     order : sequence of str
-        Conditions to show, from the top.
-    measures : mapping of str to str
-        Columns of the rows, and what each is called. Accuracies are given in percent.
-    words : mapping of str to str
-        What a condition is called.
-    by : str
-        The column that names the conditions.
+        Conditions to show, from the top; ``by`` is the column that names them.
+    measures, words : mapping of str to str
+        Columns of the rows, and what each is called (accuracies are given in percent); what a condition is called.
     draft : mapping of str to float, optional
         A figure from elsewhere for some conditions; gives a column of its own.
     """
@@ -109,23 +106,19 @@ def protocol_table(
         for metric, title in measures.items():
             percent = metric.endswith("accuracy")
             scaled = part.assign(**{metric: part[metric] * 100}) if percent else part
-            summary = summarise(scaled, metric, by=by).set_index("condition")
-            table[f"{protocol}: {title}"] = [
-                _with_interval(summary.loc[name], ".1f" if percent else ".3f") if name in summary.index else None
-                for name in order
-            ]
+            texts = {
+                row.condition: estimate_text(
+                    row.median, row.low, row.high, ".1f" if percent else ".3f", method=row.method
+                )
+                for row in summarise(scaled, metric, by=by).itertuples()
+                if row.n
+            }
+            table[f"{protocol}: {title}"] = [texts.get(name) for name in order]
     return table
 
 
 def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.DataFrame:
-    """Return a comparison as the page shows it.
-
-    Parameters
-    ----------
-    comparison : DataFrame
-        From :func:`mri_aug.results.comparison.compare` or :func:`paired_groups`.
-    words : mapping of str to str
-        What a condition is called.
+    """Return a comparison, of ``compare`` or :func:`paired_groups`, as the page shows it.
 
     Returns
     -------
@@ -138,7 +131,12 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
     several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
     records = []
     for row in comparison.to_dict("records"):
-        difference, interval = _difference_texts(row)
+        names, form, unit = ("difference", "low", "high"), "+.3f", ""
+        if row["unit"] == "log ratio":
+            names, form, unit = ("percent", "percent_low", "percent_high"), "+.1f", "\N{NO-BREAK SPACE}%"
+        elif row["unit"] == "nats per person":
+            unit = "\N{NO-BREAK SPACE}nats"
+        value, low, high = (row[name] for name in names)
         records.append(
             {"training set": words.get(row["condition"], row["condition"])}
             | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
@@ -146,26 +144,14 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
             | {
                 "n": row["n"],
                 "mean": row["level"],
-                "difference": difference,
-                "interval": interval,
+                "difference": minus_signs(f"{value:{form}}{unit}") if pd.notna(value) else None,
+                "interval": interval_text(low, high, form, method=row["method"]),
                 "better in": share_text(row),
                 "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
                 "outcome": row["outcome"],
             }
         )
     return pd.DataFrame(records)
-
-
-def _difference_texts(row: Mapping) -> tuple[str | None, str]:
-    """Return a contrast's difference with its unit, and its interval."""
-    names, specification, unit = ("difference", "low", "high"), "+.3f", ""
-    if row["unit"] == "log ratio":
-        names, specification, unit = ("percent", "percent_low", "percent_high"), "+.1f", "\N{NO-BREAK SPACE}%"
-    elif row["unit"] == "nats per person":
-        unit = "\N{NO-BREAK SPACE}nats"
-    value, low, high = (row[name] for name in names)
-    text = minus_signs(f"{value:{specification}}{unit}") if pd.notna(value) else None
-    return text, interval_text(low, high, specification, method=row["method"])
 
 
 def share_text(row: Mapping) -> str:
@@ -184,19 +170,13 @@ def share_text(row: Mapping) -> str:
     return f"{100 * row['probability']:.0f} % {interval_text(low, high, '.0f')}"
 
 
-def recalls(rows: pd.DataFrame, class_names: Sequence[str], *, by: str = "condition") -> pd.DataFrame:
+def recalls(rows: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     """Return the median test recall of each class with its interval over simulations.
 
-    Returns
-    -------
-    DataFrame
-        ``condition``, ``group`` (the class), ``value``, ``low``, ``high``, ``n`` (simulations whose test part holds
-        the class).
+    Columns ``condition``, ``group`` (the class), ``value``, ``low``, ``high``, ``n`` (simulations that test the class).
     """
-    parts = [
-        summarise(rows, f"test_recall_{label}", by=by).assign(group=name) for label, name in enumerate(class_names)
-    ]
-    return _as_groups(pd.concat(parts, ignore_index=True), value="median")
+    parts = [summarise(rows, f"test_recall_{label}").assign(group=name) for label, name in enumerate(class_names)]
+    return pd.concat(parts, ignore_index=True).rename(columns={"median": "value"})
 
 
 def paired_groups(
@@ -232,24 +212,16 @@ def paired_groups(
 def sweep_curves(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the median of a metric with its interval against the share of real images.
 
-    Returns
-    -------
-    DataFrame
-        ``group`` ("real alone", "filled with variations", "filled with duplicates"), ``real_frac``, ``value``, ``low``,
-        ``high``, ``n``; ordered by group, then share.
+    Columns ``group`` ("real alone", "filled with variations", "filled with duplicates"), ``real_frac``, ``value``,
+    ``low``, ``high``, ``n``; ordered by group, then share.
     """
-    columns = rows.drop_duplicates("condition").set_index("condition")
-    table = _as_groups(summarise(rows, metric), value="median")
-    kinds = {"none": "real alone", "duplicate": "filled with duplicates"}
-    table["group"] = [kinds.get(columns.at[name, "generator"], "filled with variations") for name in table["condition"]]
-    table["real_frac"] = [float(columns.at[name, "real_frac"]) for name in table["condition"]]
-    table["place"] = table["group"].map({"real alone": 0, "filled with variations": 1, "filled with duplicates": 2})
-    return table.sort_values(["place", "real_frac"], ignore_index=True).drop(columns="place")
-
-
-def _as_groups(summary: pd.DataFrame, *, value: str) -> pd.DataFrame:
-    kept = ["condition", *(["group"] if "group" in summary else []), "low", "high", "n"]
-    return summary[kept].assign(value=summary[value])
+    kinds = ("real alone", "filled with variations", "filled with duplicates")
+    table = summarise(rows, metric).rename(columns={"median": "value"})
+    columns = rows.drop_duplicates("condition").set_index("condition").loc[table["condition"]]
+    place = columns["generator"].map({"none": 0, "duplicate": 2}).fillna(1).astype(int).to_numpy()
+    table["group"] = [kinds[k] for k in place]
+    table["real_frac"] = columns["real_frac"].to_numpy(dtype=float)
+    return table.assign(place=place).sort_values(["place", "real_frac"], ignore_index=True).drop(columns="place")
 
 
 def minus_signs(numbers: str) -> str:
@@ -289,7 +261,189 @@ def estimate_text(value: float, low: float, high: float, specification: str = ".
     return f"{text} ({around})" if method == "range" else f"{text} {around}".removesuffix(" –")
 
 
-def _with_interval(row: pd.Series, specification: str) -> str | None:
-    if not row["n"]:
-        return None
-    return estimate_text(row["median"], row["low"], row["high"], specification, method=row["method"])
+def verdict(row: Mapping) -> Verdict:
+    """Return which way a paired comparison falls: the first word of its ``outcome``, if that is better or worse.
+
+    Everything else is "undecided" here: fewer than ten simulations, and an interval that holds zero, be it inside the
+    margin of equivalence or not.
+    """
+    found = row["outcome"].split(",")[0]
+    return found if found in ("better", "worse") else "undecided"
+
+
+def sentence(
+    row: Mapping, *, condition: str | None = None, baseline: str | None = None, metric: str | None = None
+) -> str:
+    """Return one sentence that says what a paired comparison, a row of ``compare``, found, with its numbers.
+
+    Condition, baseline and metric are called by the words given, or by the row's own.
+    """
+    condition = condition or str(row["condition"])
+    baseline = baseline or str(row["baseline"])
+    metric = metric or metric_name(row["metric"])
+    n, found = int(row["n"]), verdict(row)
+    if n < MIN_SIMULATIONS:
+        text = _too_few(row, condition, baseline, metric)
+    elif found == "undecided":
+        text = (
+            f"{condition} and {baseline} cannot be told apart in {metric} by {n} paired simulations: "
+            f"the mean paired difference is {_signed(row)} ({_interval(row, 1)}"
+            f"{'; they are equivalent' if 'equivalent' in row['outcome'] else ''})."
+        )
+    else:
+        sign = 1 if row["difference"] > 0 else -1
+        text = (
+            f"{condition} {'raises' if sign > 0 else 'lowers'} the {metric} by {_number(row, sign=sign)} "
+            f"({_interval(row, sign)}; {n} paired simulations) against {baseline}; "
+            f"it is the better of the two in {100 * row['probability']:.0f} % of the simulations{_caveats(row, found)}."
+        )
+    return text[:1].upper() + text[1:]
+
+
+def _too_few(row: Mapping, condition: str, baseline: str, metric: str) -> str:
+    n = int(row["n"])
+    if n == 0:
+        return f"No simulation of {condition} has a counterpart of {baseline}, so their {metric} is not compared."
+    simulations = "one paired simulation was" if n == 1 else f"{n} paired simulations were"
+    return (
+        f"Only {simulations} run, too few for a verdict: the mean difference in {metric} between "
+        f"{condition} and {baseline} is {_signed(row)}."
+    )
+
+
+def _caveats(row: Mapping, found: Verdict) -> str:
+    text = ""
+    share = row["probability"] if found == "better" else 1 - row["probability"]
+    if share < MEANINGFUL_SHARE:
+        text += f", less consistent than the {MEANINGFUL_SHARE:.2f} usually asked of a meaningful difference"
+    if row["p_holm"] > 1 - CONFIDENCE:
+        adjusted = "" if row["primary"] else ", adjusted for the number of comparisons,"
+        text += f"; the test for other images{adjusted} is less sure (p = {row['p_holm']:.2f})"
+    return text
+
+
+def _number(row: Mapping, end: str = "", *, sign: int = 1) -> str:
+    """Return a difference, or the ``_low`` or ``_high`` end of its interval, in percent where it is a ratio."""
+    if math.isfinite(row["percent"]):
+        return minus_signs(f"{sign * row[f'percent{end}']:.1f} %")
+    return minus_signs(f"{sign * row[end.lstrip('_') or 'difference']:.3f}")
+
+
+def _signed(row: Mapping) -> str:
+    return ("+" if row["difference"] > 0 else "") + _number(row)
+
+
+def _interval(row: Mapping, sign: int) -> str:
+    first, last = (_number(row, end, sign=sign) for end in ("_low", "_high")[::sign])
+    people = " over people" if row.get("method") == _PER_PERSON else ""
+    return f"{100 * CONFIDENCE:g} % interval{people} {first} to {last}"
+
+
+def tally(comparison: pd.DataFrame, *, things: str, baseline: str, names: Mapping[str, str] | None = None) -> str:
+    """Return one sentence that counts which way a baseline's comparisons fall, and names those that are decided.
+
+    ``things`` says what the conditions are, in the plural; ``baseline`` and ``names`` are other words for conditions. A
+    comparison without rows is a ValueError.
+    """
+    if comparison.empty:
+        raise ValueError("the comparison has no rows: nothing to count")
+    rows = comparison.to_dict("records")
+    if (n := int(comparison["n"].max())) < MIN_SIMULATIONS:
+        begin, end = ("One paired simulation", "decides") if n == 1 else (f"{n} paired simulations", "decide")
+        return f"{begin} of each of {len(rows)} {things} against {baseline} {end} nothing."
+    metric, first = metric_name(rows[0]["metric"]), rows[0]
+    verbs = {"better": "lower", "worse": "raise"} if first["lower_is_better"] else {"better": "raise", "worse": "lower"}
+    said = []
+    for (found, verb), what in zip(verbs.items(), (f"the {metric}", "it"), strict=True):
+        named = [(names or {}).get(row["condition"], row["condition"]) for row in rows if verdict(row) == found]
+        listed = f" ({'; '.join(named)})" if named else ""
+        said.append(f"{_count(len(named))} {verb}{'s' * (len(named) == 1)} {what}{listed}")
+    n_open = sum(verdict(row) == "undecided" for row in rows)
+    people = " (intervals over people)" if first.get("method") == _PER_PERSON else ""
+    return (
+        f"Of {len(rows)} {things}, each compared with {baseline} in {n} paired simulations{people}, {said[0]}, "
+        f"{said[1]}, and {_are(n_open)} undecided."
+    )
+
+
+def agreement(comparison: pd.DataFrame, *, things: str) -> str:
+    """Return a few sentences on whether what is better under the image protocol is so under the subject protocol.
+
+    Takes a table of :func:`paired_groups`, and what its conditions are, in the plural; a ValueError says that no
+    condition was compared under both.
+    """
+    parts = [comparison[comparison["protocol"] == name].set_index("condition") for name in ("image", "subject")]
+    shared = [name for name in parts[0].index if name in parts[1].index]
+    if not shared:
+        raise ValueError("no condition was compared under both of the protocols image and subject")
+    first, second = ({name: verdict(part.loc[name]) for name in shared} for part in parts)
+    gained = [name for name in shared if first[name] == "better"]
+    there = [sum(second[name] == found for name in gained) for found in ("better", "worse", "undecided")]
+    alone = sum(second[name] == "better" and first[name] != "better" for name in shared)
+    begin = f"{_count(len(gained)).capitalize()} of {len(shared)} {things} {'is' if len(gained) == 1 else 'are'}"
+    text = f"{begin} better under the image protocol"
+    if gained:
+        better, worse, undecided = map(_are, there)
+        text += f"; of these, under the subject protocol, {better} better too, {worse} worse, and {undecided} undecided"
+    text += f". {_are(alone).capitalize()} better under the subject protocol alone."
+    values = [part.loc[shared, "value"] for part in parts]
+    if len(shared) < 3 or any(value.nunique() < 2 for value in values):
+        return text
+    correlation = minus_signs(f"{spearmanr(*values).statistic:.2f}")
+    return (
+        f"{text} The rank correlation of their mean differences under the two is {correlation}, where 1 is the "
+        "same order and 0 no order in common."
+    )
+
+
+def _are(n: int) -> str:
+    return f"{_count(n)} {'is' if n == 1 else 'are'}"
+
+
+def _count(n: int) -> str:
+    return "none" if n == 0 else str(n)
+
+
+def without_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what the best answer scores that is the same for every test image.
+
+    It names the share of each class in the test part, which nobody could know better; its cross-entropy is the entropy
+    of those shares, and its accuracy the share of the most frequent class. Rows have ``protocol``, ``simulation`` and
+    ``by_subject``; arms of a simulation share their test part. Returns ``cross_entropy`` in nats and ``accuracy``,
+    medians over simulations, by protocol.
+    """
+    require_columns(rows, ("protocol", "simulation", "by_subject"))
+    records = []
+    for row in rows.drop_duplicates(["protocol", "simulation"]).itertuples():
+        _, people = stacked_people([row.by_subject], ("label", "n_images"))
+        shares = np.bincount(people["label"].astype(int), weights=people["n_images"])
+        shares = shares[shares > 0] / shares.sum()
+        entropy = float(-(shares * np.log(shares)).sum())
+        records.append({"protocol": row.protocol, "cross_entropy": entropy, "accuracy": float(shares.max())})
+    return pd.DataFrame(records).groupby("protocol")[["cross_entropy", "accuracy"]].median()
+
+
+def yardstick_sentences(rows: pd.DataFrame, arms: Sequence[str], *, names: Mapping[str, str]) -> str:
+    """Return, for each protocol, a sentence on which arms do better than an answer without any image.
+
+    Takes rows as :func:`without_image` does, the conditions to count by their medians, and what each protocol's test
+    part is called, in the order to speak of them.
+    """
+    line = without_image(rows)
+    medians = rows[rows["condition"].isin(arms)].groupby(["protocol", "condition"])
+    medians = medians[["test_cross_entropy", "test_accuracy"]].median()
+    said = []
+    for protocol, name in names.items():
+        if protocol not in line.index:
+            continue
+        loss, accuracy = line.loc[protocol, ["cross_entropy", "accuracy"]]
+        found = medians.loc[protocol]
+        n_loss = int((found["test_cross_entropy"] < loss).sum())
+        n_accuracy = int((found["test_accuracy"] > accuracy).sum())
+        said.append(
+            f"{name} the shares of the classes, named without a look at the image, have a cross-entropy of {loss:.3f}, "
+            f"and the most frequent class is right for {100 * accuracy:.1f} %: of {len(found)} training sets, "
+            f"{n_loss or 'none'} {'has' if n_loss == 1 else 'have'} a median loss below the former, and "
+            f"{n_accuracy or 'none'} a median accuracy above the latter."
+        )
+    return " ".join(said)

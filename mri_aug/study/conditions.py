@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from operator import index
 
+from mri_aug.results.metrics import REFERENCES
+
 # Names of what other rooms implement, so that a condition is read without torch; a test holds them together.
 PROTOCOLS = ("image", "subject", "published")
 BALANCES = ("none", "oversample", "weights")
@@ -18,7 +20,6 @@ BUDGETS = ("epochs", "steps")
 SYNTH_USES = ("mixed", "only", "pretrain", "shuffled")
 FINE_TUNES = ("all", "head")
 SCARCE = ("images", "subjects")
-REFERENCES = ("shares", "tissue", "pca")
 IMAGE_SIZES = (64, 128)
 POLICIES = ("traditional", "elastic", "autoaugment")  # those that chapter 7 compares at demo size
 SWEEP = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))  # real fractions of the sweep at full size

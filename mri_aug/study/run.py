@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
-from mri_aug.data.phantom.people import load_phantoms
+from mri_aug.data.phantom.people import load_phantoms, phantom_file
 from mri_aug.generators.base import GENERATORS, ImageGenerator, generator_kind
 from mri_aug.models.networks import ARCHITECTURES
 from mri_aug.models.training import TrainConfig
@@ -158,17 +158,34 @@ def finished_rows(
         simulations, ``hours`` that the finished took, and ``hours_left`` to expect, both of one core.
     """
     tables, outlook = [], []
-    for group in _groups(parts):
-        chosen = replace(config or TrainConfig(), **group[0].training)
-        for part in group:
-            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
-            tasks = study.tasks(part.n_simulations)
+    for part in parts:
+        chosen = replace(config or TrainConfig(), **part.training)
+        costs, found = _part_costs(part, len(image_set), chosen), {}
+        if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
+            tasks = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators).tasks(
+                part.n_simulations
+            )
             found = store.rows(tasks)
             tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
-            outlook.append(_progress_of(part, study, tasks, found))
-    table = pd.concat(tables, ignore_index=True)
+        done = Counter(tasks[key][0] for key in found)
+        seconds, trained = sum(row["seconds"] for row in found.values()), sum(costs[one] * n for one, n in done.items())
+        left = part.n_simulations * sum(costs.values()) - trained
+        outlook.append({
+            "part": part.name,
+            "n_simulations": min(done[one] for one in part.conditions),
+            "finished": len(found),
+            "wanted": part.n_simulations * len(part.conditions),
+            "hours": seconds / 3600,
+            "hours_left": left * (seconds / trained if trained else SECONDS_PER_IMAGE) / 3600,
+        })  # fmt: skip
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     rows = table.drop_duplicates("key", ignore_index=True) if len(table) else table
     return rows, pd.DataFrame(outlook)
+
+
+def _part_costs(part: Part, n_images: int, config: TrainConfig) -> dict[Condition, float]:
+    n_images = 32 * part.n_phantoms or n_images
+    return {condition: _cost(condition, n_images, config) for condition in part.conditions}
 
 
 def _groups(parts: Sequence[Part]) -> list[list[Part]]:
@@ -186,24 +203,6 @@ def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
     if table.empty:
         return table
     return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
-
-
-def _progress_of(part: Part, study: _Study, tasks: Mapping, found: Mapping) -> dict[str, object]:
-    seconds, costs = (
-        sum(row["seconds"] for row in found.values()),
-        {key: _cost(t[0], study) for key, t in tasks.items()},
-    )
-    done = sum(costs[key] for key in found)
-    left = sum(costs.values()) - done
-    by_condition = Counter(tasks[key][0] for key in found)
-    return {
-        "part": part.name,
-        "n_simulations": min(by_condition[condition] for condition in part.conditions),
-        "finished": len(found),
-        "wanted": len(tasks),
-        "hours": seconds / 3600,
-        "hours_left": left * (seconds / done if done else SECONDS_PER_IMAGE) / 3600,
-    }
 
 
 def _prepare(conditions, image_set, seed, config, generators) -> _Study:
@@ -245,7 +244,8 @@ def _compute(
     order = sorted(tasks, key=lambda key: tasks[key][1])
     # The image set goes as an argument of its own: joblib and Dask recognise it and ship it once.
     shared = (study.image_set, study.seed, study.config, study.generators)
-    costs = {key: _cost(condition, study) for key, (condition, _) in tasks.items()}
+    n_images = len(study.image_set)
+    costs = {key: _cost(condition, n_images, study.config) for key, (condition, _) in tasks.items()}
     with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
         for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
             store.append(key, row | study.versions(row["generator"]))
@@ -296,9 +296,9 @@ def check_conditions(
         )  # raises where people or a test part are unknown, whatever the seed
 
 
-def _cost(condition: Condition, study: _Study) -> float:
+def _cost(condition: Condition, n_images: int, config: TrainConfig) -> float:
     """Return a simulation's cost in images that the CNN trains on at 128 x 128, for the bar's estimate."""
-    n, config = 0.76 * len(study.image_set), study.config
+    n = 0.76 * n_images  # that train
     if condition.architecture in REFERENCES:
         return n / 20
     if condition.budget == "steps":

@@ -29,10 +29,18 @@ from mri_aug.generators.base import (
     fit_generator,
     make_generator,
 )
-from mri_aug.models.calibration import calibrate, fit_temperature
 from mri_aug.models.networks import highest_learning_rate, make_model
 from mri_aug.models.references import Reference, fit_reference
-from mri_aug.models.training import Classifier, TrainConfig, keep_freed_memory, predict, train, train_head
+from mri_aug.models.training import (
+    Classifier,
+    TrainConfig,
+    calibrate,
+    fit_temperature,
+    keep_freed_memory,
+    predict,
+    train,
+    train_head,
+)
 from mri_aug.provenance import machine, versions
 from mri_aug.results import metrics
 from mri_aug.study.conditions import REFERENCES, Condition

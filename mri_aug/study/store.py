@@ -112,7 +112,7 @@ class Store:
             return connection.execute("select count(*) from simulations").fetchone()[0]
 
 
-# a row's digits hang on these
+# packages whose version can change a row's numbers
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
 
 
@@ -146,7 +146,7 @@ class Keys:
     ):
         self._shared = {
             "images": image_set.fingerprint,
-            "config": asdict(config) | {"device": config.resolved_device().type},  # which of several GPUs is no matter
+            "config": asdict(config) | {"device": config.resolved_device().type},  # which GPU does not matter
             "seed": seed,
             "code": _simulation_code(),
             "versions": versions(NUMERICAL),
@@ -180,10 +180,12 @@ def _simulation_code() -> str:
 
 @cache
 def _generator_code(name: str) -> str:
-    """Return what a generator made by name depends on: kinds are imported late, so a simulation's code has them not."""
+    """Return the fingerprint of a generator's code: imported lazily, so the simulation's does not cover it."""
     return name if name == "none" else code_fingerprint(generator_module(name))
 
 
 def _content(weights: str) -> str:
-    """Return a digest of a weights file, which may change under its name; nothing for weights by name."""
+    """Return a digest of a weights file, which may change under its name, or of the code that makes weights by name."""
+    if weights == "phantom":
+        return code_fingerprint("mri_aug.models.phantom_weights")
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""

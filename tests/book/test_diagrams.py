@@ -45,7 +45,7 @@ def chain_rows() -> list[LayerRow]:
 
 @pytest.fixture(scope="module")
 def resnet_rows() -> list[LayerRow]:
-    return layer_table(torchvision.models.resnet18(num_classes=4), n_channels=3)
+    return layer_table(torchvision.models.resnet18(num_classes=4), shape=(3, 128, 128))
 
 
 def words(ax) -> list[str]:
@@ -164,7 +164,7 @@ def test_patches_are_read_row_by_row_and_give_the_image_back():
 def test_rows_count_shared_layers_once_and_leave_the_model_alone():
     relu = nn.ReLU()
     model = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.BatchNorm2d(2), relu).train()
-    rows = layer_table(model, image_size=8)
+    rows = layer_table(model, shape=(1, 8, 8))
     assert [row.kind for row in rows] == ["convolution", "activation", "norm", "activation"]
     assert sum(row.n_parameters for row in rows) == sum(p.numel() for p in model.parameters())
     assert rows[0] == ("0", "convolution", (2, 6, 6), 20, "3×3")
@@ -177,7 +177,7 @@ def test_rows_take_attention_as_one_layer():
     vit = torchvision.models.VisionTransformer(
         image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=4
     )
-    rows = layer_table(vit, image_size=32, n_channels=3)
+    rows = layer_table(vit, shape=(3, 32, 32))
     attention = [row for row in rows if row.kind == "attention"]
     assert [row.output_shape for row in attention] == [(5, 8), (5, 8)]
     outside = vit.class_token.numel() + vit.encoder.pos_embedding.numel()

@@ -75,7 +75,9 @@ def test_the_readme_loads_as_printed(tmp_path, monkeypatch):
 
 def test_classes_without_an_order_load_and_say_so(folder):
     images = load_images(tree(folder, "{c}/{p}_{k}.png", ("none", "glioma")), class_names="none,glioma", ordered=False)
-    assert note(images, "The classes have no order")
+    assert not images.ordered and note(images, "The classes have no order")
+    ordered = load_images(folder, class_names="none,glioma")
+    assert ordered.ordered and not note(ordered, "The classes have no order")
 
 
 @pytest.mark.parametrize("wrong", ["CN", "CN,CN", "CN,,AD", ()])
@@ -191,6 +193,16 @@ def test_a_table_beside_gives_classes_and_people(folder):
         load_images(folder)
     assert "8_1.png is in no class folder" in str(failed.value)
     assert f"1_0.png two classes, {FOUR[1]} and {FOUR[0]}" in str(failed.value)
+
+
+def test_one_table_may_hold_the_classes_and_another_the_people(folder, tmp_path):
+    tree(folder, "{p}_{k}.png", ["?"], people=8)
+    rows = [(f"{p}_{k}.png", FOUR[p % 4], f"who{p}") for p in range(1, 9) for k in range(2)]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *(f"{file},{label}" for file, label, _ in rows)]))
+    table = tmp_path / "people.csv"
+    table.write_text("\n".join(["file,subject", *(f"{file},{who}" for file, _, who in rows)]))
+    images = load_images(folder, subjects=table)
+    assert list(images.class_counts().values()) == [4] * 4 and images.subjects.unique().numel() == 8
 
 
 def test_a_table_of_people_gives_classes_to_all_their_slices(folder):

@@ -6,6 +6,7 @@ import pickle
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,25 @@ def test_cache_returns_the_same_set_without_building_it_again(toy_images, tmp_pa
     assert first.fingerprint == second.fingerprint == known.fingerprint
     assert second.notes == known.notes and isinstance(second, ImageSet)
     assert [p.name for p in path.parent.iterdir()] == ["images.npz"]
+
+
+def test_classes_without_an_order_stay_so(toy_images, tmp_path):
+    without = replace(toy_images, ordered=False)
+    assert toy_images.ordered and without.fingerprint != toy_images.fingerprint
+    assert replace(without, ordered=True).fingerprint == toy_images.fingerprint
+    path = tmp_path / "images.npz"
+    cached_image_set(path, lambda: without)
+    kept = cached_image_set(path, lambda: pytest.fail("built twice"))
+    others = [kept, without[:3], without.join(toy_images), without.resized(64), pickle.loads(pickle.dumps(without))]
+    assert not any(other.ordered for other in others) and kept.fingerprint == without.fingerprint
+
+
+def test_a_cache_file_that_says_nothing_of_order_is_read(toy_images, tmp_path):
+    state = {name: value for name, value in toy_images.__getstate__().items() if value is not None}
+    del state["ordered"]
+    np.savez(tmp_path / "images.npz", **state)
+    read = cached_image_set(tmp_path / "images.npz", lambda: pytest.fail("built again"))
+    assert read.ordered and read.fingerprint == toy_images.fingerprint
 
 
 def test_a_damaged_cache_file_is_named_and_remade(toy_images, tmp_path):

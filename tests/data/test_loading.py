@@ -138,6 +138,8 @@ def test_phantoms_by_name(monkeypatch, toy_images):
     assert load_images("phantom", n_subjects=12, seed=3) is toy_images and asked == {"n_subjects": 12, "seed": 3}
     with pytest.raises(ValueError, match="phantoms have classes and people of their own"):
         load_images("phantom", class_names="CN,AD")
+    with pytest.raises(ValueError, match="phantoms have classes and people of their own"):
+        load_images("phantom", ordered=False)
 
 
 def test_the_thesis_dataset(thesis_images):

@@ -13,15 +13,17 @@ from sklearn.metrics import roc_auc_score
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.fidelity.distances import coverage_measures, polynomial_kernel, squared_mmd
-from mri_aug.fidelity.features import domain_network, imagenet_network
+from mri_aug.fidelity.features import anatomy_table, domain_network, imagenet_network, people_plateau
 from mri_aug.fidelity.realism import detector_scores, separability
 from mri_aug.fidelity.resampling import People, mean_estimate, person_ids, resample_people
 from mri_aug.fidelity.similarity import (
+    coverage_measures,
     memorisation,
+    polynomial_kernel,
     real_similarity,
     similarity_of_neighbours,
     similarity_within_source,
+    squared_mmd,
     structural_similarity,
 )
 from mri_aug.fidelity.table import (
@@ -37,6 +39,7 @@ from mri_aug.fidelity.table import (
 )
 from mri_aug.generators.base import GENERATORS, make_generator
 from mri_aug.models.networks import make_model
+from mri_aug.models.references import TISSUE_FEATURES, tissue_features
 from mri_aug.models.training import TrainConfig
 from tests.conftest import make_toy_images
 
@@ -235,7 +238,7 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn_with_ties_and_weights(
     rng = np.random.default_rng(6)
     scores, synthetic = rng.integers(0, 8, 40) / 8, rng.random(40) < 0.5
     people = some_people(np.arange(40) // 4, n_resamples=30)
-    found = separability(scores, synthetic, people, rows=np.ones(40, dtype=bool))
+    found = separability(scores, people, synthetic=synthetic, rows=np.ones(40, dtype=bool))
     assert found.value == pytest.approx(roc_auc_score(synthetic, scores))
     resampled = [roc_auc_score(synthetic, scores, sample_weight=draw[people.person]) for draw in people.draws]
     np.testing.assert_allclose([found.low, found.high], np.quantile(resampled, (0.025, 0.975)))
@@ -248,7 +251,7 @@ def test_a_detector_finds_noise_and_cannot_find_copies(toy_images):
     everything, synthetic = np.ones(192, dtype=bool), np.arange(192) >= 96
     for images, expected in ((noisy, 1.0), (toy_images, 0.5)):
         scores = detector_scores(toy_images, images, seed=0, config=FAST)
-        found = separability(scores, synthetic, people, rows=everything)
+        found = separability(scores, people, synthetic=synthetic, rows=everything)
         assert found.value == pytest.approx(expected, abs=0.02)
 
 
@@ -274,16 +277,16 @@ def test_an_imagenet_network_is_read_from_a_file(tmp_path, toy_images):
 
 def test_people_are_resampled_within_their_class_with_all_their_images(toy_images):
     people = resample_people(toy_images, n_resamples=40, seed=0, within_class=True)
-    assert people.n_people == 16 and (people.draws[:, :4].sum() != 40 * 4 or people.draws.std() > 0)
+    assert people.draws.shape == (40, 16) and (people.draws[:, :4].sum() != 40 * 4 or people.draws.std() > 0)
     labels = toy_images.labels.numpy()[np.unique(people.person, return_index=True)[1]]
     for label in range(4):
         assert (people.draws[:, labels == label].sum(1) == 4).all()
     values = np.random.default_rng(0).normal(size=96)
     rows = toy_images.labels.numpy() < 2
-    found = mean_estimate(values, people, rows=rows, confidence_level=0.9)
+    found = mean_estimate(values, people, rows=rows)
     reference = [np.average(values[rows], weights=draw[people.person][rows]) for draw in people.draws]
     assert found.value == pytest.approx(values[rows].mean())
-    np.testing.assert_allclose([found.low, found.high], np.quantile(reference, (0.05, 0.95)))
+    np.testing.assert_allclose([found.low, found.high], np.quantile(reference, (0.025, 0.975)))
 
 
 def test_a_rare_class_is_not_known_exactly(toy_images):
@@ -291,9 +294,9 @@ def test_a_rare_class_is_not_known_exactly(toy_images):
     people = resample_people(toy_images, n_resamples=400, seed=0)
     assert (people.draws.sum(1) == 16).all()
     everyone, has_copy = np.ones(96, bool), (toy_images.subjects.numpy() == 3).astype(float)
-    found = mean_estimate(has_copy, people, rows=everyone, confidence_level=0.95)
+    found = mean_estimate(has_copy, people, rows=everyone)
     assert found.low == 0 and found.high >= 2 / 16 and found.n_people == 16
-    few = mean_estimate(has_copy, people, rows=toy_images.subjects.numpy() < 2, confidence_level=0.95)
+    few = mean_estimate(has_copy, people, rows=toy_images.subjects.numpy() < 2)
     assert few.n_people == 2 and np.isnan([few.low, few.high]).all()
 
 
@@ -302,6 +305,37 @@ def test_people_have_the_same_number_in_every_set(toy_images):
     assert person_ids(toy_images[3:9]).tolist() == toy_images.subjects[3:9].tolist()
     assert (person_ids(unknown[3:9]) < 0).all() and set(person_ids(unknown[3:9])) < set(person_ids(unknown))
     assert len(set(person_ids(toy_images.join(unknown)))) == 16 + 96
+
+
+# ---- anatomy -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_for_each_grade_and_feature_over_the_people(toy_images):
+    table = anatomy_table(toy_images)
+    assert len(table) == 4 * len(TISSUE_FEATURES) and set(table["n_people"]) == {4} and set(table["n_images"]) == {24}
+    row = table[(table["grade"] == toy_images.class_names[1]) & (table["feature"] == "dark_core")].iloc[0]
+    members = toy_images[toy_images.labels == 1]
+    values = tissue_features(members.images)[:, 0]
+    means = [values[members.subjects == subject].mean() for subject in members.subjects.unique()]
+    assert row["mean"] == pytest.approx(np.mean(means)) and row["sd"] == pytest.approx(np.std(means))
+    assert row["p10"] <= row["p50"] <= row["p90"]
+    assert table[table["feature"] == "dark_core"]["mean"].is_monotonic_increasing  # the toys' cavity grows
+
+
+def test_a_grade_without_images_has_no_row(toy_images):
+    assert set(anatomy_table(toy_images[toy_images.labels != 2])["grade"]) == set(np.delete(toy_images.class_names, 2))
+
+
+def test_people_are_found_between_two_correlations():
+    found = people_plateau(make_toy_images(2))
+    assert found["n_people"] == 8
+    if found["n_found"]:
+        assert found["low"] < found["high"]
+
+
+def test_one_picture_over_and_over_shows_nobody(toy_images):
+    found = people_plateau(toy_images[torch.zeros(10, dtype=torch.int64)])
+    assert found["n_found"] == 0 and np.isnan(found["low"])
 
 
 # ---- table, comparison with real people, cards -------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.linkage import is_blank, neighbour_similarity, paired_similarity, unit_features
+from mri_aug.data.people import is_blank, neighbour_similarity, paired_similarity, unit_features
 from mri_aug.fidelity import realism
 from mri_aug.fidelity.filters import FILTERS, apply_filter, near_copy_threshold
 from mri_aug.fidelity.realism import cross_fitted_probabilities, people_folds

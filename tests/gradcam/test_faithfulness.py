@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mri_aug.gradcam.faithfulness import blurred, perturbation_curves, random_maps
+from mri_aug.gradcam.measures import blurred, perturbation_curves, random_maps
 from mri_aug.models.training import Classifier, TrainConfig
 
 SQUARE = np.s_[40:56, 64:80]

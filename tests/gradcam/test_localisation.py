@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.gradcam.localisation import brain_masks, energy_share, on_common_outline, pointing_hits
+from mri_aug.gradcam.measures import brain_masks, energy_share, on_common_outline, pointing_hits
 
 
 @pytest.fixture

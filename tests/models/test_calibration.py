@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mri_aug.models.calibration import TEMPERATURES, calibrate, fit_temperature
+from mri_aug.models.training import TEMPERATURES, calibrate, fit_temperature
 
 
 def overconfident(n=4000, factor=3.0, seed=0):

@@ -75,13 +75,19 @@ def test_other_weights_or_precision_are_never_served(images):
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes_first():
-    store = FeatureCache(max_bytes=3 * 8)
-    for place in range(3):
-        store.put((b"", bytes([place])), torch.zeros(2))
-    store.get((b"", bytes([0])))
-    store.put((b"", bytes([3])), torch.zeros(2))
+    store, computed = FeatureCache(max_bytes=3 * 8), []
+
+    def compute(image):
+        computed.append(int(image))
+        return torch.zeros(2)
+
+    for place in (0, 1, 2, 0, 3):
+        store.features(torch.tensor([place]), b"", compute)
     assert len(store) == 3 and store.n_bytes == 24
-    assert store.get((b"", bytes([1]))) is None and store.get((b"", bytes([0]))) is not None
+    store.features(torch.tensor([0, 2, 3]), b"", compute)
+    assert computed == [0, 1, 2, 3], "nothing that was kept is computed again"
+    store.features(torch.tensor([1]), b"", compute)
+    assert computed == [0, 1, 2, 3, 1], "the least recently used was dropped"
 
 
 def test_a_backbone_in_training_mode_is_refused(images):

@@ -8,7 +8,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
 from mri_aug.data.imageset import IMAGE_SIZE
-from mri_aug.policies import automated, geometric, photometric
+from mri_aug.policies import automated, transforms
 from mri_aug.policies import registry as policies
 from mri_aug.policies.notes import POLICY_DRAWS, POLICY_NOTES
 from mri_aug.policies.registry import POLICIES, make_policy
@@ -199,37 +199,37 @@ def test_n_classes_is_the_width_of_soft_labels(images):
 
 
 def test_rotation_by_a_quarter_is_exact(noise):
-    turned = geometric.warp(noise, geometric.affine_matrices(6, degrees=90.0))
+    turned = transforms.warp(noise, transforms.affine_matrices(6, degrees=90.0))
     torch.testing.assert_close(turned, torch.rot90(noise, 1, (-2, -1)), atol=1e-4, rtol=0)
 
 
 def test_affine_matches_torch_affine_grid(noise):
-    matrices = geometric.affine_matrices(
+    matrices = transforms.affine_matrices(
         6, degrees=torch.linspace(-40, 40, 6), zoom=1.3, shear_x=0.2, shear_y=-0.1, shift_x=0.3, shift_y=0.1
     )
     grid = torch.nn.functional.affine_grid(matrices, list(noise.shape), align_corners=False)
     expected = torch.nn.functional.grid_sample(noise, grid, align_corners=False)
-    torch.testing.assert_close(geometric.warp(noise, matrices), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(transforms.warp(noise, matrices), expected, atol=1e-4, rtol=0)
     determinant = torch.linalg.det(matrices[:, :, :2])
     torch.testing.assert_close(determinant, torch.full((6,), (1 + 0.02) / 1.3**2))  # area = shear's over zoom squared
 
 
 def test_shift_by_whole_pixels_fills_with_black(noise):
-    moved = geometric.warp(noise, geometric.affine_matrices(6, shift_x=2 * 4 / 32))
+    moved = transforms.warp(noise, transforms.affine_matrices(6, shift_x=2 * 4 / 32))
     torch.testing.assert_close(moved[..., :-4], noise[..., 4:], atol=1e-4, rtol=0)
     assert moved[..., -4:].abs().max() < 1e-4
 
 
 def test_elastic_of_equal_control_points_is_a_shift():
-    control = torch.full((1, 2, geometric.LATTICE_POINTS, geometric.LATTICE_POINTS), 0.25)
-    field = geometric.elastic_displacement(control, image_size=128)
+    control = torch.full((1, 2, transforms.LATTICE_POINTS, transforms.LATTICE_POINTS), 0.25)
+    field = transforms.elastic_displacement(control, image_size=128)
     torch.testing.assert_close(field, torch.full((1, 2, 128, 128), 0.25))  # B-splines sum to one everywhere
 
 
 def test_elastic_does_not_fold():
-    points = geometric.LATTICE_POINTS
+    points = transforms.LATTICE_POINTS
     control = (torch.rand(64, 2, points, points, generator=rng()) * 2 - 1) * 6.0
-    field = geometric.elastic_displacement(control, image_size=128)
+    field = transforms.elastic_displacement(control, image_size=128)
     dx, dy = field.diff(dim=-1)[:, :, :-1], field.diff(dim=-2)[..., :-1]
     jacobian = (1 + dx[:, 0]) * (1 + dy[:, 1]) - dx[:, 1] * dy[:, 0]
     assert jacobian.min() > 0
@@ -239,9 +239,9 @@ def test_rectangles_have_the_area_and_lie_inside():
     n = 200
     area = torch.rand(n, generator=rng(1)) * 0.9 + 0.05
     corner = torch.rand(2, n, generator=rng(2))
-    inside = geometric.rectangles((128, 128), area=area, aspect=torch.ones(n), corner=corner)
+    inside = transforms.rectangles((128, 128), area=area, aspect=torch.ones(n), corner=corner)
     torch.testing.assert_close(inside.float().mean((1, 2)), area, atol=0.01, rtol=0)
-    full = geometric.rectangles((8, 8), area=torch.ones(1), aspect=torch.ones(1), corner=torch.full((2, 1), 0.99))
+    full = transforms.rectangles((8, 8), area=torch.ones(1), aspect=torch.ones(1), corner=torch.full((2, 1), 0.99))
     assert full.all()
 
 
@@ -250,12 +250,12 @@ def test_photometric_kernels_match_torchvision(noise):
     bits = torch.tensor([2.0, 3.0, 4.0, 5.0, 6.0, 8.0])
     sigma = torch.linspace(0.3, 1.5, 6)
     mine = {
-        "sharpen": photometric.sharpen(noise, value),
-        "brightness": photometric.change_brightness(noise, value),
-        "contrast": photometric.change_contrast(noise, value),
-        "posterize": photometric.posterize(noise, bits),
-        "solarize": photometric.solarize(noise, value / 2),
-        "blur": photometric.blur(noise, sigma)[..., 4:-4, 4:-4],
+        "sharpen": transforms.sharpen(noise, value),
+        "brightness": transforms.change_brightness(noise, value),
+        "contrast": transforms.change_contrast(noise, value),
+        "posterize": transforms.posterize(noise, bits),
+        "solarize": transforms.solarize(noise, value / 2),
+        "blur": transforms.blur(noise, sigma)[..., 4:-4, 4:-4],
     }
     for i, image in enumerate(noise):
         theirs = {
@@ -274,19 +274,19 @@ def test_rician_noise_has_its_moments():
     # E[m^2] = A^2 + 2 sigma^2 (Gudbjartsson and Patz 1995, eq. 2); without signal it is Rayleigh's distribution.
     sigma = torch.tensor([0.05, 0.05])
     signal = torch.tensor([0.5, 0.0]).view(2, 1, 1, 1).expand(2, 1, 256, 256)
-    noisy = photometric.rician_noise(signal, sigma, generator=rng())
+    noisy = transforms.rician_noise(signal, sigma, generator=rng())
     torch.testing.assert_close(noisy.square().mean((1, 2, 3)), torch.tensor([0.255, 0.005]), rtol=0.02, atol=0)
     assert abs(float(noisy[1].mean()) / (0.05 * (torch.pi / 2) ** 0.5) - 1) < 0.02
 
 
 def test_bias_field_is_smooth_and_keeps_the_brightest(images):
-    n = len(photometric.BIAS_TERMS)
+    n = len(transforms.BIAS_TERMS)
     coefficients = torch.rand(8, n, generator=rng()) - 0.5
     flat = torch.full_like(images, 0.7)
-    shaded = photometric.bias_field(flat, coefficients)
+    shaded = transforms.bias_field(flat, coefficients)
     torch.testing.assert_close(shaded.amax((1, 2, 3)), torch.full((8,), 0.7))
     assert shaded.std((1, 2, 3)).min() > 0.02 and shaded.diff(dim=-1).abs().max() < 0.05
-    torch.testing.assert_close(photometric.bias_field(images, torch.zeros(8, n)), images)
+    torch.testing.assert_close(transforms.bias_field(images, torch.zeros(8, n)), images)
 
 
 @pytest.mark.parametrize("name", automated.OPERATIONS)

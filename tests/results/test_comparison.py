@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mri_aug.results import comparison, inference
-from mri_aug.results.sentences import sentence, verdict
+from mri_aug.results.tables import sentence, verdict
 
 METRIC = "test_cross_entropy"
 
@@ -124,7 +124,7 @@ def test_direction_follows_the_metric(rows):
     table = comparison.compare(rows.rename(columns={METRIC: "test_accuracy"}), "test_accuracy", baseline="baseline")
     assert not table["lower_is_better"].any()
     assert [verdict(row) for _, row in table.iterrows()] == ["worse", "better"]
-    with pytest.raises(ValueError, match="lower_is_better"):
+    with pytest.raises(ValueError, match="cannot tell whether a lower 'seconds'"):
         comparison.compare(rows.rename(columns={METRIC: "seconds"}), "seconds", baseline="baseline")
 
 

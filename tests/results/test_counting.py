@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mri_aug.results.sentences import agreement, tally
+from mri_aug.results.tables import agreement, tally
 
 
 def comparisons(verdicts, *, n=12, metric="test_cross_entropy", protocol="image"):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mri_aug import provenance
 from mri_aug.results.deposit import deposit_names, export, load_deposit
 
 
@@ -28,21 +29,22 @@ def rows():
     )
 
 
-def test_round_trip_keeps_values_and_types(rows, tmp_path):
-    place = export(rows, "demo-1", manifest={"what": "a test", "hours": 0.1}, folder=tmp_path)
+def test_round_trip_keeps_values_and_types(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "results", lambda: tmp_path)
+    place = export(rows, "demo-1", manifest={"what": "a test", "hours": 0.1})
     assert place == tmp_path / "demo-1"
-    for name, folder in (("demo-1", tmp_path), (place, None), (str(place), None)):
-        back, manifest = load_deposit(name, folder=folder)
+    for name in ("demo-1", place, str(place)):
+        back, manifest = load_deposit(name)
         pd.testing.assert_frame_equal(back, rows)
     assert manifest["what"] == "a test" and manifest["n_rows"] == 3
     assert sorted(file.name for file in place.iterdir()) == ["manifest.json", "rows.parquet"]
 
 
 def test_rows_are_added_and_none_is_replaced(rows, tmp_path):
-    export(rows.head(2), "demo", manifest={"n": 2}, folder=tmp_path)
+    export(rows.head(2), tmp_path / "demo", manifest={"n": 2})
     changed = rows.assign(test_cross_entropy=7.0)
-    export(changed.iloc[[2, 0]], "demo", manifest={"n": 3}, folder=tmp_path)
-    back, manifest = load_deposit("demo", folder=tmp_path)
+    export(changed.iloc[[2, 0]], tmp_path / "demo", manifest={"n": 3})
+    back, manifest = load_deposit(tmp_path / "demo")
     expected = pd.concat([rows.head(2), changed.tail(1)])
     pd.testing.assert_frame_equal(back, expected.reset_index(drop=True))
     assert manifest["n"] == 3
@@ -51,26 +53,26 @@ def test_rows_are_added_and_none_is_replaced(rows, tmp_path):
 @pytest.mark.parametrize("column", ["images", "code", "generator_code"])
 def test_versions_are_not_mixed_unasked(rows, tmp_path, column):
     made = rows.assign(images="a", code="b", generator="morph", generator_code="c")
-    export(made.head(1), "demo", manifest={}, folder=tmp_path)
+    export(made.head(1), tmp_path / "demo", manifest={})
     other = made.iloc[1:].assign(**{column: "z"})
     with pytest.raises(ValueError, match=f"another version .{column} .* than these .z.: .*--mix"):
-        export(other, "demo", manifest={}, folder=tmp_path)
-    assert len(load_deposit("demo", folder=tmp_path)[0]) == 1
-    export(other, "demo", manifest={}, folder=tmp_path, mix=True)
-    assert len(load_deposit("demo", folder=tmp_path)[0]) == 3
+        export(other, tmp_path / "demo", manifest={})
+    assert len(load_deposit(tmp_path / "demo")[0]) == 1
+    export(other, tmp_path / "demo", manifest={}, mix=True)
+    assert len(load_deposit(tmp_path / "demo")[0]) == 3
 
 
 def test_another_generator_has_another_code(rows, tmp_path):
     made = rows.assign(generator=["morph", "morph", "hub"], generator_code=["c", "c", "d"])
-    export(made.head(1), "demo", manifest={}, folder=tmp_path)
-    export(made, "demo", manifest={}, folder=tmp_path)
-    assert len(load_deposit("demo", folder=tmp_path)[0]) == 3
+    export(made.head(1), tmp_path / "demo", manifest={})
+    export(made, tmp_path / "demo", manifest={})
+    assert len(load_deposit(tmp_path / "demo")[0]) == 3
 
 
 def test_names_are_those_of_whole_deposits(rows, tmp_path):
     assert deposit_names(folder=tmp_path) == []
     for name in ("b", "a"):
-        export(rows, name, manifest={}, folder=tmp_path)
+        export(rows, tmp_path / name, manifest={})
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "rows.parquet").write_text("without a manifest")
     assert deposit_names(folder=tmp_path) == ["a", "b"]
@@ -78,41 +80,41 @@ def test_names_are_those_of_whole_deposits(rows, tmp_path):
 
 def test_same_rows_same_bytes(rows, tmp_path):
     for name, order in (("a", [0, 1, 2]), ("b", [2, 0, 1])):
-        export(rows.iloc[order], name, manifest={}, folder=tmp_path)
+        export(rows.iloc[order], tmp_path / name, manifest={})
     assert (tmp_path / "a" / "rows.parquet").read_bytes() == (tmp_path / "b" / "rows.parquet").read_bytes()
 
 
 def test_an_edited_table_is_refused(rows, tmp_path):
-    place = export(rows, "demo", manifest={}, folder=tmp_path)
+    place = export(rows, tmp_path / "demo", manifest={})
     rows.assign(short=np.float32(1)).to_parquet(place / "rows.parquet")
     with pytest.raises(ValueError, match=r"rows\.parquet is not the table that manifest\.json describes"):
-        load_deposit("demo", folder=tmp_path)
+        load_deposit(tmp_path / "demo")
 
 
 @pytest.mark.parametrize("text", ['{"what": "else"}', "[1]", "{"])
 def test_a_foreign_manifest_is_refused(rows, tmp_path, text):
-    place = export(rows, "demo", manifest={}, folder=tmp_path)
+    place = export(rows, tmp_path / "demo", manifest={})
     (place / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match="not the manifest of a deposit"):
-        load_deposit("demo", folder=tmp_path)
+        load_deposit(tmp_path / "demo")
 
 
 def test_a_missing_deposit_names_those_there(rows, tmp_path):
-    export(rows, "demo", manifest={}, folder=tmp_path)
+    export(rows, tmp_path / "demo", manifest={})
     with pytest.raises(FileNotFoundError, match="there are: demo"):
-        load_deposit("thesis", folder=tmp_path)
+        load_deposit(tmp_path / "thesis")
 
 
 def test_a_failed_write_leaves_the_old_deposit(rows, tmp_path, monkeypatch):
-    export(rows, "demo", manifest={}, folder=tmp_path)
+    export(rows, tmp_path / "demo", manifest={})
 
     def full_disk(descriptor):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
-        export(rows.assign(key=list("xyz")), "demo", manifest={}, folder=tmp_path)
-    pd.testing.assert_frame_equal(load_deposit("demo", folder=tmp_path)[0], rows)
+        export(rows.assign(key=list("xyz")), tmp_path / "demo", manifest={})
+    pd.testing.assert_frame_equal(load_deposit(tmp_path / "demo")[0], rows)
     assert len(list((tmp_path / "demo").iterdir())) == 2
 
 
@@ -128,7 +130,8 @@ def test_a_failed_write_leaves_the_old_deposit(rows, tmp_path, monkeypatch):
         (lambda rows: rows.assign(condition=["a", None, "b"]), "demo", {}, "'condition'"),
     ],
 )
-def test_bad_input_is_named(rows, tmp_path, change, name, manifest, message):
+def test_bad_input_is_named(rows, tmp_path, monkeypatch, change, name, manifest, message):
+    monkeypatch.setattr(provenance, "results", lambda: tmp_path)
     with pytest.raises(ValueError, match=message):
-        export(change(rows), name, manifest=manifest, folder=tmp_path)
+        export(change(rows), name, manifest=manifest)
     assert not list(tmp_path.iterdir())

@@ -27,8 +27,8 @@ def test_median_interval_covers_at_least_as_often_as_it_says():
 
 def test_mean_interval_agrees_with_scipy():
     values = np.random.default_rng(0).normal(size=25)
-    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.9)
-    assert inference.mean_interval(values, confidence_level=0.9)[:2] == pytest.approx((theirs.low, theirs.high))
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert inference.mean_interval(values)[:2] == pytest.approx((theirs.low, theirs.high))
 
 
 @pytest.mark.parametrize("make", [inference.median_interval, inference.mean_interval])
@@ -127,7 +127,6 @@ def test_corrected_p_value_is_the_formula():
     values = np.random.default_rng(0).normal(0.5, 1, size=20)
     t = values.mean() / np.sqrt((1 / 20 + 0.25) * values.var(ddof=1))
     assert inference.corrected_p_value(values) == pytest.approx(2 * stats.t.sf(t, 19))
-    assert inference.corrected_p_value(values, ratio=0) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
     assert inference.corrected_p_value(np.zeros(10)) == 1 and inference.corrected_p_value(np.ones(10)) == 0
     assert np.isnan(inference.corrected_p_value(values[:9]))
 
@@ -201,7 +200,6 @@ def test_accuracy_that_can_be_detected():
     ("call", "message"),
     [
         (lambda: inference.median_interval([1, 2, np.inf]), "finite"),
-        (lambda: inference.mean_interval([1, 2, 3], confidence_level=95), "between 0 and 1"),
         (lambda: inference.share_interval(1.2, 5), r"\[0, 1\]"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mri_aug.results.metrics import BY_SUBJECT_COLUMNS, brier_score, by_subject, calibration_error, evaluate
+from mri_aug.results.metrics import BY_SUBJECT_COLUMNS, by_subject, evaluate
 
 
 @pytest.fixture
@@ -39,24 +39,25 @@ def test_brier_is_twice_the_binary_score(scored):
     share = scored[0][:, 0]
     labels = (scored[1] == 0).astype(int)
     two_columns = np.stack([1 - share, share], axis=1)
-    assert brier_score(two_columns, labels) == pytest.approx(2 * sk.brier_score_loss(labels, share))
+    found = evaluate(two_columns, labels, np.arange(240))["brier"]
+    assert found == pytest.approx(2 * sk.brier_score_loss(labels, share))
 
 
 def test_calibration_error_by_hand():
     # two images at 0.6, one right: |0.5 - 0.6|; two at 0.9, both right: |1 - 0.9|
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.9, 0.1], [0.9, 0.1]])
-    assert calibration_error(probabilities, np.array([0, 1, 0, 0])) == pytest.approx(0.1)
+    assert evaluate(probabilities, np.array([0, 1, 0, 0]), np.arange(4))["ece"] == pytest.approx(0.1)
 
 
 def test_calibration_error_is_the_mean_over_bins(scored):
-    probabilities, labels, _ = scored
+    probabilities, labels, subjects = scored
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     error = 0
-    for low in np.arange(10) / 10:
-        inside = (confidence > low) & (confidence <= low + 0.1)
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15)
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert calibration_error(probabilities, labels, n_bins=10) == pytest.approx(error)
+    assert evaluate(probabilities, labels, subjects)["ece"] == pytest.approx(error)
 
 
 def test_subject_scores_are_those_of_mean_probabilities(scored):
@@ -128,7 +129,6 @@ def test_by_subject_adds_up_to_the_whole(scored):
         ({"labels": np.array([0, 1, 2])}, r"0\.\.1"),
         ({"subjects": np.array([0])}, "subjects must have shape"),
         ({"subjects": np.array([7, 7, 8])}, "subject 7 carries more than one label"),
-        ({"n_bins": 0}, "n_bins"),
     ],
 )
 def test_bad_input_is_named(change, message):

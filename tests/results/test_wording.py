@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from mri_aug.results.comparison import compare, metric_name
-from mri_aug.results.sentences import sentence, verdict
+from mri_aug.results.tables import sentence, verdict
 
 
 def comparison(**changes):
     row = {
         "condition": "30 % real + 70 % morph", "baseline": "30 % real", "metric": "test_cross_entropy",
         "lower_is_better": True, "n": 20, "difference": -0.1, "low": -0.12, "high": -0.08, "percent": -17.25,
-        "percent_low": -20.0, "percent_high": -12.0, "probability": 0.95, "p_holm": 0.001, "confidence_level": 0.95,
+        "percent_low": -20.0, "percent_high": -12.0, "probability": 0.95, "p_holm": 0.001,
         "primary": False, "outcome": "better",
     }  # fmt: skip
     return row | changes

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mri_aug.results.metrics import by_subject, encode_by_subject, evaluate
-from mri_aug.results.sentences import without_image, yardstick_sentences
+from mri_aug.results.tables import without_image, yardstick_sentences
 
 LABELS = np.repeat([0, 1, 2], [6, 3, 1])
 SUBJECTS = np.repeat([0, 1, 2, 3], [3, 3, 3, 1])

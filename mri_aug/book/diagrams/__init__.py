@@ -22,20 +22,7 @@ from mri_aug.book.diagrams.networks import (
 )
 
 __all__ = [
-    "convolve",
-    "layer_table",
-    "max_pool",
-    "patches_of",
-    "plot_attention",
-    "plot_cnn_outline",
-    "plot_convolution",
-    "plot_encoder_block",
-    "plot_generation_policy",
-    "plot_layers",
-    "plot_max_pooling",
-    "plot_network",
-    "plot_residual_block",
-    "plot_resnet",
-    "plot_transfer",
-    "plot_vision_transformer",
-]
+    "convolve", "layer_table", "max_pool", "patches_of", "plot_attention", "plot_cnn_outline", "plot_convolution",
+    "plot_encoder_block", "plot_generation_policy", "plot_layers", "plot_max_pooling", "plot_network",
+    "plot_residual_block", "plot_resnet", "plot_transfer", "plot_vision_transformer",
+]  # fmt: skip

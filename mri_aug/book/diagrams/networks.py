@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from mri_aug.book.diagrams.blocks import patches_of
-from mri_aug.book.diagrams.shapes import (
+from mri_aug.book.diagrams.blocks import (
     BLUE,
     FILLS,
     GREY,
@@ -30,6 +29,7 @@ from mri_aug.book.diagrams.shapes import (
     elbow,
     label,
     outline,
+    patches_of,
     picture,
     slab,
 )
@@ -38,18 +38,11 @@ from mri_aug.book.report import INK
 if TYPE_CHECKING:
     from torch import nn
 
-_THUMB = 0.5  # inches
 _KINDS = {
-    "Conv2d": "convolution",
-    "Linear": "dense",
-    "MultiheadAttention": "attention",
-    "BatchNorm2d": "norm",
-    "LayerNorm": "norm",
-    "MaxPool2d": "pooling",
-    "AdaptiveAvgPool2d": "pooling",
-    "ReLU": "activation",
+    "Conv2d": "convolution", "Linear": "dense", "MultiheadAttention": "attention", "BatchNorm2d": "norm",
+    "LayerNorm": "norm", "MaxPool2d": "pooling", "AdaptiveAvgPool2d": "pooling", "ReLU": "activation",
     "GELU": "activation",
-}
+}  # fmt: skip
 
 
 class LayerRow(NamedTuple):
@@ -62,34 +55,28 @@ class LayerRow(NamedTuple):
     detail: str  # kernel and stride, such as 3×3/2, or the name of an activation; may be empty
 
 
-def layer_table(model: nn.Module, *, image_size: int = 128, n_channels: int = 1) -> list[LayerRow]:
-    """Run an empty image through a model and return one row per layer, in the order of the computation.
+def layer_table(model: nn.Module, *, shape: tuple[int, int, int] = (1, 128, 128)) -> list[LayerRow]:
+    """Run an empty image, of a number of channels, height and width, through a model, which is left unchanged.
 
-    Parameters
-    ----------
-    model : Module
-        Takes a batch of shape (n, n_channels, image_size, image_size). It is left unchanged.
-    image_size : int
-        Pixels.
-    n_channels : int
-
-    Returns
-    -------
-    list of LayerRow
-        Innermost layers only, attention counting as one. Parameters that a container holds itself (a class token,
-        position embeddings) are in no row.
+    There is a row for each call of an innermost layer, in the order of the computation, attention counting as one.
+    Parameters that a container holds itself (a class token, position embeddings) are in no row.
     """
     import torch
 
     rows: list[LayerRow] = []
-    seen: set[int] = set()
-    hooks = [module.register_forward_hook(_recorder(name, rows, seen)) for name, module in _layers(model)]
-    training = {module: module.training for module in model.modules()}
-    like = next(model.parameters())
-    model.eval()
+    names = {module: name for name, module in _layers(model)}
+    sizes = {module: sum(p.numel() for p in module.parameters()) for module in names}
+
+    def record(module: nn.Module, _inputs, output) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        size, sizes[module] = sizes[module], 0  # a second call adds no parameters
+        rows.append(LayerRow(names[module], _kind(module), tuple(tensor.shape[1:]), size, _detail(module)))
+
+    hooks = [module.register_forward_hook(record) for module in names]
+    training, like = {module: module.training for module in model.modules()}, next(model.parameters())
     try:
         with torch.inference_mode():
-            model(torch.zeros(1, n_channels, image_size, image_size, dtype=like.dtype, device=like.device))
+            model.eval()(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -99,21 +86,11 @@ def layer_table(model: nn.Module, *, image_size: int = 128, n_channels: int = 1)
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    attention = [f"{name}." for name, module in model.named_modules() if _kind(module) == "attention"]
+    attention = tuple(f"{name}." for name, module in model.named_modules() if _kind(module) == "attention")
     for name, module in model.named_modules():
         is_leaf = not any(module.children()) or _kind(module) == "attention"
-        if name and is_leaf and not name.startswith(tuple(attention)):
+        if name and is_leaf and not name.startswith(attention):
             yield name, module
-
-
-def _recorder(name: str, rows: list[LayerRow], seen: set[int]) -> Callable:
-    def record(module: nn.Module, _inputs, output) -> None:
-        tensor = output[0] if isinstance(output, tuple) else output
-        n_parameters = 0 if id(module) in seen else sum(p.numel() for p in module.parameters())
-        seen.add(id(module))
-        rows.append(LayerRow(name, _kind(module), tuple(tensor.shape[1:]), n_parameters, _detail(module)))
-
-    return record
 
 
 def _kind(module: nn.Module) -> str:
@@ -131,16 +108,9 @@ def _detail(module: nn.Module) -> str:
     return name if _kind(module) == "activation" else ""
 
 
-def plot_cnn_outline(image, *, class_names=("class 1", "class 2", "…", "class C"), ax: Axes | None = None) -> Axes:
-    """Draw the outline of a convolutional network: fewer pixels and more maps from layer to layer, then a classifier.
-
-    Parameters
-    ----------
-    image : array-like of number, shape (height, width)
-    class_names : sequence of str
-    ax : Axes, optional
-    """
-    ax = canvas(6.4, 2.5, ax)
+def plot_cnn_outline(image) -> Axes:
+    """Draw the outline of a convolutional network: fewer pixels and more maps by layer, then a classifier."""
+    ax = canvas(6.4, 2.5)
     middle = 1.35
     picture(ax, image, left=0.1, bottom=middle - 0.5, side=1.0)
     label(ax, 0.6, 0.36, "image", size=SMALL)
@@ -159,8 +129,8 @@ def plot_cnn_outline(image, *, class_names=("class 1", "class 2", "…", "class 
         arrow(ax, (x + offset - (0.32 if offset < 0.5 else 0.27), middle), (x + offset - 0.02, middle))
         ax.add_patch(_column(x + offset, middle, height, FILLS["dense"]))
     label(ax, x + 0.7, 0.36, "fully\nconnected", size=SMALL)
-    for i, name in enumerate(class_names):
-        y = middle + 0.25 * ((len(class_names) - 1) / 2 - i)
+    for i, name in enumerate(("class 1", "class 2", "…", "class C")):
+        y = middle + 0.25 * (1.5 - i)
         arrow(ax, (x + 0.97, middle), (x + 1.2, y), linewidth=0.6)
         label(ax, x + 1.25, y, name, size=SMALL, ha="left")
     for left, right, text in ((1.25, x - 0.28, "feature extraction"), (x - 0.05, 6.3, "classification")):
@@ -173,22 +143,14 @@ def _column(x: float, middle: float, height: float, fill: str) -> Rectangle:
     return Rectangle((x, middle - height / 2), 0.11, height, facecolor=fill, edgecolor="black", linewidth=0.6)
 
 
-def plot_layers(rows: Sequence[LayerRow], image, *, ax: Axes | None = None) -> Axes:
-    """Draw a plain chain of layers: maps as slabs, vectors as columns, each with shape and size.
+def plot_layers(rows: Sequence[LayerRow], image) -> Axes:
+    """Draw a plain chain of layers after its input image: maps as slabs, vectors as columns, each with shape and size.
 
-    Layers without parameters that keep the number of values (activations, flattening, dropout)
-    are named below the layer before them.
-
-    Parameters
-    ----------
-    rows : sequence of LayerRow
-        At most nine layers that have parameters or change the number of values.
-    image : array-like of number, shape (height, width)
-        Shown as the input.
-    ax : Axes, optional
+    Layers without parameters that keep the number of values (activations, flattening, dropout) are named below the
+    layer before them. There is room for nine others.
     """
     steps = _merge(rows)
-    ax = canvas(6.8, 2.6, ax)
+    ax = canvas(6.8, 2.6)
     size = np.asarray(image).shape[0]
     middle, pitch = 1.75, 5.85 / len(steps)
     picture(ax, image, left=0.06, bottom=middle - 0.425, side=0.85)
@@ -199,8 +161,7 @@ def plot_layers(rows: Sequence[LayerRow], image, *, ax: Axes | None = None) -> A
         half = _draw_values(ax, kind, shape, size, centre, middle)
         arrow(ax, (right + 0.04, middle), (centre - half - 0.03, middle), color=GREY, mutation_scale=6)
         right = centre + half
-        count = f"{n_parameters:,} par." if n_parameters else "0 par."
-        label(ax, centre, 0.86, f"{' × '.join(map(str, shape))}\n{count}\n{text}", size=6.4, va="top")
+        label(ax, centre, 0.86, f"{' × '.join(map(str, shape))}\n{n_parameters:,} par.\n{text}", size=6.4, va="top")
     return ax
 
 
@@ -231,25 +192,20 @@ def _draw_values(ax: Axes, kind: str, shape: tuple[int, ...], image_size: int, c
     return 0.06
 
 
-def plot_resnet(rows: Sequence[LayerRow], *, ax: Axes | None = None) -> Axes:
-    """Draw a residual network of basic blocks: every weighted layer, every skip connection.
+def plot_resnet(rows: Sequence[LayerRow]) -> Axes:
+    """Draw torchvision's residual network of basic blocks: every weighted layer, every skip connection.
 
-    Parameters
-    ----------
-    rows : sequence of LayerRow
-        Of a torchvision ResNet: blocks named ``layer<stage>.<block>.conv<n>``, and a block's
-        ``downsample`` where its skip connection has a convolution of its own.
-    ax : Axes, optional
+    Its blocks are named ``layer<stage>.<block>.conv<n>``, with a ``downsample`` where the skip connection has a
+    convolution of its own.
     """
     blocks = _blocks(rows)
     weighted = [row for row in rows if row[1] in ("convolution", "dense", "pooling") and "downsample" not in row[0]]
-    ax = canvas(6.8, 2.3, ax)
+    ax = canvas(6.8, 2.3)
     pitch, middle, height = 6.7 / len(weighted), 1.35, 1.0
     xs = {row[0]: 0.05 + pitch * (i + 0.5) for i, row in enumerate(weighted)}
     for name, kind, shape, _, detail in weighted:
-        text = {"convolution": f"conv {detail}, {shape[0]}", "dense": f"dense, {shape[0]}"}.get(
-            kind, f"max pool {detail}" if detail else "average pool"
-        )
+        pool = f"max pool {detail}" if detail else "average pool"
+        text = {"convolution": f"conv {detail}, {shape[0]}", "dense": f"dense, {shape[0]}"}.get(kind, pool)
         box(ax, xs[name], middle, 0.64 * pitch, height, text, kind=kind, rotation=90, size=6.5)
     ordered = list(xs.values())
     for left, right in itertools.pairwise(ordered):
@@ -270,10 +226,8 @@ def _blocks(rows: Sequence[LayerRow]) -> dict[str, tuple[list[str], bool]]:
         match = re.search(r"(.*layer\d+\.\d+)\.(conv\d+|downsample)", name)
         if match and kind == "convolution":
             names, projected = blocks.get(match[1], ([], False))
-            if match[2] == "downsample":
-                blocks[match[1]] = (names, True)
-            else:
-                blocks[match[1]] = ([*names, name], projected)
+            new = match[2] == "downsample"
+            blocks[match[1]] = (names, True) if new else ([*names, name], projected)
     return blocks
 
 
@@ -288,11 +242,9 @@ def _draw_skip(ax: Axes, left: float, right: float, middle: float, top: float, d
 def _label_stages(ax: Axes, weighted, xs, pitch: float, bottom: float) -> None:
     stages: dict[str, list[LayerRow]] = {}
     for row in weighted:
-        match = re.search(r"layer(\d+)", row[0])
-        stages.setdefault(f"stage {match[1]}" if match else "", []).append(row)
+        if match := re.search(r"layer(\d+)", row[0]):
+            stages.setdefault(f"stage {match[1]}", []).append(row)
     for stage, members in stages.items():
-        if not stage:
-            continue
         left, right = xs[members[0][0]] - 0.4 * pitch, xs[members[-1][0]] + 0.4 * pitch
         ax.plot((left, right), (bottom - 0.12, bottom - 0.12), color=BLUE, linewidth=1.2)
         shape = " × ".join(map(str, members[-1][2]))
@@ -301,23 +253,14 @@ def _label_stages(ax: Axes, weighted, xs, pitch: float, bottom: float) -> None:
         label(ax, xs[row[0]], bottom - 0.33, text, size=SMALL)
 
 
-def plot_vision_transformer(
-    image, *, patch_size: int, width: int, depth: int, n_heads: int, n_classes: int, ax: Axes | None = None
-) -> Axes:
+def plot_vision_transformer(image, *, patch_size: int, width: int, depth: int, n_heads: int, n_classes: int) -> Axes:
     """Draw the path from a slice to class logits (after Dosovitskiy et al., 2021, figure 1).
 
-    Parameters
-    ----------
-    image : array-like of number, shape (height, width)
-    patch_size : int
-        Pixels.
-    width, depth, n_heads, n_classes : int
-        Length of an embedding, encoder blocks, attention heads in each, classes.
-    ax : Axes, optional
+    The patches' side is in pixels, ``width`` the length of an embedding, ``depth`` the number of encoder blocks.
     """
     patches = patches_of(image, patch_size=patch_size)
     side = len(np.asarray(image)) // patch_size
-    ax = canvas(6.8, 3.3, ax)
+    ax = canvas(6.8, 3.3)
     _draw_patch_grid(ax, image, side, left=0.1, bottom=1.05, size=1.7)
     label(ax, 0.95, 0.86, f"{side} × {side} patches of\n{patch_size} × {patch_size} pixels", size=SMALL, va="top")
     first = side * (side // 2) + side // 2 - 1  # the middle of the slice: the corners are black
@@ -366,16 +309,12 @@ def _draw_token(ax: Axes, x: float, patches: NDArray, index: int | None, brighte
     arrow(ax, (x, 2.19), (x, 2.34), mutation_scale=6)
 
 
-def plot_transfer(parts: Sequence[tuple[str, int]], *, ax: Axes | None = None) -> Axes:
+def plot_transfer(parts: Sequence[tuple[str, int]]) -> Axes:
     """Draw three ways to start and train one model: which part starts from which weights, and which is trained.
 
-    Parameters
-    ----------
-    parts : sequence of (name, number of parameters)
-        The model from input to output; its last part is the head, which is always new.
-    ax : Axes, optional
+    The parts, with their numbers of parameters, go from input to output; the last is the head, which is always new.
     """
-    ax = canvas(6.4, 2.75, ax)
+    ax = canvas(6.4, 2.75)
     ways = (("from scratch", False, False), ("fine-tuning", True, False), ("feature\nextraction", True, True))
     step = 5.2 / len(parts)
     for column, (name, count) in enumerate(parts):
@@ -397,26 +336,23 @@ def plot_transfer(parts: Sequence[tuple[str, int]], *, ax: Axes | None = None) -
     return ax
 
 
-def plot_generation_policy(
-    real: Sequence, synthetic: Sequence, *, n_full: int, n_real: int, n_synthetic: int, ax: Axes | None = None
-) -> Axes:
+def plot_generation_policy(real: Sequence, synthetic: Sequence, *, n_full: int, n_real: int, n_synthetic: int) -> Axes:
     """Draw one simulation: sample, generate, mix, transform, train, evaluate.
 
-    Parameters
-    ----------
-    real, synthetic : sequences of array, shape (height, width)
-        At least three real slices, and a synthetic image made from each of the first three.
-    n_full, n_real, n_synthetic : int
-        Images in the full training set, in the real sample and in the synthetic part.
-    ax : Axes, optional
+    Shown are three real slices and a synthetic image made from each; the numbers are of the images in the full training
+    set, in the real sample and in the synthetic part.
     """
-    ax = canvas(7.2, 3.15, ax)
-    _stack(ax, list(real[:3]), left=0.15, bottom=1.45, colour=GREY)
-    label(ax, 0.65, 1.39, f"training images\n$n$ = {n_full:,}", va="top")
-    _stack(ax, list(real[:3]), left=2.0, bottom=2.07, colour=BLUE)
-    label(ax, 2.5, 2.01, f"real sample\n$X$ = {n_real / n_full:.0%}, {n_real:,} images", va="top")
-    _stack(ax, list(synthetic[:3]), left=2.0, bottom=0.78, colour=RED)
-    label(ax, 2.5, 0.72, f"synthetic images\n$Y$ = {n_synthetic / n_full:.0%}, {n_synthetic:,} images", va="top")
+    ax = canvas(7.2, 3.15)
+    for images, left, bottom, colour, text in (
+        (real, 0.15, 1.45, GREY, f"training images\n$n$ = {n_full:,}"),
+        (real, 2.0, 2.07, BLUE, f"real sample\n$X$ = {n_real / n_full:.0%}, {n_real:,} images"),
+        (synthetic, 2.0, 0.78, RED, f"synthetic images\n$Y$ = {n_synthetic / n_full:.0%}, {n_synthetic:,} images"),
+    ):
+        for place in (2, 1, 0):  # one behind the other, the first in front
+            x, y, depth = left + 0.24 * place, bottom + 0.1 * place, 10 - place
+            picture(ax, images[place], left=x, bottom=y, side=0.5, vmin=0, vmax=255, zorder=depth)
+            outline(ax, left=x, top=y + 0.5, width=0.5, height=0.5, colour=colour, linewidth=1.2, zorder=depth)
+        label(ax, left + 0.5, bottom - 0.06, text, va="top")
     elbow(ax, [(1.3, 1.8), (1.6, 1.8), (1.6, 2.4), (1.92, 2.4)])
     label(ax, 1.6, 2.52, "1  stratified\nsample", size=SMALL, va="bottom")
     elbow(ax, [(1.98, 2.2), (1.78, 2.2), (1.78, 1.13), (1.92, 1.13)], color=RED)
@@ -433,12 +369,3 @@ def plot_generation_policy(
     elbow(ax, [(6.85, 1.3), (6.85, 0.15), (0.65, 0.15), (0.65, 0.95)], color=GREY, linestyle=(0, (4, 3)))
     label(ax, 5.0, 0.24, "5  repeat with new seeds", size=SMALL, va="bottom", colour=INK)
     return ax
-
-
-def _stack(ax: Axes, images: list, *, left: float, bottom: float, colour: str) -> None:
-    """Draw slices one behind the other, the first in front."""
-    for place in reversed(range(len(images))):
-        x, y = left + 0.24 * place, bottom + 0.1 * place
-        picture(ax, np.asarray(images[place]), left=x, bottom=y, side=_THUMB, vmin=0, vmax=255, zorder=10 - place)
-        frame = {"linewidth": 1.2, "zorder": 10 - place}
-        outline(ax, left=x, top=y + _THUMB, width=_THUMB, height=_THUMB, colour=colour, **frame)

@@ -34,18 +34,10 @@ _OUTCOMES = {
 
 
 def differences(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as rows of :func:`plot_forest`.
+    """Return a comparison, of ``compare`` or ``paired_groups``, as rows of :func:`plot_forest`.
 
-    Parameters
-    ----------
-    comparison : DataFrame
-        From :func:`mri_aug.results.comparison.compare` or :func:`mri_aug.results.tables.paired_groups`.
-
-    Returns
-    -------
-    DataFrame
-        Differences in percent where they are log ratios, else in the metric's units; with their outcomes
-        and ``better in``, the share of simulations in which the condition is the better one.
+    Differences are in percent where they are log ratios, else in the metric's units; with their outcomes and ``better
+    in``, the share of simulations in which the condition is the better one.
     """
     rows = comparison.to_dict("records")
     unit = "percent_" if rows and rows[0]["unit"] == "log ratio" else ""
@@ -84,10 +76,8 @@ def plot_forest(
         where there are no groups); ``draft``, a figure from elsewhere, drawn as a cross.
     x_label : str
         With the unit.
-    order : sequence of str, optional
-        Conditions to show, from the top; all by default.
-    labels : mapping of str to str, optional
-        Other words for conditions.
+    order, labels : optional
+        Conditions to show, from the top (all by default), and other words for them.
     lines : mapping of str to float, optional
         Reference lines: what each is called in the legend, and its place. A line without a name is solid.
     better : {"left", "right"}, optional
@@ -96,11 +86,6 @@ def plot_forest(
         ``condition``, ``simulation`` and ``value``: every simulation as a point, joined across the rows.
     ax : Axes, optional
         By default a new figure of the page's width, with a legend; elsewhere that is left to the caller.
-
-    Raises
-    ------
-    ValueError
-        If a column or a condition is not in the table, or there are too many groups.
     """
     require_columns(table, ("condition", "value", "low", "high"))
     order = list(dict.fromkeys(table["condition"]) if order is None else order)
@@ -112,27 +97,27 @@ def plot_forest(
     names = [textwrap.fill(str((labels or {}).get(name, name)), _LABEL_WIDTH) for name in order]
     n_lines = max(name.count("\n") + 1 for name in names)
     ax = ax or new_axes(1.1 + len(order) * max(0.36 if points is None else 0.55, 0.15 * len(groups), 0.17 * n_lines))
-    _draw_lines(ax, lines or {})
+    dashes = itertools.cycle(("--", ":", "-."))
+    for name, x in (lines or {}).items():
+        style = {"linestyle": next(dashes), "label": name} if name else {}
+        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
     if points is not None:
         _draw_points(ax, points, order)
     for place, group in enumerate(groups):
         rows = (table if group is None else table[table["group"] == group]).set_index("condition").reindex(order)
         offset = (place - (len(groups) - 1) / 2) * _SPREAD / len(groups) - (0 if points is None else 0.16)
         _draw_estimates(ax, rows, np.arange(len(order)) + offset, group, place)
-    _name_rows(ax, names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
     _write_sides(ax, table, order, better)
     ax.set_xlabel(x_label)
     _label_artists(ax, table)
     if own:
         legend_below(ax)
     return ax
-
-
-def _draw_lines(ax: Axes, lines: Mapping[str, float]) -> None:
-    dashes = itertools.cycle(("--", ":", "-."))
-    for name, x in lines.items():
-        style = {"linestyle": next(dashes), "label": name} if name else {}
-        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
@@ -161,27 +146,17 @@ def _draw_estimates(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, group: st
             ax.plot(row["draft"], height, "X", color=PALETTE[1], markersize=8, mec="white", zorder=5)
 
 
-def _name_rows(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.45, -0.55)
-    ax.grid(axis="y", visible=False)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-
-
 def _write_sides(ax: Axes, table: pd.DataFrame, order: Sequence[str], better: str | None) -> None:
     style = {"fontsize": 9, "color": FAINT_INK, "va": "bottom"}
     if better is not None:
         left, right = ("better", "worse") if better == "left" else ("worse", "better")
         ax.text(0, 1.01, f"\N{LEFTWARDS ARROW} {left}", transform=ax.transAxes, ha="left", **style)
         ax.text(0.94, 1.01, f"{right} \N{RIGHTWARDS ARROW}", transform=ax.transAxes, ha="right", **style)
-    if "group" in table:
-        return
-    rows = table.set_index("condition").loc[list(order)]
-    texts = rows["better in"] if "better in" in rows else rows["value"].map("{:.3f}".format)
-    for height, text in enumerate(texts):
-        ax.text(1.015, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-    ax.text(1.015, 1.01, "better in" if "better in" in rows else "median", transform=ax.transAxes, **style)
+    if "group" not in table:
+        rows, is_share = table.set_index("condition").loc[list(order)], "better in" in table
+        for height, text in enumerate(rows["better in"] if is_share else rows["value"].map("{:.3f}".format)):
+            ax.text(1.015, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+        ax.text(1.015, 1.01, "better in" if is_share else "median", transform=ax.transAxes, **style)
 
 
 def _label_artists(ax: Axes, table: pd.DataFrame) -> None:

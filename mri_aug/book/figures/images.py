@@ -45,17 +45,8 @@ def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
     Grey values have one scale, 0 black to 255 white. A difference is red where it is positive and blue where it is
     negative; the scale stands beside the sheet. A heat map is the more opaque the stronger it is.
 
-    Parameters
-    ----------
-    rows : sequence of SheetRow
-        From the top, all of one height and width of picture; a row may be shorter than the first.
-    ax : Axes, optional
-        By default a new figure of the page's width.
-
-    Raises
-    ------
-    ValueError
-        If a row has no pictures or pictures of another size than the first row's.
+    Rows stand from the top; a ValueError says that their pictures differ in height or width. A row may be shorter than
+    the first.
     """
     shapes = {np.shape(part)[1:] for row in rows for part in row[1:4] if part is not None}
     if len(shapes) != 1 or len(height_width := shapes.pop()) != 2:
@@ -79,7 +70,10 @@ def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
     for row, top in zip(rows, tops, strict=True):
         _annotate(ax, row, top, height, width)
     if signed:
-        _draw_scale(ax)
+        scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), mpl.colormaps[_DIVERGING])
+        bar = ax.figure.colorbar(scale, ax=ax, shrink=0.5, pad=0.02)
+        bar.set_label("difference in grey levels", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
     return ax
 
 
@@ -98,10 +92,9 @@ def _is_difference(row: SheetRow) -> bool:
 
 
 def _pictures(row: SheetRow) -> NDArray[np.float64]:
-    images = np.asarray(row.images)
     if _is_difference(row):
-        return mpl.colormaps[_DIVERGING](Normalize(-_LIMIT, _LIMIT, clip=True)(images))[..., :3]
-    return overlaid(images, row.cams)
+        return mpl.colormaps[_DIVERGING](Normalize(-_LIMIT, _LIMIT, clip=True)(np.asarray(row.images)))[..., :3]
+    return overlaid(row.images, row.cams)
 
 
 def _annotate(ax: Axes, row: SheetRow, top: int, height: int, width: int) -> None:
@@ -112,13 +105,6 @@ def _annotate(ax: Axes, row: SheetRow, top: int, height: int, width: int) -> Non
         if region.max() >= 0.5 > region.min():
             x, y = np.arange(width) + column * (width + _GAP), np.arange(height) + top
             ax.contour(x, y, region, levels=[0.5], colors=PALETTE[5], linewidths=0.7)
-
-
-def _draw_scale(ax: Axes) -> None:
-    scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), mpl.colormaps[_DIVERGING])
-    bar = ax.figure.colorbar(scale, ax=ax, shrink=0.5, pad=0.02)
-    bar.set_label("difference in grey levels", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
 
 
 _LEVELS = 64  # of a heat map, as colours and as opacities: more are not visible and cost bytes
@@ -191,25 +177,14 @@ class Gallery:
     Plain HTML with native controls and embedded pictures, without a server, by mouse or by keyboard; a page that cannot
     run it, such as a PDF, shows a still sheet.
 
-    Parameters
-    ----------
-    title : str
-        What a screen reader calls the gallery.
-    images : ndarray of uint8, shape (n, height, width)
-    classes, names : sequence of str, length n
-        The class of each slice, by which slices are chosen, and its name within the class.
-    cams : mapping of str to ndarray of float, shape (n, height, width), in [0, 1]
-        Heat maps of each network.
-    captions : mapping of str to sequence of str, length n
-        What each network predicts for each slice, as sentences; the keys of ``cams``.
     """
 
-    title: str
-    images: NDArray[np.uint8]
-    classes: Sequence[str]
-    names: Sequence[str]
-    cams: Mapping[str, NDArray[np.floating]]
-    captions: Mapping[str, Sequence[str]]
+    title: str  # what a screen reader calls the gallery
+    images: NDArray[np.uint8]  # (n, height, width)
+    classes: Sequence[str]  # of each slice, by which slices are chosen
+    names: Sequence[str]  # of each slice within its class
+    cams: Mapping[str, NDArray[np.floating]]  # heat maps of each network, (n, height, width) in [0, 1]
+    captions: Mapping[str, Sequence[str]]  # what each network predicts for each slice, as sentences
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
         """Return the gallery as HTML, and a still picture for where there is no browser."""
@@ -234,17 +209,17 @@ class Gallery:
         ]
         # inside a script element "<" could end it
         data = json.dumps({"images": images}, ensure_ascii=False).replace("<", "\\u003c")
-        first = next(k for k, image in enumerate(images) if image["class"] == str(self.classes[0]))
-        shown = [(k, image["name"]) for k, image in enumerate(images) if image["class"] == images[first]["class"]]
+        first = images[0]
+        shown = [(k, image["name"]) for k, image in enumerate(images) if image["class"] == first["class"]]
         return _STYLE + _BODY.substitute(
             id=f"cam-gallery-{hashlib.sha256((self.title + data).encode()).hexdigest()[:12]}",
             title=html.escape(self.title),
             classes=_options((name, name) for name in dict.fromkeys(map(str, self.classes))),
             networks=_options((name, name) for name in networks),
             names=_options(shown),
-            slice=images[first]["slice"],
-            map=images[first]["maps"][networks[0]],
-            caption=html.escape(images[first]["captions"][networks[0]]),
+            slice=first["slice"],
+            map=first["maps"][networks[0]],
+            caption=html.escape(first["captions"][networks[0]]),
             data=data,
         )
 
@@ -272,8 +247,7 @@ def _overlay(cam: NDArray) -> tuple[Image.Image, bytes]:
 
 def _data_uri(picture: Image.Image, opacities: bytes | None = None) -> str:
     buffer = io.BytesIO()
-    options = {} if opacities is None else {"transparency": opacities}
-    picture.save(buffer, format="PNG", optimize=True, **options)
+    picture.save(buffer, format="PNG", optimize=True, **({} if opacities is None else {"transparency": opacities}))
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -12,9 +12,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import pandas as pd
@@ -27,15 +26,7 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 
 
 def read(path: Path | str) -> nbformat.NotebookNode:
-    """Read a notebook.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a notebook.
-    """
+    """Read a notebook; a ValueError says that the file is none."""
     try:
         return nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError, AttributeError) as error:
@@ -57,11 +48,8 @@ def code_cells(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNod
 def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     """Return the names and default values in the cell tagged ``parameters``, in their order.
 
-    Raises
-    ------
-    ValueError
-        If several cells carry the tag, or a default is not a literal: papermill adds its values after this cell, so
-        anything computed in it would keep the default's value.
+    A ValueError says that several cells carry the tag, or that a default is not a literal: papermill adds its values
+    after this cell, so anything computed in it would keep the default's value.
     """
     tagged = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
     if len(tagged) > 1:
@@ -80,33 +68,16 @@ def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
 
 
 _KINDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list such as [a, b]",
+    bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list such as [a, b]",
     dict: "a mapping such as {a: 1}",
-}
+}  # fmt: skip
 
 
 def check_parameters(name: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters of a notebook with the types of their defaults, or say which one does not fit.
 
     A whole number may stand for a float, and a float without fraction for an integer. The elements of a list must fit
-    the first element of its default.
-
-    Parameters
-    ----------
-    name : str
-        The notebook's, for the message.
-    defaults : mapping
-        From :func:`default_parameters`.
-    values : mapping
-
-    Raises
-    ------
-    ValueError
-        If a parameter is unknown or of another type. The message names all of them.
+    the first element of its default. The message names the notebook and all parameters that are unknown or do not fit.
     """
     if unknown := [parameter for parameter in values if parameter not in defaults]:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
@@ -127,12 +98,11 @@ def _fit(value: Any, default: Any) -> Any:
         if kind is float or (kind is int and value == int(value)):
             return kind(value)
     elif isinstance(value, kind) and kind not in (int, float):
-        elements = value if kind is list and default else ()
-        for element in elements:
-            try:
+        try:
+            for element in value if kind is list and default else ():
                 _fit(element, default[0])
-            except ValueError:
-                raise ValueError(f"a list of elements like {default[0]!r}, got {value!r}") from None
+        except ValueError:
+            raise ValueError(f"a list of elements like {default[0]!r}, got {value!r}") from None
         return value
     raise ValueError(f"{_KINDS.get(kind, f'like {default!r}')}, got {value!r}")
 
@@ -146,8 +116,6 @@ def digest(notebook: nbformat.NotebookNode) -> str:
 def with_values(source: str, values: Mapping[str, Any]) -> str:
     """Return a parameters cell's text with ``values`` in place of its defaults; comments and layout stay.
 
-    Examples
-    --------
     >>> with_values("real_frac = 0.3  # share of real images", {"real_frac": 0.5})
     'real_frac = 0.5  # share of real images'
     """
@@ -172,8 +140,7 @@ class NotebookError(RuntimeError):
     """A notebook stopped at one of its cells."""
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """One notebook's executed copy."""
 
     name: str  # the notebook's file name without its suffix
@@ -193,8 +160,7 @@ def execute_all(
 
     Parameters
     ----------
-    notebooks : iterable of Path
-    folder : Path
+    notebooks, folder : iterable of Path, Path
         A copy appears only when every cell has run.
     parameters : mapping
         Values by name; each notebook is given those that its parameters cell has.
@@ -203,16 +169,26 @@ def execute_all(
 
     Raises
     ------
-    FileNotFoundError
-        If there are no notebooks.
     NotebookError
         If a cell fails. The message names it; what ran up to there is kept beside the copies, ending in
         ``.failed.ipynb``.
-    ValueError
-        If no notebook has one of the parameters, a value has another type than its default, or a copy would overwrite
-        its source.
+    FileNotFoundError, ValueError
+        If there are no notebooks, no notebook has one of the parameters, a value has another type than its default, or
+        a copy would overwrite its source.
     """
-    tasks = _tasks([Path(notebook) for notebook in notebooks], Path(folder), parameters)
+    if not (notebooks := [Path(notebook) for notebook in notebooks]):
+        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
+    defaults = {notebook: default_parameters(read(notebook)) for notebook in notebooks}
+    known = {name for names in defaults.values() for name in names}
+    if unknown := sorted(set(parameters) - known):
+        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(known)}")
+    tasks, given = [], {**parameters, "executed": str(Path(folder).resolve())}
+    for notebook, names in defaults.items():
+        output = Path(folder) / notebook.name
+        if output.resolve() == notebook.resolve():
+            raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
+        own = {name: value for name, value in given.items() if name in names}
+        tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
     first = [task for task in tasks if "executed" not in task[2]]
     with ThreadPoolExecutor(N_TOGETHER) as pool:
         futures: list[Future[Execution]] = [pool.submit(_execute, *task, inputs=inputs) for task in first]
@@ -225,27 +201,6 @@ def execute_all(
     for task in tasks:
         if task not in first:
             yield _execute(*task, inputs=after)
-
-
-def _tasks(
-    notebooks: list[Path], folder: Path, parameters: Mapping[str, Any]
-) -> list[tuple[Path, Path, dict[str, Any]]]:
-    """Return each notebook with its copy and the parameters that it is given, all of them checked."""
-    if not notebooks:
-        raise FileNotFoundError("there is no notebook to execute; is this the project's checkout?")
-    defaults = {notebook: default_parameters(read(notebook)) for notebook in notebooks}
-    known = {name for names in defaults.values() for name in names}
-    if unknown := sorted(set(parameters) - known):
-        raise ValueError(f"no notebook has a parameter {', '.join(unknown)}; known: {sorted(known)}")
-    tasks = []
-    for notebook, names in defaults.items():
-        output = folder / notebook.name
-        if output.resolve() == notebook.resolve():
-            raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
-        given = {**parameters, "executed": str(folder.resolve())}
-        own = {name: value for name, value in given.items() if name in names}
-        tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
-    return tasks
 
 
 def _execute(notebook: Path, output: Path, parameters: Mapping[str, Any], *, inputs: str) -> Execution:
@@ -311,11 +266,8 @@ def _fault(notebook: nbformat.NotebookNode | None) -> str:
     for cell in notebook.cells if notebook else ():
         for output in cell.get("outputs", ()):
             if output.output_type == "error":
-                line = next(iter(cell.source.strip().splitlines()), "")
-                return (
-                    f"stopped at its cell [{cell.execution_count}], which begins {line!r}, with {output.ename}: "
-                    f"{output.evalue}"
-                )
+                line, why = next(iter(cell.source.strip().splitlines()), ""), f"{output.ename}: {output.evalue}"
+                return f"stopped at its cell [{cell.execution_count}], which begins {line!r}, with {why}"
     return ""
 
 
@@ -330,16 +282,12 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
-    """Return the records in a folder of executed copies, one row per notebook, in the order of their names.
+    """Return ``notebook``, ``seconds`` and ``library`` (a fingerprint) of the executed copies in a folder, by name.
 
-    Columns: ``notebook``, ``seconds``, ``parameters`` (a dict), ``versions`` (a dict), ``machine`` (a dict),
-    ``library`` and ``source`` (digests). ``without`` names notebooks to leave out.
+    ``without`` names notebooks to leave out.
     """
-    columns = ["seconds", "parameters", "versions", "machine", "library", "source"]
-    records = {path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb"))}
-    rows = [
-        {"notebook": name} | {column: record[column] for column in columns}
-        for name, record in records.items()
-        if record and name not in set(without)
-    ]
-    return pd.DataFrame(rows, columns=["notebook", *columns])
+    records = {
+        path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb")) if path.stem not in without
+    }
+    rows = [(name, record["seconds"], record["library"]) for name, record in records.items() if record]
+    return pd.DataFrame(rows, columns=["notebook", "seconds", "library"])

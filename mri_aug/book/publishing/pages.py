@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from sphinx.util.docutils import SphinxDirective
 from mri_aug import provenance
 from mri_aug.book.publishing import notebooks as cells
 
-LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+_LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 # <link> also names pages that are only mentioned, e.g. the canonical address
-FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch"}
+_FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "icon", "preconnect", "dns-prefetch"}
 
 
 class BookError(RuntimeError):
@@ -41,15 +41,12 @@ def pages(source: Path | None = None) -> list[str]:
     return [toc["root"], *_files(toc)]
 
 
-def _files(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for entry in node:
+def _files(node: Mapping[str, Any]) -> Iterator[str]:
+    if "file" in node:
+        yield node["file"]
+    for key in ("parts", "chapters", "sections"):
+        for entry in node.get(key, []):
             yield from _files(entry)
-    elif isinstance(node, dict):
-        if "file" in node:
-            yield node["file"]
-        for key in ("parts", "chapters", "sections"):
-            yield from _files(node.get(key, []))
 
 
 def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
@@ -57,10 +54,9 @@ def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
 
     Parameters
     ----------
-    executed : Path
-        Folder of the executed copies: ``<executed>/notebooks/07_results.ipynb`` and so on.
-    output : Path
-        The pages go to ``<output>/_build/html``, what they are made from to ``<output>/source``.
+    executed, output : Path
+        Folder of the executed copies, ``<executed>/notebooks/07_results.ipynb`` and so on. The pages go to
+        ``<output>/_build/html``, what they are made from to ``<output>/source``.
     source : Path, optional
         Folder of ``_config.yml`` and ``_toc.yml``; by default the project's.
 
@@ -87,10 +83,7 @@ def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
 def collect(executed: Path, tree: Path, *, source: Path) -> None:
     """Copy the book's sources to ``tree``, replacing it, with the outputs of the executed notebooks.
 
-    Raises
-    ------
-    BookError
-        If a notebook has no executed copy, or its code was changed after the copy was made.
+    A BookError names notebooks without an executed copy, or whose code was changed after the copy was made.
     """
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(source / "book", tree / "book")
@@ -115,10 +108,7 @@ def collect(executed: Path, tree: Path, *, source: Path) -> None:
 
 
 def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, folder: Path) -> nbformat.NotebookNode:
-    """Return the source notebook with the executed copy's outputs, both having the same code cells.
-
-    Absolute paths among the parameters are shown relative to ``folder``.
-    """
+    """Return the source notebook with the outputs of its executed copy, and paths relative to ``folder``."""
     values = {
         name: os.path.relpath(value, folder) if isinstance(value, str) and os.path.isabs(value) else value
         for name, value in executed.metadata.get("papermill", {}).get("parameters", {}).items()
@@ -133,8 +123,8 @@ def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, f
 def complaints(html: Path, documents: list[str]) -> list[str]:
     """Return what is wrong with built pages.
 
-    A page may be missing although jupyter-book succeeded, fetch something from the network (a script, style, font or
-    picture), or hold a picture without alternative text.
+    A page may be missing although jupyter-book succeeded, fetch something from the network, or hold a picture without
+    alternative text.
     """
     found = []
     for document in documents:
@@ -159,8 +149,8 @@ class _PageReader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        address = given.get(LOADED.get(tag, ""), "") or ""
-        passive = tag == "link" and not FETCHED_LINKS & set((given.get("rel") or "").split())
+        address = given.get(_LOADED.get(tag, ""), "") or ""
+        passive = tag == "link" and not _FETCHED_LINKS & set((given.get("rel") or "").split())
         if re.match(r"(https?:)?//", address) and not passive:
             self.fetched.append(address)
         if tag == "img" and "alt" not in given:
@@ -172,36 +162,37 @@ class _FigureListNode(nodes.General, nodes.Element):
 
 
 class _FigureList(SphinxDirective):
-    """The directive: its one argument is ``figure`` or ``table``."""
-
-    required_arguments = 1
+    required_arguments = 1  # figure or table
 
     def run(self) -> list[nodes.Node]:
-        kind = directives.choice(self.arguments[0], ("figure", "table"))
-        return [_FigureListNode(kind=kind)]
+        return [_FigureListNode(kind=directives.choice(self.arguments[0], ("figure", "table")))]
 
 
 def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Replace each mark by links to the figures or tables, in the order of the book."""
     for mark in list(doctree.findall(_FigureListNode)):
         entries = list(_entries(app, mark["kind"], docname))
-        if entries:
-            mark.replace_self(nodes.bullet_list("", *entries, classes=["figure-list"]))
-        else:
-            mark.replace_self(nodes.paragraph(text=f"There is no numbered {mark['kind']}."))
+        items = nodes.bullet_list("", *entries, classes=["figure-list"])
+        mark.replace_self(items if entries else nodes.paragraph(text=f"There is no numbered {mark['kind']}."))
 
 
 def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:
-    numbers = app.env.toc_fignumbers
+    numbering = app.env.domains["std"]
     for page in _reading_order(app, app.config.root_doc):
-        figures = numbers.get(page, {}).get(kind, {})
+        figures = app.env.toc_fignumbers.get(page, {}).get(kind, {})
         if not figures:
             continue
         tree = app.env.get_and_resolve_doctree(page, app.builder, prune_toctrees=False)  # references as words
+        captions = {
+            target: title
+            for node in tree.findall(nodes.Element)
+            for target in node.get("ids", [])
+            if (title := numbering.get_numfig_title(node))
+        }
         for target, number in sorted(figures.items(), key=lambda item: item[1]):
             uri = f"{app.builder.get_relative_uri(docname, page)}#{target}"
             label = nodes.inline(text=".".join(map(str, number)), classes=["figure-list-number"])
-            caption = nodes.inline(text=_caption(app, tree, target), classes=["figure-list-caption"])
+            caption = nodes.inline(text=captions.get(target, ""), classes=["figure-list-caption"])
             link = nodes.reference("", "", label, nodes.Text(" "), caption, internal=True, refuri=uri)
             yield nodes.list_item("", nodes.paragraph("", "", link))
 
@@ -210,14 +201,6 @@ def _reading_order(app: Sphinx, page: str) -> Iterator[str]:
     yield page
     for child in app.env.toctree_includes.get(page, []):
         yield from _reading_order(app, child)
-
-
-def _caption(app: Sphinx, tree: nodes.document, target: str) -> str:
-    numbering = app.env.domains["std"]
-    for node in tree.findall(nodes.Element):
-        if target in node.get("ids", []) and (title := numbering.get_numfig_title(node)):
-            return title
-    return ""
 
 
 def setup(app: Sphinx) -> dict[str, bool | str]:

@@ -9,6 +9,7 @@ itself is parsed by papermill.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -24,12 +25,8 @@ from mri_aug.book.publishing.notebooks import check_parameters, default_paramete
 def complete(options: dict[str, Any]) -> None:
     """Check papermill's parsed options and complete them in place.
 
-    All parameters become one YAML text, with the types of their defaults.
-
-    Raises
-    ------
-    click.ClickException
-        If the output is a source of the book, or a parameter is unknown, of another type or unreadable.
+    All parameters become one YAML text, with the types of their defaults. A click exception says that the output is a
+    source of the book, or that a parameter is unknown, of another type or unreadable.
     """
     source, output = options["notebook_path"], options["output_path"]
     if output and _is_source(Path(output)):
@@ -53,8 +50,6 @@ def complete(options: dict[str, Any]) -> None:
 def default_output(source: Path, values: Mapping[str, Any]) -> Path:
     """Return where the copy goes: a readable name, and a hash of all parameters that are given.
 
-    Examples
-    --------
     >>> default_output(Path("/book/notebooks/07_results.ipynb"), {"real_frac": 0.3}).name
     '07_results__real_frac=0.3__a4124f9a.ipynb'
     """
@@ -94,14 +89,10 @@ def _given(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 def _read_word(word: str, default: Any) -> Any:
     """Read a word of ``-p``: as it stands where text is expected, else as YAML (true, 3, [a, b], {a: 1})."""
-    if isinstance(default, str):
-        return word
     readers = (int, float) if type(default) in (int, float) else (yaml.safe_load,)  # YAML reads 1e-3 as text
-    for read_as in readers:
-        try:
+    for read_as in () if isinstance(default, str) else readers:
+        with contextlib.suppress(ValueError, yaml.YAMLError):
             return read_as(word)
-        except (ValueError, yaml.YAMLError):
-            continue
     return word
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -22,7 +23,7 @@ from mri_aug.data.imageset import ImageSet, cached_image_set
 from mri_aug.data.phantom import anatomy
 from mri_aug.data.phantom.anatomy import N_SLICES, Atlas, load_atlas
 from mri_aug.data.phantom.scanner import scan
-from mri_aug.data.sampling import check_seed
+from mri_aug.data.sampling import apportion, check_seed
 
 PHANTOM_VERSION = 2  # part of the cache's name: raise it whenever the same seed gives other bytes
 
@@ -151,8 +152,14 @@ def load_phantoms(*, n_subjects: int = 200, seed: int = 0, progress: bool = Fals
     """
     class_shares(n_subjects)
     check_seed(seed)
-    path = provenance.artifacts("cache", f"phantom-v{PHANTOM_VERSION}-{n_subjects}-{seed}.npz")
-    return cached_image_set(path, lambda: make_phantoms(n_subjects=n_subjects, seed=seed, progress=progress))
+    return cached_image_set(
+        phantom_file(n_subjects, seed), lambda: make_phantoms(n_subjects=n_subjects, seed=seed, progress=progress)
+    )
+
+
+def phantom_file(n_subjects: int, seed: int) -> Path:
+    """Return where these phantoms are kept once they have been made."""
+    return provenance.artifacts("cache", f"phantom-v{PHANTOM_VERSION}-{n_subjects}-{seed}.npz")
 
 
 def class_shares(n_subjects: int, shares: Sequence[int] = CLASS_SHARES) -> tuple[int, ...]:
@@ -177,11 +184,7 @@ def class_shares(n_subjects: int, shares: Sequence[int] = CLASS_SHARES) -> tuple
     least = 2 * len(shares)
     if n_subjects < least:
         raise ValueError(f"n_subjects must be at least {least} (2 people in each class), got {n_subjects}")
-    quotas = np.array(shares) * n_subjects / sum(shares)
-    counts = np.full(len(quotas), 2)
-    for _ in range(n_subjects - least):
-        counts[np.argmax(quotas - counts)] += 1
-    return tuple(counts.tolist())
+    return tuple(apportion(n_subjects, shares, at_least=2).tolist())
 
 
 def _check_slices(n_slices: int) -> None:
