@@ -65,17 +65,11 @@ class Bank:
         Made on first writing.
     offline : bool
         Answer from the folder alone: what is missing is an error, never a request to a generator.
-    max_usd : float, optional
-        Dollars that the bank may cost in all, earlier fills and calls that were possibly billed included; no call is
-        sent that could, at its upper bound, cross the limit. Only a call that its client has to send again, after a
-        lost connection or a damaged answer, can cost more than its bound; that counts as soon as the call has ended.
-    max_images : int, optional
-        Variations that the bank may request in all, counted likewise.
-
-    Raises
-    ------
-    ValueError
-        If a limit is negative or not a number.
+    max_usd, max_images : float, int, optional
+        Dollars that the bank may cost, and variations that it may request, in all, earlier fills and calls that were
+        possibly billed included; no call is sent that could, at its upper bound, cross a limit. Only a call that its
+        client has to send again, after a lost connection or a damaged answer, can cost more than its bound; that counts
+        as soon as the call has ended.
     """
 
     folder: Path | str
@@ -101,29 +95,24 @@ class Bank:
             Not one that learns from the study. It gets the variation's number as its seed, so that a reproducible
             generator makes the same variation whatever else was missing.
         images, labels : Tensor
-            The real images to vary, uint8 (n, 1, 128, 128), and their classes, int64 (n,); one image may occur several
-            times under different numbers.
+            Real images, uint8 (n, 1, 128, 128), and their classes; one may occur several times, under other numbers.
         indices : sequence of int, length n
             Number of the variation among those of its source, from 0; the same number is the same variation.
         source_ids, subjects : sequence of int, length n
-            ``ImageSet.source_ids`` of the images and the people they show, for the record; -1 where unknown.
+            For the record, as in ``ImageSet``; -1 where unknown.
         progress : bool
-            Show a bar over the variations to be made, with an estimate of the time left and the dollars spent.
+            Show a bar with an estimate of the time left and the dollars spent.
 
         Raises
         ------
         RefusedVariationsError
             If the service refuses some images, once all the others are kept. Numbers of a source above a refused one
             are not requested and count as refused, so that a call without those positions succeeds.
-        BudgetError
-            If a limit is reached; it says what was spent and how to go on.
-        MissingVariationsError
-            If ``offline`` and some are missing; it says how many.
-        ValueError
-            If the generator learns from the study or answers with another shape or type, or an argument is wrong; or,
-            before any request, if a class has no prompt.
-        OSError
-            If the folder cannot be written; what was kept before remains.
+        BudgetError, MissingVariationsError
+            If a limit is reached, or some are missing and the bank is ``offline``.
+        ValueError, OSError
+            If an argument or an answer is wrong (a class without a prompt before any request), or the folder cannot be
+            written.
         """
         wanted = _Wanted.of(generator, images, labels, indices, source_ids, subjects)
         wanted.read(self._files)
@@ -137,7 +126,7 @@ class Bank:
             bar = tqdm(total=len(missing), desc=f"{generator.name} variations", disable=not progress)
             bar.set_postfix_str("waiting for another fill")
             with bar, open_ledger(self._files) as ledger:
-                _Fill(self, generator, images, wanted, ledger, bar).run()
+                _Fill(self, generator, images, wanted, ledger, bar, getattr(generator, "usd_per_image", 0.0)).run()
         if refused := wanted.refused():
             counts = count_by_class(wanted.records[row]["label"] for row in refused)
             raise RefusedVariationsError(
@@ -165,10 +154,6 @@ class Bank:
         """
         keys = self._files.kept_keys(refused=refused)
         return [found[1] for key in keys if (found := self._files.answer(key))]
-
-    def count(self) -> int:
-        """Return the number of variations kept, without checking them."""
-        return sum(1 for _ in self._files.kept_keys())
 
     def account(self) -> Account:
         """Return what the bank has cost, and what it may have cost beyond that."""
@@ -236,7 +221,7 @@ class _Wanted:
             self.ends[source] = min(record["index"], self.ends.get(source, record["index"]))
 
     def is_refused(self, record: Mapping) -> bool:
-        """Return whether a number of this source, up to the record's, is refused."""
+        """Return whether this number of its source, or a lower one, is refused."""
         return record["index"] >= self.ends.get((record["source_sha256"], record["label"]), math.inf)
 
     def refused(self) -> list[int]:
@@ -262,12 +247,9 @@ class _Fill:
     wanted: _Wanted
     ledger: Ledger
     bar: tqdm
+    usd_per_image: float
     usd: float = 0.0  # spent by this fill
     held_back: int | None = None  # calls in flight when a limit stopped the next one; they may cost less than reserved
-
-    @property
-    def usd_per_image(self) -> float:
-        return self.generator.usd_per_image if isinstance(self.generator, StreamingGenerator) else 0.0
 
     def run(self) -> None:
         """Request what is missing, low variation numbers first: each is the seed of a stream of its own."""
@@ -391,17 +373,9 @@ class BankedGenerator:
     simulations therefore hold for the variations in the bank, and do not cover how another set of them would do.
 
     Fill the bank first (:func:`mri_aug.study.variations.fill`) and run the study with ``Bank(folder, offline=True)``: a
-    bank that is not offline requests what it lacks, one process at a time.
-
-    Parameters
-    ----------
-    generator : ImageGenerator
-        Not one that learns from the study: it is another generator in each simulation, and one that was fitted before
-        may have learnt from images that a simulation tests on.
-    bank : Bank
-    sources : mapping of str to (int, int)
-        Source id and person by digest of the image, for the records; see :meth:`of`.
-
+    bank that is not offline requests what it lacks, one process at a time. The generator may not learn from the study:
+    it is another one in each simulation, and one fitted before may have learnt from images that a simulation tests on.
+    ``sources`` has source id and person by digest of an image, for the records; see :meth:`of`.
     """
 
     generator: ImageGenerator
@@ -440,13 +414,9 @@ class BankedGenerator:
         digests = image_digests(images)
         known = [self.sources.get(digest, (-1, -1)) for digest in digests]
         return self.bank.vary(
-            self.generator,
-            images,
-            labels,
-            indices=list(variation_numbers(digests, labels.tolist())),
-            source_ids=[source_id for source_id, _ in known],
-            subjects=[subject for _, subject in known],
-        )
+            self.generator, images, labels, indices=list(variation_numbers(digests, labels.tolist())),
+            source_ids=[source_id for source_id, _ in known], subjects=[subject for _, subject in known],
+        )  # fmt: skip
 
 
 def study_generators(
@@ -454,20 +424,9 @@ def study_generators(
 ) -> dict[str, ImageGenerator]:
     """Return the generators that a study needs for its conditions to name one; empty where the name is enough.
 
-    Parameters
-    ----------
-    name : str
-        A key of ``GENERATORS``.
-    options : mapping, optional
-        Of the generator, other than its defaults.
-    folder : Path, optional
-        Of a bank that all variations are taken from. A generator that cannot make a variation again has one in any
-        case, by default ``artifacts/bank``. The bank is offline: a simulation spends no money.
-
-    Raises
-    ------
-    ValueError, ImportError
-        As :func:`mri_aug.generators.base.make_generator`; a generator that learns from the study has no bank.
+    ``name`` and ``options`` are those of :func:`mri_aug.generators.base.make_generator`, as are errors. All variations
+    are taken from the bank in ``folder``; a generator that cannot make a variation again has one in any case, by
+    default ``artifacts/bank``. The bank is offline: a simulation spends no money.
     """
     if name == "none":
         return {}

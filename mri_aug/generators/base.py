@@ -30,23 +30,12 @@ class ImageGenerator(Protocol):
 
     A generator may also have an attribute ``card``, a mapping of text with the keys ``"learns from"``,
     ``"who sees the images"`` and ``"licence and limits"``: facts about its kind for its generation card.
-
-    Attributes
-    ----------
-    name : str
-        The name it has in a ``Condition``.
-    fingerprint : str
-        Hexadecimal digits that change when its output would: options, version, and what it was fitted on.
-    learns_from_study : bool
-        True where it must be fitted on the study's training images before use; see :class:`LearningGenerator`.
-    reproducible : bool
-        True where the same images, labels and seed give the same bytes again; False for a remote service.
     """
 
-    name: str
-    fingerprint: str
-    learns_from_study: bool
-    reproducible: bool
+    name: str  # in a `Condition`
+    fingerprint: str  # hexadecimal digits that follow all that its output does: options, version, what it was fitted on
+    learns_from_study: bool  # whether it must be fitted on the study's training images before use
+    reproducible: bool  # whether the same images, labels and seed give the same bytes again, unlike a remote service's
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
         """Return one variation per image, uint8 of the images' shape (n, 1, 128, 128)."""
@@ -83,19 +72,12 @@ class Request:
 class Answer:
     """The outcome of a request.
 
-    Parameters
-    ----------
-    position : int
-        Of the request.
-    pixels : Tensor of uint8, shape (1, 128, 128), optional
-        None where the service refuses to vary this image, which is final.
-    record : mapping
-        Provenance, expressible as JSON: for a service ``model``, ``server``, ``prompt``, ``request_id``, ``usage``,
-        ``usd`` and, of a refusal, ``refused`` (the reason). No key, no host name beyond the server's address.
+    ``record`` is its provenance, expressible as JSON: for a service ``model``, ``server``, ``prompt``, ``request_id``,
+    ``usage``, ``usd`` and, of a refusal, ``refused`` (the reason). No key, no host name beyond the server's address.
     """
 
     position: int
-    pixels: Tensor | None
+    pixels: Tensor | None  # uint8, shape (1, 128, 128); None where the service refuses this image, which is final
     record: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -121,13 +103,7 @@ class StreamingGenerator(ImageGenerator, Protocol):
 
 
 class RefusedVariationsError(LookupError):
-    """A service refuses to vary some images, finally; the others can be had by asking again without those.
-
-    Attributes
-    ----------
-    positions : tuple of int
-        Of the refused images in the batch.
-    """
+    """A service refuses to vary the images at ``positions``, finally; the others can be had by asking without those."""
 
     def __init__(self, message: str, positions: Sequence[int] = ()):  # with a default, so that it can be unpickled
         super().__init__(message)
@@ -189,30 +165,16 @@ class PromptedGenerator:
 
 
 def count_by_class(labels: Iterable[int]) -> str:
-    """Return counts in words.
-
-    Examples
-    --------
-    >>> count_by_class([3, 1, 1])
-    '2 of class 1, 1 of class 3'
-    """
+    """Return counts in words, such as "2 of class 1, 1 of class 3"."""
     return ", ".join(f"{n} of class {label}" for label, n in sorted(Counter(labels).items()))
 
 
 def fit_generator(
     generator: ImageGenerator, images: Tensor, labels: Tensor, subjects: Tensor, *, seed: int
 ) -> ImageGenerator:
-    """Return the generator ready for use: fitted on the training images if it learns, else itself.
+    """Return the generator ready for use: fitted on the images that a simulation trains on if it learns, else itself.
 
-    Parameters
-    ----------
-    generator : ImageGenerator
-    images : Tensor of uint8, shape (n, 1, 128, 128)
-        The images that the simulation trains on, and no others.
-    labels, subjects : Tensor of int64, shape (n,)
-        Class and person of each image; person -1 where unknown.
-    seed : int
-        Of the draws made while fitting.
+    Images are uint8 (n, 1, 128, 128), with a class and a person (-1 where unknown) each; ``seed`` is of the fitting.
     """
     return generator.fit(images, labels, subjects, seed=seed) if generator.learns_from_study else generator
 
@@ -309,20 +271,9 @@ GENERATORS: Mapping[str, str] = MappingProxyType(
 def make_generator(name: str, **options) -> ImageGenerator:
     """Return the generator of that name.
 
-    Parameters
-    ----------
-    name : str
-        A key of ``GENERATORS``.
-    **options
-        Of that generator; its class documents them. A list serves as a tuple, and a mapping as a dataclass such as
-        ``Prices``, so that every option can be given as JSON.
-
-    Raises
-    ------
-    ValueError
-        If the name or an option is unknown (the known are listed), or a value is of the wrong type or out of range.
-    ImportError
-        If the kind needs a package that is not installed.
+    Options are those of its class. A list serves as a tuple, and a mapping as a dataclass such as ``Prices``, so that
+    every option can be given as JSON. ValueError if the name or an option is unknown, or a value of the wrong type or
+    out of range.
 
     Examples
     --------

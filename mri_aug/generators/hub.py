@@ -109,8 +109,8 @@ class HubGenerator(PromptedGenerator):
     revision : str, optional
         Commit of the hub's model, 40 hexadecimal digits: required there, since a branch may move. None for a folder.
     size : int
-        Side in pixels of the pipeline's input; Stable Diffusion was trained at 512. Its output, of any size, is
-        converted to grey and resampled to 128 x 128 (Lanczos).
+        Side of the pipeline's input; Stable Diffusion was trained at 512. Its output, of any size, becomes grey and
+        128 x 128 (Lanczos).
     prompt : str or tuple of str, optional
         One for all classes, or one per class, for pipelines that take a prompt.
     strength, guidance_scale, num_inference_steps : float in (0, 1], float, int; optional
@@ -121,10 +121,8 @@ class HubGenerator(PromptedGenerator):
 
     Raises
     ------
-    ValueError
-        If an option is out of range, a hub's model has no commit, or ``model`` is a single file.
-    FileNotFoundError
-        If ``model`` is neither a folder nor of the form of a hub id.
+    ValueError, FileNotFoundError
+        If an option is out of range, a hub's model has no commit, or ``model`` is neither a folder nor a hub id.
     """
 
     model: str | Path = ""
@@ -148,9 +146,7 @@ class HubGenerator(PromptedGenerator):
         {
             "learns from": "a pretrained model's own data, mostly photographs",
             "who sees the images": "nobody: the model is downloaded and runs here",
-            "licence and limits": (
-                "the model's licence, beside the dataset's; what it was trained on is seldom fully known"
-            ),
+            "licence and limits": "the model's licence, beside the dataset's; its training data are seldom fully known",
         }
     )
 
@@ -195,13 +191,9 @@ class HubGenerator(PromptedGenerator):
 
         Raises
         ------
-        ConnectionError, FileNotFoundError
-            If a hub's model is neither in the local cache nor can be fetched, or a folder holds no pipeline.
-        ImportError
-            If ``diffusers``, or a package that the pipeline needs, is not installed.
-        ValueError
-            If a class has no prompt, the weights are pickles, or the pipeline takes no image, needs a prompt or does
-            not take an option that is set.
+        ConnectionError, FileNotFoundError, ImportError, ValueError
+            If a hub's model cannot be fetched, a folder holds no pipeline or pickles, a package is not installed, a
+            class has no prompt, or the pipeline takes no image or not the options that are set.
         """
         repeats: Counter[tuple[str, int]] = Counter()
         for request in requests:

@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 from mri_aug.provenance import atomic_write, sqlite_fault
 
 _CHUNK = "provenance"  # name of the PNG text chunk that holds the record
-_PIXELS, _REFUSED = ".png", ".refused.json"
+_PIXELS, _REFUSED, _LEDGER = ".png", ".refused.json", "ledger.sqlite"
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,6 @@ class BankFiles:
         suffix = _REFUSED if refused else _PIXELS
         yield from (path.name.removesuffix(suffix) for path in sorted(self.folder.glob(f"??/*{suffix}")))
 
-    @property
-    def ledger(self) -> Path:
-        """The file of the ledger."""
-        return self.folder / "ledger.sqlite"
-
     def _path(self, key: str, suffix: str) -> str:
         return os.path.join(self.folder, key[:2], key + suffix)
 
@@ -84,16 +79,14 @@ class BankFiles:
 def _checked(path: str, key: str, parse, warn: bool) -> tuple[np.ndarray | None, dict] | None:
     try:
         with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        return None
-    try:
-        pixels, record = parse(content)
+            pixels, record = parse(file.read())
         seal = record.pop("record_sha256")
         if record["key"] != key or seal != _record_digest(record):
             raise ValueError("the record's checksum differs")
         if pixels is not None and record["pixels_sha256"] != _digest(pixels):
             raise ValueError("the pixels' checksum differs")
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, AttributeError, SyntaxError, EOFError) as error:  # Pillow has no one class
         if warn:
             warnings.warn(f"{path} is damaged ({error}); the bank treats it as missing", RuntimeWarning, stacklevel=4)
@@ -152,6 +145,19 @@ class Ledger:
     connection: sqlite3.Connection
     _sent: dict[str, int] = field(default_factory=dict)  # row of each call in flight, by key
 
+    def complete(self, files: BankFiles) -> Ledger:
+        """Enter answers that were kept just before a kill, and those of a ledger that was removed."""
+        self.connection.executescript(_SCHEMA)
+        query = "select key, max(id), usd is not null from calls group by key"
+        latest = {key: (row, answered) for key, row, answered in self.connection.execute(query)}
+        for key in [*files.kept_keys(), *files.kept_keys(refused=True)]:
+            row, answered = latest.get(key, (None, False))
+            if not answered and (found := files.answer(key, warn=False)):
+                self._sent[key] = row
+                self.settle(found[1], n_images=int(found[0] is not None))
+        self.connection.commit()
+        return self
+
     def send(self, key: str, usd_at_most: float) -> None:
         """Enter a call before it is made; until :meth:`settle` it counts as lost, whatever happens."""
         sql = "insert into calls (key, usd_at_most, images, unanswered) values (?, ?, 0, 1)"
@@ -159,11 +165,15 @@ class Ledger:
         self.connection.commit()
 
     def settle(self, record: Mapping[str, object], *, n_images: int) -> None:
-        """Enter what an answer cost by its record, and whether it is an image (1) or not (0).
-
-        Committed with the next call, or at the end: until then the kept record speaks for it.
-        """
-        _settle(self.connection, record, n_images, self._sent.pop(str(record["key"]), None))
+        """Enter what an answer cost, to be committed with the next call: until then the kept record speaks for it."""
+        key, usd = str(record["key"]), float(record.get("usd") or 0.0)
+        at_most, unanswered = float(record.get("usd_at_most", usd)), int(record.get("unanswered", 0))
+        self.connection.execute(
+            "insert into calls (id, key, usd, usd_at_most, images, unanswered) values (?, ?, ?, ?, ?, ?) "
+            "on conflict (id) do update set usd = excluded.usd, usd_at_most = excluded.usd_at_most, "
+            "images = excluded.images, unanswered = excluded.unanswered",
+            (self._sent.pop(key, None), key, usd, at_most, n_images, unanswered),
+        )
 
     def account(self) -> Account:
         """Return the sums, the calls in flight counted as lost."""
@@ -177,10 +187,10 @@ def open_ledger(files: BankFiles) -> Iterator[Ledger]:
     ValueError if the ledger is damaged, OSError if it cannot be used, as when the disk is full.
     """
     files.folder.mkdir(parents=True, exist_ok=True)
-    with files.lock(), _connection(files, str(files.ledger)) as connection:
-        _complete(connection, files)
+    with files.lock(), _connection(files, files.folder / _LEDGER) as connection:
+        ledger = Ledger(connection).complete(files)
         try:
-            yield Ledger(connection)
+            yield ledger
         finally:
             connection.commit()
 
@@ -188,42 +198,17 @@ def open_ledger(files: BankFiles) -> Iterator[Ledger]:
 def read_account(files: BankFiles) -> Account:
     """Return what a bank has cost, from its ledger and, for what that lacks, from the records; changes nothing."""
     with _connection(files, ":memory:") as copy:
-        if files.ledger.exists():  # this mode never makes the file
-            with _connection(files, f"{files.ledger.resolve().as_uri()}?mode=rw") as disk:
+        if (path := files.folder / _LEDGER).exists():  # this mode never makes the file
+            with _connection(files, f"{path.resolve().as_uri()}?mode=rw") as disk:
                 disk.backup(copy)
-        _complete(copy, files)
-        return Account(*copy.execute(_SUMS).fetchone())
+        return Ledger(copy).complete(files).account()
 
 
 @contextmanager
-def _connection(files: BankFiles, name: str) -> Iterator[sqlite3.Connection]:
+def _connection(files: BankFiles, name: str | Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(name, uri=True, timeout=60)) as connection:
             yield connection
     except sqlite3.Error as error:
         cure = "remove it: what was spent is then summed from the records"
-        raise sqlite_fault(error, files.ledger, kind="the ledger of a bank", cure=cure) from error
-
-
-def _complete(connection: sqlite3.Connection, files: BankFiles) -> None:
-    """Enter answers that were kept just before a kill, and those of a ledger that was removed."""
-    connection.executescript(_SCHEMA)
-    query = "select key, max(id), usd is not null from calls group by key"
-    latest = {key: (row, answered) for key, row, answered in connection.execute(query)}
-    for key in [*files.kept_keys(), *files.kept_keys(refused=True)]:
-        row, answered = latest.get(key, (None, False))
-        if not answered and (found := files.answer(key, warn=False)):
-            _settle(connection, found[1], int(found[0] is not None), row)
-    connection.commit()
-
-
-def _settle(connection: sqlite3.Connection, record: Mapping[str, object], n_images: int, row: int | None) -> None:
-    """Enter an answer in the row of its call, or in a new one."""
-    usd = float(record.get("usd") or 0.0)
-    at_most, unanswered = float(record.get("usd_at_most", usd)), int(record.get("unanswered", 0))
-    connection.execute(
-        "insert into calls (id, key, usd, usd_at_most, images, unanswered) values (?, ?, ?, ?, ?, ?) "
-        "on conflict (id) do update set usd = excluded.usd, usd_at_most = excluded.usd_at_most, "
-        "images = excluded.images, unanswered = excluded.unanswered",
-        (row, str(record["key"]), usd, at_most, n_images, unanswered),
-    )
+        raise sqlite_fault(error, files.folder / _LEDGER, kind="the ledger of a bank", cure=cure) from error

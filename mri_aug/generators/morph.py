@@ -51,7 +51,7 @@ def window() -> np.ndarray:
     """Return float32 (128, 128): 1 inside, falling to 0 over the border."""
     edge = np.minimum(np.arange(IMAGE_SIZE), np.arange(IMAGE_SIZE)[::-1])
     ramp = np.minimum(edge / _BORDER, 1).astype(np.float32)
-    return np.minimum(ramp[:, None], ramp[None])
+    return np.minimum.outer(ramp, ramp)
 
 
 def fold_free(displacement: np.ndarray, min_jacobian: float) -> np.ndarray:
@@ -164,11 +164,9 @@ class MorphGenerator:
         return replace(self, _training=_TrainingImages.of(images, labels, subjects))
 
     def vary(self, images: Tensor, labels: Tensor, *, seed: int) -> Tensor:
-        """Return one deformed variation per image, uint8 (n, 1, 128, 128).
+        """Return one deformed variation per image, uint8 (n, 1, 128, 128); a repeated image gets a new one each time.
 
-        A variation depends on the seed, the image, its label and the fitted images, not on the rest of the batch; a
-        repeated image gets a new variation each time. ValueError if not fitted, or a label is absent from the fitted
-        images.
+        A variation depends on the seed, the image, its label and the fitted images, not on the rest of the batch.
         """
         check_images(images, labels)
         if self._training is None:
@@ -190,24 +188,19 @@ class MorphGenerator:
         return torch.from_numpy(variations)[:, None]
 
     def _vary_one(self, source: np.ndarray, partners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        displacement = self._displacement(source, partners, rng)
-        gamma, gain = np.exp(rng.normal(0, self.contrast)), np.exp(rng.normal(0, self.gain))
-        curve = (255 * gain * np.linspace(0, 1, 256) ** gamma).astype(np.float32)
-        return resample(curve[source], displacement)
-
-    def _displacement(self, source: np.ndarray, partners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the field s u, float32 (128, 128, 2) in pixels (x, y)."""
-        size = (IMAGE_SIZE, IMAGE_SIZE)
         along, off = rng.uniform(*self.path), rng.uniform(-self.around, self.around, 2)
         noise = rng.normal(0, self.jitter, (_GRID, _GRID, 2)).astype(np.float32)
-        field_ = cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
+        field_ = cv2.resize(noise, source.shape, interpolation=cv2.INTER_CUBIC)
         if len(partners):
             weights = np.array([along - off.sum(), *off], np.float32)
             flows = registrations(source, partners)
             # Fewer than three partners share the weights in turn, which still sum to `along`.
             flow = sum(weight * flows[k % len(flows)] for k, weight in enumerate(weights))
             field_ = field_ + cv2.GaussianBlur(flow, (0, 0), 2.0)
-        return fold_free(field_ * window()[..., None], self.min_jacobian)
+        displacement = fold_free(field_ * window()[..., None], self.min_jacobian)
+        gamma, gain = np.exp(rng.normal(0, self.contrast)), np.exp(rng.normal(0, self.gain))
+        curve = (255 * gain * np.linspace(0, 1, 256) ** gamma).astype(np.float32)
+        return resample(curve[source], displacement)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,6 @@
-"""Plan, price and request the variations that a study needs from a bank.
+"""Plan, price and request the variations that a study needs from a bank; nothing is trained or fitted.
 
-Nothing is trained, fitted or printed. What a simulation needs follows from the same seeds, split and sample as
-:mod:`mri_aug.study.simulation` uses.
+What a simulation needs follows from the same seeds, split and sample as :mod:`mri_aug.study.simulation` uses.
 """
 
 from __future__ import annotations
@@ -81,11 +80,6 @@ def wanted_variations(
         The name in the conditions; those with another one need nothing.
     protocol : {"image", "subject", "published"}, optional
         Count only conditions under this protocol.
-
-    Raises
-    ------
-    ValueError
-        If there is no such protocol, or the images cannot be divided by a condition's.
     """
     if protocol not in (None, *splits.PROTOCOLS):
         raise ValueError(f"protocol must be one of {', '.join(splits.PROTOCOLS)}, got {protocol!r}")
@@ -147,12 +141,7 @@ def fill(generator: ImageGenerator, bank: Bank, wanted: Wanted, *, progress: boo
     images = wanted.images
     with suppress(RefusedVariationsError):  # the plan counts them
         bank.vary(
-            generator,
-            images.images,
-            images.labels,
-            indices=wanted.numbers,
-            source_ids=images.source_ids,
-            subjects=images.subjects,
-            progress=progress,
-        )
+            generator, images.images, images.labels, indices=wanted.numbers, source_ids=images.source_ids,
+            subjects=images.subjects, progress=progress,
+        )  # fmt: skip
     return plan(generator, replace(bank, offline=True), wanted)

@@ -67,6 +67,10 @@ def ask(bank, generator, n, *, number=0, rows=None, numbers=None):
     return bank.vary(generator, images[rows], labels[rows], indices=numbers or [number] * len(rows), **people)
 
 
+def count(folder):
+    return len(list(folder.glob("??/*.png")))
+
+
 def test_nothing_is_made_twice(folder):
     generator = CountingGenerator()
     first = ask(Bank(folder), generator, 5)
@@ -74,7 +78,7 @@ def test_nothing_is_made_twice(folder):
     whole = ask(Bank(folder), generator, 8)
     assert generator.n_asked == 8 and torch.equal(whole[:5], first)
     assert torch.equal(ask(Bank(folder), generator, 8), whole)
-    assert generator.n_asked == 8 and Bank(folder).count() == 8
+    assert generator.n_asked == 8 and count(folder) == 8
 
 
 def test_banks_filled_apart_are_told_apart_and_a_later_look_changes_nothing(tmp_path):
@@ -102,7 +106,7 @@ def test_what_makes_another_variation(folder, change):
     labels = labels.flip(0) if change == "label" else labels
     images = images + 1 if change == "image" else images
     Bank(folder).vary(generator, images, labels, indices=[int(change == "index")] * 4, source_ids=range(4))
-    assert generator.n_asked == 4 and Bank(folder).count() == 8
+    assert generator.n_asked == 4 and count(folder) == 8
 
 
 def test_kept_variations_equal_those_of_a_reproducible_generator(folder, tmp_path, monkeypatch):
@@ -134,7 +138,7 @@ def test_an_interruption_loses_only_the_batch_in_flight(folder, monkeypatch):
     generator = CountingGenerator(fail_after=4)
     with pytest.raises(KeyboardInterrupt):
         ask(Bank(folder), generator, 8)
-    assert Bank(folder).count() == 4
+    assert count(folder) == 4
     generator.fail_after = None
     ask(Bank(folder), generator, 8)
     assert generator.n_asked == 8
@@ -147,7 +151,7 @@ def test_a_half_written_file_is_no_variation(folder):
     victim = next(folder.glob("??/*.png"))
     victim.with_name(f".{victim.name}.1-ab.part").write_bytes(victim.read_bytes()[:200])
     victim.unlink()
-    assert Bank(folder).count() == 1
+    assert count(folder) == 1
     ask(Bank(folder), generator, 2)
     assert generator.n_asked == 3
 
@@ -258,7 +262,7 @@ def test_a_limit_stops_before_it_is_crossed(folder, service, limits, kept):
     """Seven at 0.04 are 0.28, and another may cost 0.05: 0.33 exactly; a ninth would not fit 0.32 + 0.05."""
     with pytest.raises(BudgetError, match=rf"{next(iter(limits))}=.*{20 - kept} variations short: \$.*higher limit"):
         ask(Bank(folder, **limits), service, 20)
-    assert len(service.requests()) == Bank(folder).count() == kept
+    assert len(service.requests()) == count(folder) == kept
     with pytest.raises(BudgetError, match=f"spent on {kept} variations"):
         ask(Bank(folder, **limits), service, 20)
     assert len(service.requests()) == kept
@@ -280,11 +284,11 @@ def test_fills_take_turns_and_keep_a_common_limit(folder, service):
     with ThreadPoolExecutor(4) as pool:
         stopped = list(pool.map(fill, range(4)))
     assert any(stopped) and 1.0 - slow.usd_per_image < Bank(folder).account().usd <= 1.0
-    assert len(service.requests()) == Bank(folder).count() == 24  # 23 at 0.04 leave 0.08: one more fits, two do not
+    assert len(service.requests()) == count(folder) == 24  # 23 at 0.04 leave 0.08: one more fits, two do not
     limited = Bank(folder, max_images=26)
     with pytest.raises(BudgetError, match="2 variations short"):
         ask(limited, CountingGenerator(), 4)
-    assert limited.count() == 26 and not list(folder.rglob("*.part"))
+    assert count(folder) == 26 and not list(folder.rglob("*.part"))
 
 
 def fill_apart(folder, service, n):
@@ -316,10 +320,10 @@ def test_two_processes_ask_for_nothing_twice(folder, service):
 def test_a_kill_loses_only_the_calls_in_flight_and_they_stay_counted(folder, service):
     slow = replace(service, seconds=0.3)
     writer = fill_apart(folder, slow, 12)
-    wait_for(lambda: Bank(folder).count() >= 2)
+    wait_for(lambda: count(folder) >= 2)
     writer.kill()
     writer.join()
-    kept, n_asked = Bank(folder).count(), len(service.requests())
+    kept, n_asked = count(folder), len(service.requests())
     assert writer.exitcode == -9 and 2 <= kept < 12 and len(Bank(folder).records()) == kept
     lost = Bank(folder).account().n_lost
     assert n_asked - kept <= lost <= slow.concurrency, "each call was entered before it was sent"
@@ -358,7 +362,7 @@ def test_refusals_are_kept_counted_and_not_asked_again(folder, tmp_path):
     service = PaidGenerator(tmp_path / "log", refused=5)
     with pytest.raises(RefusedVariationsError, match=r"'paid' refuses 1 of 8 variations.*1 of class 1") as error:
         ask(Bank(folder), service, 8)
-    assert error.value.positions == (5,) and Bank(folder).count() == 7
+    assert error.value.positions == (5,) and count(folder) == 7
     for bank in (Bank(folder), Bank(folder, offline=True)):
         with pytest.raises(RefusedVariationsError):
             ask(bank, service, 8)
@@ -402,7 +406,7 @@ def test_a_full_disk_loses_what_is_in_flight_and_knows_what_it_cost(folder, serv
         with pytest.raises(OSError, match="No space left"):
             ask(Bank(folder), service, 20)
     account = Bank(folder).account()
-    assert Bank(folder).count() == 3 and not list(folder.rglob("*.part"))
+    assert count(folder) == 3 and not list(folder.rglob("*.part"))
     assert account.usd == pytest.approx(4 * COST)  # the fourth was paid for, though nothing was left to keep it on
     assert account.n_lost <= service.concurrency
     asked = len(service.requests())

@@ -6,22 +6,10 @@ import os
 
 import numpy as np
 import openai
+import openai_server as fake
 import pytest
 import torch
-from openai_server import (
-    CUT,
-    DROP,
-    KEY,
-    NO_IMAGE,
-    OVERLOADED,
-    RATE_LIMIT,
-    REFUSAL,
-    TRUNCATED,
-    USD,
-    ImageServer,
-    error,
-    make_sources,
-)
+from openai_server import KEY, USD, ImageServer, error, make_sources
 from paid_service import PROCESSES
 
 from mri_aug.generators.bank import Bank
@@ -30,8 +18,8 @@ from mri_aug.generators.openai.faults import ImageServiceError
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of create_variation
 N, CONCURRENCY = 120, 6
-PASSING = (RATE_LIMIT, OVERLOADED, error(500, "x"), DROP, CUT)
-DAMAGED = (TRUNCATED, NO_IMAGE)
+PASSING = (fake.RATE_LIMIT, fake.OVERLOADED, error(500, "x"), fake.DROP, fake.CUT)
+DAMAGED = (fake.TRUNCATED, fake.NO_IMAGE)
 REFUSED = (25, 77)  # sources
 
 
@@ -44,7 +32,7 @@ def plan(faults, share: float = 0.2):
         rng = np.random.default_rng([5, source, tries[source]])
         failed = rng.random() < share
         drawn = faults[rng.integers(len(faults))]
-        return drawn if failed else REFUSAL if source in REFUSED else None
+        return drawn if failed else fake.REFUSAL if source in REFUSED else None
 
     return fault
 
@@ -102,7 +90,7 @@ def test_a_study_survives_faults_and_kills(tmp_path):
 
         refused = [source - 20 for source in REFUSED]
         assert bank.look(generator(), *images, indices=rest["indices"]) == ([], refused)
-        assert bank.count() == N - len(refused) and len(bank.records(refused=True)) == len(refused)
+        assert len(bank.records()) == N - len(refused) and len(bank.records(refused=True)) == len(refused)
         assert len(frozen[0]) >= N // 3 and len(frozen[1]) >= 2 * N // 3
         for kept in frozen:
             assert {position: server.requested[20 + position] for position in kept} == kept, "requested again"
@@ -147,7 +135,7 @@ def test_a_failure_without_way_on_ends_a_fill_and_keeps_the_rest(tmp_path, monke
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         with pytest.raises(ImageServiceError, match="no credit left"):
             Bank(tmp_path).vary(generator(), *images, **rest)
-        assert Bank(tmp_path).count() == server.n_answered == server.n_requests - 1
+        assert len(Bank(tmp_path).records()) == server.n_answered == server.n_requests - 1
         assert Bank(tmp_path).account().n_lost == 0
         Bank(tmp_path).vary(generator(), *images, **rest)
         assert set(server.delivered.values()) == {1} and server.n_billed == 20

@@ -8,40 +8,10 @@ import pickle
 from types import SimpleNamespace
 
 import openai
+import openai_server as fake
 import pytest
 import torch
-from openai_server import (
-    ADDRESS,
-    BAD_KEY,
-    CUT,
-    DEPRECATED,
-    DROP,
-    ELSEWHERE,
-    FORBIDDEN,
-    GONE,
-    HANG,
-    KEY,
-    NO_CREDIT,
-    NO_IMAGE,
-    NOT_AN_IMAGE,
-    NOT_ENTITLED,
-    OVERLOADED,
-    OWN_SIZE,
-    RATE_LIMIT,
-    REFUSAL,
-    RELATIVE,
-    RETIRED,
-    TRUNCATED,
-    USAGE,
-    USD,
-    WEB_PAGE,
-    WRONG_SIZE,
-    altered,
-    error,
-    make_sources,
-    reply,
-    source_key,
-)
+from openai_server import KEY, USAGE, USD, altered, error, make_sources, reply, source_key
 from PIL import Image
 
 from mri_aug.generators.base import RefusedVariationsError, Request, make_generator
@@ -88,12 +58,12 @@ def always(fault):
 
 @pytest.mark.parametrize(
     ("fault", "unanswered"),
-    [(RATE_LIMIT, 0), (OVERLOADED, 0), (error(500, "x"), 0), (DROP, 1), (CUT, 1), (HANG, 1)],
+    [(fake.RATE_LIMIT, 0), (fake.OVERLOADED, 0), (error(500, "x"), 0), (fake.DROP, 1), (fake.CUT, 1), (fake.HANG, 1)],
     ids=["rate", "overload", "500", "drop", "cut", "hang"],
 )
 def test_what_may_pass_is_tried_again(fault, unanswered, start):
     server = start(first(fault))
-    answers, caught = ask(quick(timeout_seconds=1.0 if fault == HANG else 30.0))
+    answers, caught = ask(quick(timeout_seconds=1.0 if fault == fake.HANG else 30.0))
     assert caught is None and server.n_requests == 2 and server.delivered == {20: 1}
     record = answers[0].record
     assert (record["attempts"], record["unanswered"]) == (2, unanswered)
@@ -123,16 +93,16 @@ def test_patience_ends_and_says_so(status, start):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (NOT_ENTITLED, r"not entitled to images by 'dall-e-2'.*Limit: 0/1min.*waiting does not help"),
-        (NO_CREDIT, "no credit left.*You exceeded your current quota.*waiting does not help"),
+        (fake.NOT_ENTITLED, r"not entitled to images by 'dall-e-2'.*Limit: 0/1min.*waiting does not help"),
+        (fake.NO_CREDIT, "no credit left.*You exceeded your current quota.*waiting does not help"),
         (error(400, "Billing hard limit has been reached", "billing_hard_limit_reached"), "no credit left, or"),
         (reply(402, {"error": {"message": "Insufficient credits"}}), "no credit left.*Insufficient credits"),
-        (BAD_KEY, r"does not accept the key in OPENAI_API_KEY \(Incorrect API key provided: \[secret\]"),
+        (fake.BAD_KEY, r"does not accept the key in OPENAI_API_KEY \(Incorrect API key provided: \[secret\]"),
         (error(401, "No such organization: org-x.", "invalid_organization"), "organisation.*org-x.*OPENAI_ORG_ID"),
         (error(401, "OpenAI-Organization header should match organization for API key", "mismatched_organization"),
          "organisation or project that goes with the key.*OPENAI_PROJECT_ID"),
         (error(403, "You must be a member of an organization to use the API"), "organisation.*must be a member"),
-        (FORBIDDEN, "forbids .*must be verified"),
+        (fake.FORBIDDEN, "forbids .*must be verified"),
         (error(429, "Slow down", **HOUR), "asks to wait 60 minutes.*Slow down.*the same command goes on"),
         (error(503, "Maintenance", **{"Retry-After": "Wed, 01 Jan 2098 00:00:00 GMT"}), "asks to wait .* minutes"),
         (error(400, "Invalid value: 'x'.", "invalid_value"), "rejects the request .status 400: Invalid value"),
@@ -148,10 +118,10 @@ def test_patience_ends_and_says_so(status, start):
         (reply(200, {"error": {"message": "Worker crashed", "code": "x"}}), "rejects the request .Worker crashed"),
         (reply(200, {"detail": "no GPU"}), "rejects the request .no GPU"),
         (reply(200, {"error": {"message": "Billing hard limit has been reached"}, "data": []}), "no credit left"),
-        (WEB_PAGE, "answered with a web page .Please log in.; a proxy or a login page"),
-        (WRONG_SIZE, "asked for 256 x 256 pixels, the answer has 256 x 272; set a size"),
-        (ELSEWHERE, r"address in place of the image \(http://localhost:9/image.png\), .*another server.*b64_json"),
-        (GONE, r"which cannot be fetched \(status 404: Not Found\)"),
+        (fake.WEB_PAGE, "answered with a web page .Please log in.; a proxy or a login page"),
+        (fake.WRONG_SIZE, "asked for 256 x 256 pixels, the answer has 256 x 272; set a size"),
+        (fake.ELSEWHERE, r"address in place of the image \(http://localhost:9/image.png\), .*another server.*b64_json"),
+        (fake.GONE, r"which cannot be fetched \(status 404: Not Found\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_pass_is_not_tried_again(fault, words, start):
@@ -164,7 +134,7 @@ def test_what_cannot_pass_is_not_tried_again(fault, words, start):
     assert "hush" not in str(caught) and KEY not in str(caught)
 
 
-@pytest.mark.parametrize("fault", [RETIRED, DEPRECATED, reply(400, {"detail": "Model not found, uid: x"})])
+@pytest.mark.parametrize("fault", [fake.RETIRED, fake.DEPRECATED, reply(400, {"detail": "Model not found, uid: x"})])
 def test_a_retired_model_names_the_live_ones(fault, start):
     server = start(always(fault))
     _, caught = ask(quick(model="gpt-image-0"))
@@ -187,7 +157,7 @@ def test_models_are_described_as_far_as_the_server_tells():
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (REFUSAL, "moderation_blocked: Your request was rejected by the safety system"),
+        (fake.REFUSAL, "moderation_blocked: Your request was rejected by the safety system"),
         (error(400, "Blocked by our content_policy_violation filter."), "refused: Blocked by"),
         (reply(400, {"error": {"message": "Your task failed as a result of our safety system", **FILTERED}}),
          "ResponsibleAIPolicyViolation: Your task failed"),
@@ -206,7 +176,7 @@ def test_a_refusal_is_final_and_an_answer(fault, words, start):
 
 
 def test_refusals_of_a_batch_are_counted_by_class(start):
-    start(lambda number, source: REFUSAL if source in (21, 23, 25) else None)
+    start(lambda number, source: fake.REFUSAL if source in (21, 23, 25) else None)
     with pytest.raises(RefusedVariationsError, match=r"3 of 6 images \(2 of class 1, 1 of class 3\)") as error_:
         quick().vary(make_sources(6), torch.arange(6) % 4, seed=0)
     assert error_.value.positions == (1, 3, 5)
@@ -239,9 +209,9 @@ def as_webp(text: str) -> str:
         (base64_as(as_webp), USD),
         (altered(in_url), USD),
         (altered(lambda body: body.update(data=body["data"][0])), USD),
-        (ADDRESS, USD),
-        (RELATIVE, USD),
-        (OWN_SIZE, USD),
+        (fake.ADDRESS, USD),
+        (fake.RELATIVE, USD),
+        (fake.OWN_SIZE, USD),
         (usage([1, 2]), None),
         (usage("much"), None),
         (usage({"input_tokens": "many", "output_tokens": None}), None),
@@ -260,15 +230,15 @@ def test_an_unusual_answer_is_kept_and_no_second_one_paid_for(fault, usd, start)
     assert record["usd_at_most"] == pytest.approx(quick().usd_per_image if usd is None else usd), (
         "unknown, so the bound"
     )
-    assert record.get("received_size") == ("192x192" if fault == OWN_SIZE else None)
+    assert record.get("received_size") == ("192x192" if fault == fake.OWN_SIZE else None)
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (TRUNCATED, r"bytes are no image, or a truncated one, 2 times \(request req_42\)"),
-        (NOT_AN_IMAGE, "the answer's 8 bytes are no image"),
-        (NO_IMAGE, "the answer holds no image"),
+        (fake.TRUNCATED, r"bytes are no image, or a truncated one, 2 times \(request req_42\)"),
+        (fake.NOT_AN_IMAGE, "the answer's 8 bytes are no image"),
+        (fake.NO_IMAGE, "the answer holds no image"),
         (base64_as(lambda text: text[:-8] + "?!"), "not valid base64"),
         (reply(200, "no JSON"), "not the JSON that an image endpoint gives"),
     ],
@@ -286,10 +256,10 @@ def test_a_damaged_answer_is_asked_for_once_more(fault, words, start):
         raise caught
 
 
-@pytest.mark.parametrize(("fault", "words"), [(DROP, "dropped"), (HANG, "did not answer within 0.4 s")])
+@pytest.mark.parametrize(("fault", "words"), [(fake.DROP, "dropped"), (fake.HANG, "did not answer within 0.4 s")])
 def test_what_may_be_billed_is_tried_three_times_at_most(fault, words, start):
     server = start(always(fault))
-    _, caught = ask(quick(max_retries=9, timeout_seconds=0.4 if fault == HANG else 30.0))
+    _, caught = ask(quick(max_retries=9, timeout_seconds=0.4 if fault == fake.HANG else 30.0))
     assert server.n_requests == 3
     assert words in str(caught) and "3 requests were sent and not answered, and may have been billed" in str(caught)
     assert caught.failures[0].record["usd"] == 0
@@ -328,7 +298,7 @@ def test_settings_that_cannot_be_meant_send_nothing(variable, value, words, star
 
 @pytest.mark.parametrize("page", [False, True])
 def test_an_address_without_version_is_named(page, start, monkeypatch):
-    server = start(always(WEB_PAGE) if page else always(None))
+    server = start(always(fake.WEB_PAGE) if page else always(None))
     monkeypatch.setenv("OPENAI_BASE_URL", server.url.removesuffix("/v1"))
     _, caught = ask(quick())
     words = "answered with a web page" if page else "does not have this endpoint"
@@ -345,14 +315,14 @@ def test_one_failure_loses_no_answer_in_flight(start):
 
 
 def test_failures_at_the_same_time_are_all_told(start):
-    server = start(always(NO_IMAGE), seconds=0.05)
+    server = start(always(fake.NO_IMAGE), seconds=0.05)
     answers, caught = ask(quick(concurrency=3), 9)
     assert not answers and len(caught.failures) == 3 and "in flight at the same time, failed too" in str(caught)
     assert sum(failure.record["usd"] for failure in caught.failures) == pytest.approx(server.n_billed * USD)
 
 
 def test_errors_survive_the_way_from_a_worker_process(start):
-    start(always(BAD_KEY))
+    start(always(fake.BAD_KEY))
     _, caught = ask(quick())
     copy = pickle.loads(pickle.dumps(caught))
     assert str(copy) == str(caught) and copy.failures == caught.failures

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,36 +21,28 @@ _PATIENCE = 120  # seconds of Retry-After up to which the client waits
 
 _REFUSAL_CODES = ("moderationblocked", "contentpolicyviolation", "contentfilter", "responsibleaipolicyviolation")
 _REFUSAL = re.compile(
-    r"moderation_blocked|content_policy_violation|ResponsibleAIPolicyViolation|content[ _]?(filter|management policy)|"
-    r"(by|of) (our|the) safety system",
-    re.IGNORECASE,
+    r"(?i)moderation_blocked|content_policy_violation|ResponsibleAIPolicyViolation|content[ _]?filter|"
+    r"content[ _]?management policy|(by|of) (our|the) safety system"
 )
-_NOT_ENTITLED = re.compile(r"limit:?\s*0(?![.,]?\d)", re.IGNORECASE)
+_NOT_ENTITLED = re.compile(r"limit:?\s*0(?![.,]?\d)", re.I)
 _OUT_OF_CREDIT = re.compile(
-    r"(insufficient|exceeded your current)[ _](quota|credit|balance|funds)|credit[ _]balance|billing[ _]hard[ _]limit|"
-    r"payment required",
-    re.IGNORECASE,
+    r"(?i)(insufficient|exceeded your current)[ _](quota|credit|balance|funds)|credit[ _]balance|"
+    r"billing[ _]hard[ _]limit|payment required"
 )
 _RETIRED = re.compile(
-    r"model_(not_found|deprecated)|deploymentnotfound|(model|deployment)\b.*(does not exist|not found|"
-    r"has been (deprecated|shut ?down|retired)|no longer (available|supported))",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)model_(not_found|deprecated)|deploymentnotfound|(model|deployment)\b.*(does not exist|not found|"
+    r"has been (deprecated|shut ?down|retired)|no longer (available|supported))"
 )
-_ORGANISATION = re.compile(
-    r"\b(organi[sz]ation|project)s?\b|(mismatched|invalid)_(organization|project)", re.IGNORECASE
-)
-_MISMATCH = re.compile(r"no such|mismatch|member of|match|invalid|not found", re.IGNORECASE)
-_KEY_LIKE = re.compile(r"\b(sk|sess|Bearer)[-_ ][\w.*-]{4,}|\S*\*{3,}\S*", re.IGNORECASE)
+_ORGANISATION = re.compile(r"\b(organi[sz]ation|project)s?\b|(mismatched|invalid)_(organization|project)", re.I)
+_MISMATCH = re.compile(r"no such|mismatch|member of|match|invalid|not found", re.I)
+_KEY_LIKE = re.compile(r"\b(sk|sess|Bearer)[-_ ][\w.*-]{4,}|\S*\*{3,}\S*", re.I)
 
 
 class ImageServiceError(RuntimeError):
     """Some images could not be varied; every answer that did arrive was handed out before this was raised.
 
-    Attributes
-    ----------
-    failures : tuple of Answer
-        Without pixels, in order of arrival; the record says what each request cost (``usd``), what it cost at most
-        when requests that were sent and not answered are counted (``usd_at_most``), and what failed (``failed``).
+    ``failures`` are answers without pixels, in order of arrival, whose record says what each request cost (``usd``), at
+    most when requests that were sent and not answered are counted (``usd_at_most``), and what failed (``failed``).
     """
 
     def __init__(self, message: str, failures: Iterable[Answer] = ()):
@@ -127,14 +120,10 @@ def _codes(body: object) -> Iterator[str]:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "")
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return seconds if math.isfinite(seconds) else None
+    for read in (float, lambda date: (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()):
+        with suppress(ValueError, TypeError):
+            return seconds if math.isfinite(seconds := read(text)) else None
+    return None
 
 
 def is_hopeless(error_text: str) -> bool:
@@ -142,7 +131,7 @@ def is_hopeless(error_text: str) -> bool:
     return bool(_NOT_ENTITLED.search(error_text) or _OUT_OF_CREDIT.search(error_text))
 
 
-def explain(fault: Fault, *, server: str, model: str, timeout: float) -> str:
+def explain(fault: Fault, server: str, model: str, *, timeout: float) -> str:
     """Return the cause of a fault and what to do, without naming the image; ``timeout`` in seconds."""
     status, words = fault.status, fault.words
     if fault.kind == "timeout":

@@ -23,6 +23,8 @@ _SIZES = (256, 512, 1024)  # of image variations
 _PIXELS = (655_360, 8_294_400)  # what GPT image models accept, in sides that are multiples of 16
 _REFERENCE_PIXELS = 1024 * 1024  # the size that the published prices per image are for
 _MARGIN = 1.1  # those prices are rounded
+_KINDS = ("text_in", "image_in", "image_out")  # of tokens
+_PER_IMAGE = (("low", 0.006), ("medium", 0.053), ("high", 0.211))
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,12 @@ class Prices:
     image_in_tokens : int
         Bound for an input image of 1024 x 1024. No tariff states it; earlier models took some 4,600 tokens for a close
         look at the input.
-
-    Raises
-    ------
-    ValueError
-        If a price is negative or not a number.
     """
 
     text_in: float = 5.0
     image_in: float = 8.0
     image_out: float = 30.0
-    per_image: Mapping[str, float] | tuple[tuple[str | None, float], ...] | float = (
-        ("low", 0.006),
-        ("medium", 0.053),
-        ("high", 0.211),
-    )
+    per_image: Mapping[str, float] | tuple[tuple[str | None, float], ...] | float = _PER_IMAGE
     image_in_tokens: int = 5000
 
     def __post_init__(self):
@@ -66,10 +59,6 @@ class Prices:
     def is_free(self) -> bool:
         """Whether nothing costs anything."""
         return not any([self.text_in, self.image_in, self.image_out, *dict(self.per_image).values()])
-
-    def per_million(self) -> dict[str, float]:
-        """Return the prices of a million tokens by kind, for a record."""
-        return {"text_in": self.text_in, "image_in": self.image_in, "image_out": self.image_out}
 
     def usd(self, usage: object) -> float | None:
         """Return what an answer cost by its ``usage``; None where the server states none that makes sense.
@@ -133,19 +122,12 @@ class OpenAIGenerator(PromptedGenerator):
         or a ``seed`` for vLLM-Omni's edits. Part of the fingerprint and of the records, so put no secrets in it.
     prices : Prices
         Or a mapping of its fields, as from the command: ``--option 'prices={"image_out": 40}'``.
-    concurrency : int
-        Requests in flight at a time.
+    concurrency, max_retries : int
+        Requests in flight at a time, and retries of one request.
     timeout_seconds : float
         Allowed for one answer; slow models take minutes at high quality.
-    max_retries : int
-        Of one request.
     seconds_per_image : float
         For estimates only; not measured here.
-
-    Raises
-    ------
-    ValueError
-        If an option is out of range.
     """
 
     model: str
@@ -192,23 +174,14 @@ class OpenAIGenerator(PromptedGenerator):
     @property
     def usd_per_image(self) -> float:
         """Upper bound of one answer's cost in US dollars."""
-        n_characters = max((len(prompt) for prompt in self.prompts()), default=0)
+        n_characters = max(map(len, self.prompts()), default=0)
         return self.prices.at_most(self.quality, size=self.size, n_characters=n_characters)
 
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Return an iterator over the answers as they arrive; closing it waits for the calls in flight.
 
-        The seed has no effect: services take none.
-
-        Raises
-        ------
-        ImageServiceError
-            If an image failed otherwise than by a refusal, after the answers that were in flight with it; or before
-            the first request, if OPENAI_API_KEY or OPENAI_BASE_URL cannot be used.
-        ImportError
-            If the package openai is not installed.
-        ValueError
-            If a class has no prompt.
+        The seed has no effect: services take none. Errors are those of
+        :func:`mri_aug.generators.openai.service.answers`, and ImportError if the package openai is not installed.
         """
         try:
             from mri_aug.generators.openai import service
@@ -223,13 +196,8 @@ class OpenAIGenerator(PromptedGenerator):
         size, file = (self.size, self.size), io.BytesIO()
         picture = Image.fromarray(image[0].numpy())
         picture.resize(size, Image.Resampling[self.resampling.upper()]).save(file, format="PNG")
-        return {
-            "image": ("image.png", file.getvalue(), "image/png"),
-            "model": self.model,
-            "n": 1,
-            "size": f"{self.size}x{self.size}",
-            "extra_body": dict(self.extra_body) or None,
-        }
+        upload = {"image": ("image.png", file.getvalue(), "image/png"), "extra_body": dict(self.extra_body) or None}
+        return {**upload, "model": self.model, "n": 1, "size": f"{self.size}x{self.size}"}
 
     def record(self, label: int) -> dict[str, object]:
         """Return what the record of an answer says of its request."""
@@ -241,7 +209,7 @@ class OpenAIGenerator(PromptedGenerator):
             "quality": self.quality,
             "extra_body": dict(self.extra_body),
             "resampling": f"{self.resampling}, {IMAGE_SIZE} to {self.size} and back",
-            "usd_per_million_tokens": self.prices.per_million(),
+            "usd_per_million_tokens": {kind: getattr(self.prices, kind) for kind in _KINDS},
         }
 
 
@@ -260,19 +228,15 @@ PROMPT = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIEditsGenerator(OpenAIGenerator):
-    """Use ``images.edit``; options are those of the base class, with other defaults, and these.
+    """Use ``images.edit``; options are those of the base class, and these.
 
     Parameters
     ----------
-    model : str
-        A GPT image model, or what a compatible server has.
     prompt : str or tuple of str
         One for all images, or one per class by label. With one per class, a classifier can learn the trace of the
         wording instead of the disease; the default leaves the class to the source image.
-    quality : str
-        ``"low"``, ``"medium"``, ``"high"``, or another that ``prices`` has a price for.
-    size : int
-        A multiple of 16, from 816 to 2880.
+    quality, size : str, int
+        Any that ``prices`` has a price for (low, medium, high), and a multiple of 16 from 816 to 2880.
     """
 
     model: str = "gpt-image-2"
@@ -302,16 +266,9 @@ class OpenAIEditsGenerator(OpenAIGenerator):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIVariationsGenerator(OpenAIGenerator):
-    """Use ``images.create_variation``; options are those of the base class, with other defaults.
+    """Use ``images.create_variation``, by default free, as on one's own server; options are those of the base class.
 
-    Parameters
-    ----------
-    model : str
-        As the server calls it. The default is the thesis's model, which OpenAI no longer offers.
-    size : int
-        256, 512 or 1024. Stable Diffusion was trained at the default.
-    prices : Prices
-        Free by default, as on one's own server.
+    The default model is the thesis's, which OpenAI no longer offers; Stable Diffusion was trained at the default size.
     """
 
     model: str = "dall-e-2"

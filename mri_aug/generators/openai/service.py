@@ -46,7 +46,11 @@ _FORMATS = ("PNG", "JPEG", "WEBP")  # of GPT image models and compatible servers
 
 
 class _EndedError(Exception):
-    """There is no image, and a second request would not help: how it ended ("refused" or "failed"), and why."""
+    """There is no image, and a second request would not help; ``how`` is the key of the reason in the record."""
+
+    def __init__(self, why: str, how: str = "failed"):
+        super().__init__(why)
+        self.how = how
 
 
 class _DamagedError(Exception):
@@ -58,12 +62,8 @@ def answers(generator: StreamingGenerator, requests: Iterable[Request]) -> Itera
 
     At most ``generator.concurrency`` calls are in flight, and the next request is taken only when the caller wants
     another answer. After an interruption (Ctrl-C) or a failure nothing more is sent, and the answers of the calls in
-    flight are yielded before it is raised; a second interruption is raised at once.
-
-    Raises
-    ------
-    ImageServiceError
-        If a call failed other than by a refusal; or, before any request, if the environment holds no usable key.
+    flight are yielded before it is raised; a second interruption is raised at once. ImageServiceError if a call failed
+    other than by a refusal; or, before any request, if the environment holds no usable key or address.
     """
     _check_environment(generator.name)
     waiting, flying, failures, fault = iter(requests), set[Future](), [], None
@@ -186,7 +186,7 @@ class _Call:
         try:
             pixels, extra = self._picture()
         except _EndedError as ended:
-            extra = dict([ended.args])
+            extra = {ended.how: str(ended)}
         finally:
             del self.http.calls[self.name]
         costs = [self.generator.prices.usd(usage) for usage in self.usages]
@@ -220,7 +220,7 @@ class _Call:
                 return _decode(self._content(raw.text), self.generator)
             except _DamagedError as error:
                 damage = str(error)
-        raise _EndedError("failed", f"{damage}, {_MOST_DAMAGED} times (request {self.request_id})")
+        raise _EndedError(f"{damage}, {_MOST_DAMAGED} times (request {self.request_id})")
 
     def _content(self, text: str) -> bytes:
         """Return the image file in an answer with status 200, and note its usage."""
@@ -230,7 +230,7 @@ class _Call:
             if text.lstrip().startswith("<"):
                 way_on = missing_version(self.server) or "a proxy or a login page may be in between"
                 raise _EndedError(
-                    "failed", f"{self.server} answered with a web page ({without_secrets(words_in(text))}); {way_on}"
+                    f"{self.server} answered with a web page ({without_secrets(words_in(text))}); {way_on}"
                 ) from None
             self.n_unanswered += 1  # whatever this was, its cost is not known
             raise _DamagedError("the answer is not the JSON that an image endpoint gives") from None
@@ -258,9 +258,8 @@ class _Call:
         text = f"the answer holds an address in place of the image ({public_address(target.geturl())}), which "
         if (target.scheme, target.netloc.rpartition("@")[2]) != (base.scheme, base.netloc.rpartition("@")[2]):
             raise _EndedError(
-                "failed",
                 f"{text}is not fetched, since it is on another server than OPENAI_BASE_URL; make the server answer "
-                "with b64_json",
+                "with b64_json"
             )
         try:
             options = {"follow_redirects": False}
@@ -270,18 +269,16 @@ class _Call:
             fault = Fault.of(error)
             status = f"status {fault.status}" if fault.status else "no connection"
             raise _EndedError(
-                "failed", f"{text}cannot be fetched ({status}: {fault.words}); make the server answer with b64_json"
+                f"{text}cannot be fetched ({status}: {fault.words}); make the server answer with b64_json"
             ) from None
 
     def _meaning(self, fault: Fault) -> _EndedError:
         """Return what a fault means for this image, to be raised."""
         if reason := fault.refusal():
-            return _EndedError("refused", reason)
-        timeout = self.generator.timeout_seconds
-        text = explain(fault, server=self.server, model=self.generator.model, timeout=timeout)
-        if self.n_sent > 1:
-            text += f" (tried {self.n_sent} times)"
-        return _EndedError("failed", f"{text}; {_live_models(self.client)}" if fault.is_retired() else text)
+            return _EndedError(reason, "refused")
+        text = explain(fault, self.server, self.generator.model, timeout=self.generator.timeout_seconds)
+        text += f" (tried {self.n_sent} times)" if self.n_sent > 1 else ""
+        return _EndedError(f"{text}; {_live_models(self.client)}" if fault.is_retired() else text)
 
 
 def _from_base64(text: str) -> bytes:
@@ -302,25 +299,20 @@ def _decode(content: bytes, generator: StreamingGenerator) -> tuple[Tensor, dict
     """
     size = generator.size
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            width, height = picture.size
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            picture, (width, height) = opened, opened.size
             if width == height:
+                if picture.mode != "L":
+                    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
                 filter_ = Image.Resampling[generator.resampling.upper()]
-                grey = np.array(_grey(picture).resize((IMAGE_SIZE, IMAGE_SIZE), filter_))
+                grey = np.array(picture.convert("L").resize((IMAGE_SIZE, IMAGE_SIZE), filter_))
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):  # Pillow has no one class for it
         raise _DamagedError(f"the answer's {len(content)} bytes are no image, or a truncated one") from None
     if width != height:
         raise _EndedError(
-            "failed", f"asked for {size} x {size} pixels, the answer has {width} x {height}; set a size that is square"
+            f"asked for {size} x {size} pixels, the answer has {width} x {height}; set a size that is square"
         )
     return torch.from_numpy(grey)[None], {} if width == size else {"received_size": f"{width}x{height}"}
-
-
-def _grey(picture: Image.Image) -> Image.Image:
-    if picture.mode == "L":
-        return picture
-    coloured = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), coloured).convert("L")
 
 
 def _live_models(client: openai.OpenAI) -> str:
