@@ -1,6 +1,7 @@
 """The command ``mri-aug``: run a study, buy its synthetic images, and make the book.
 
-Parses arguments, calls the library and prints; whatever is useful from Python lives elsewhere.
+It parses arguments, calls the library and prints. The library is imported late: torch takes seconds, and --help should
+not.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_aug import provenance
 from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
+
+if TYPE_CHECKING:
+    from mri_aug.data.imageset import ImageSet
+    from mri_aug.study.parts import Part
 
 FAULTS = (ValueError, LookupError, OSError, ImportError, RuntimeError)
 
@@ -38,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mri-aug", description="Do synthetic images train a better classifier?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     study = commands.add_parser("study", help="run the simulations of chapter 7, resuming what was interrupted")
-    vary = commands.add_parser("vary", help="make the variations that a study will ask for, and keep them in a bank")
+    vary = commands.add_parser("vary", help="make the synthetic images that a study will need, and keep them in a bank")
     book = commands.add_parser("book", help="run the study and the notebooks, and render the book")
     for command in (study, vary, book):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
         command.add_argument("--parts", nargs="+", default=(), metavar="NAME", help="these alone, such as cnn or sweep")
         command.add_argument("--seed", type=int, default=0)
-        add_generator_options(command)
+        _add_generator_options(command)
     study.add_argument(
         "--pretrained", nargs="+", default=(), metavar="NAME",
         help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
@@ -71,78 +76,78 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--settings", action="store_true", help="the settings of training on people, judged by validation people"
     )
-    study.add_argument("--from", dest="source", metavar="DEPOSIT", help="go on from these rows, such as results/record")
+    study.add_argument(
+        "--from", dest="source", metavar="DEPOSIT", help="continue from these rows, such as results/record"
+    )
     study.add_argument("--outlook", action="store_true", help="run nothing: what is finished, and the hours left")
     study.add_argument("--export", metavar="NAME", help="add the finished rows to results/NAME, with their manifest")
     study.add_argument("--mix", action="store_true", help="export although other code or images made the rows there")
-    study.set_defaults(command=_study)
-    add_vary_options(vary)
-    vary.set_defaults(command=_vary)
+    _add_vary_options(vary)
     book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
-    book.set_defaults(command=_book)
+    defaults = vars(study.parse_args([]))  # also of the other commands, which run or fill the same study
+    for command, function in ((study, _study), (vary, _vary), (book, _book)):
+        command.set_defaults(**{**defaults, "command": function})
     return parser
 
 
-def _study(options: argparse.Namespace) -> None:
-    from mri_aug.generators.bank import study_generators
-
-    sizes, parts = _listed_parts(options)
-    if options.epochs is not None:
-        sizes["epochs"] = options.epochs
-    generators = study_generators(options.generator, dict(options.option), folder=options.bank)
-    _run(options, sizes, parts, seed=options.seed, generators=generators)
-
-
-def _listed_parts(options: argparse.Namespace) -> tuple[dict, list]:
-    """Return the sizes and the parts that a study's options ask for: of chapter 7, of the record, or the settings."""
-    from mri_aug.study.parts import choose_parts
-    from mri_aug.study.record import record_parts, settings_parts
-
-    if not (options.record or options.settings):
-        return _sizes_and_parts(
-            options, options.real_frac, options.simulations, options.parts, options.pretrained, options.generator
-        )
-    sizes = profile_parameters(options.profile, options.dataset)
-    if options.profile == "demo":  # everybody, unless a profile is asked for
-        sizes["n_subjects"] = 200 if options.dataset == "phantom" else 0
-    if options.settings:
-        return sizes, settings_parts(options.simulations or 5)
-    parts = choose_parts(record_parts(), options.parts)
-    cap = options.simulations or max(part.n_simulations for part in parts)
-    return sizes, [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
-
-
-def _run(options, sizes, parts, *, seed=0, generators=None):
+def _study(options: argparse.Namespace) -> ImageSet:
     """Run the parts, say what is finished, export it if asked, and return the images."""
-    # Imported late, as in every command: torch takes seconds, and --help should not.
-    from mri_aug.data.loading import load_images
+    from mri_aug.generators.bank import study_generators
     from mri_aug.models.training import TrainConfig
     from mri_aug.results.deposit import load_deposit
     from mri_aug.study.run import finished_rows, run_parts
     from mri_aug.study.store import Store
 
+    sizes, parts = _sizes_and_parts(options)
     start = time.perf_counter()
-    image_set = load_images(
-        options.dataset, class_names=options.classes or None, subjects=options.subjects or None,
-        n_subjects=sizes["n_subjects"] or None, seed=seed,
-    )  # fmt: skip
-    print(image_set, flush=True)
+    generators = study_generators(options.generator, dict(options.option), folder=options.bank)
+    image_set = _images(options, sizes)
     store = Store(provenance.artifacts("store.sqlite"))
-    if source := getattr(options, "source", None):
-        print(f"{store.add(load_deposit(source)[0])} rows of {source} are new to the store", flush=True)
-    config = TrainConfig(epochs=sizes["epochs"], device=getattr(options, "device", "auto"))
-    shared = {"seed": seed, "store": store, "config": config, "generators": generators}
+    if options.source:
+        print(f"{store.add(load_deposit(options.source)[0])} rows of {options.source} are new to the store", flush=True)
+    config = TrainConfig(epochs=sizes["epochs"], device=options.device)
+    shared = {"seed": options.seed, "store": store, "config": config, "generators": generators}
     _, outlook = finished_rows(parts, image_set, **shared)
     print(_outlook_text(outlook), flush=True)
-    if not getattr(options, "outlook", False):
-        run_parts(
-            parts, image_set, **shared, n_jobs=options.jobs, scheduler=options.scheduler,
-            progress=sys.stderr.isatty(),
-        )  # fmt: skip
+    if not options.outlook:
+        shown = {"progress": sys.stderr.isatty()}
+        run_parts(parts, image_set, **shared, **shown, n_jobs=options.jobs, scheduler=options.scheduler)
     rows, outlook = finished_rows(parts, image_set, **shared)
     print(f"{len(rows)} simulations are in the store; this took {(time.perf_counter() - start) / 60:.1f} minutes")
-    if getattr(options, "export", None):
+    if options.export:
         _export(options, sizes, rows, outlook, image_set)
+    return image_set
+
+
+def _sizes_and_parts(options: argparse.Namespace) -> tuple[dict, list[Part]]:
+    """Return the sizes and the parts that the options name: of chapter 7, of the record, or the settings."""
+    from mri_aug.study.parts import chapter_parts, choose_parts, record_parts, settings_parts
+
+    sizes, n_simulations = profile_parameters(options.profile, options.dataset), options.simulations
+    if options.epochs is not None:
+        sizes["epochs"] = options.epochs
+    if not (options.record or options.settings):
+        if n_simulations is not None:
+            sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
+        sizes["pretrained"] = list(options.pretrained)
+        parts = chapter_parts(options.real_frac, generator=options.generator, **part_sizes(sizes))
+        return sizes, choose_parts(parts, options.parts)
+    if options.profile == "demo":  # everybody, unless another profile is named
+        sizes["n_subjects"] = 200 if options.dataset == "phantom" else 0
+    if options.settings:
+        return sizes, settings_parts(n_simulations or 5)
+    parts = choose_parts(record_parts(), options.parts)
+    return sizes, [
+        replace(part, n_simulations=min(part.n_simulations, n_simulations or part.n_simulations)) for part in parts
+    ]
+
+
+def _images(options: argparse.Namespace, sizes: Mapping[str, object]) -> ImageSet:
+    from mri_aug.data.loading import load_images
+
+    known = {"class_names": options.classes or None, "subjects": options.subjects or None}
+    image_set = load_images(options.dataset, **known, n_subjects=sizes["n_subjects"] or None, seed=options.seed)
+    print(image_set, flush=True)
     return image_set
 
 
@@ -156,10 +161,9 @@ def _outlook_text(outlook) -> str:
 
 def _export(options, sizes, rows, outlook, image_set) -> None:
     """Add the finished rows to a deposit, and say in its manifest what made them."""
-    from mri_aug.provenance import machine, versions
     from mri_aug.results.deposit import export
 
-    if getattr(options, "settings", False):  # settings are chosen by validation people: nobody else's scores are kept
+    if options.settings:  # settings are chosen by validation people: nobody else's scores are kept
         rows = rows[[name for name in rows if not name.startswith("test_") and name != "by_subject"]]
     manifest = {
         "date": time.strftime("%Y-%m-%d"),
@@ -175,42 +179,40 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
         "code": sorted(set(rows["code"])),
         "machines": sorted(set(rows["machine"])),
-        "machine": machine(),
-        "versions": versions(),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
     }
     print(f"wrote {export(rows, options.export, manifest=manifest, mix=options.mix)}")
 
 
-def _sizes_and_parts(options, real_frac=0.3, n_simulations=None, names=(), pretrained=(), generator="morph"):
-    """Return the profile's sizes, and the parts of chapter 7 that were asked for."""
-    from mri_aug.study.parts import chapter_parts, choose_parts
-
-    sizes = profile_parameters(options.profile, options.dataset)
-    if n_simulations is not None:
-        sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
-    sizes["pretrained"] = list(pretrained)
-    return sizes, choose_parts(chapter_parts(real_frac, generator=generator, **part_sizes(sizes)), names)
-
-
 def _vary(options: argparse.Namespace) -> None:
-    sizes, parts = _sizes_and_parts(
-        options, options.real_frac, options.simulations, options.parts, (), options.generator
+    from mri_aug.generators.bank import Bank
+    from mri_aug.generators.base import make_generator
+    from mri_aug.study.variations import fill, plan, wanted_variations
+
+    sizes, parts = _sizes_and_parts(options)
+    generator = make_generator(options.generator, **dict(options.option))
+    limits = {"max_usd": options.max_usd, "max_images": options.max_images}
+    bank = Bank(options.bank or provenance.artifacts("bank"), offline=options.offline, **limits)
+    wanted = wanted_variations(
+        parts, _images(options, sizes), generator=options.generator, seed=options.seed, protocol=options.protocol
     )
-    _fill(options, parts, n_subjects=sizes["n_subjects"] or None)
+    print(plan(generator, bank, wanted), flush=True)
+    if not options.plan:
+        print(fill(generator, bank, wanted, progress=sys.stderr.isatty()))
 
 
 def _book(options: argparse.Namespace) -> None:
     from mri_aug.book.publishing.notebooks import execute_all
     from mri_aug.book.publishing.pages import pages, render
-    from mri_aug.provenance import folder_digest
 
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
     output = options.output or provenance.artifacts("books", f"{name}-{options.profile}")
-    image_set = _run(options, *_sizes_and_parts(options))
+    image_set = _study(options)
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
-    inputs = f"{image_set.fingerprint} {folder_digest(provenance.results())}"
+    inputs = f"{image_set.fingerprint} {provenance.folder_digest(provenance.results())}"
     sources = [provenance.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
     known = {"dataset": dataset, "class_names": options.classes, "subjects": options.subjects}
     parameters = {**known, **profile_parameters(options.profile, dataset)}
@@ -220,26 +222,22 @@ def _book(options: argparse.Namespace) -> None:
     print(f"\nThe book is ready. Open {first} in a browser.")
 
 
-if TYPE_CHECKING:  # torch takes seconds, and --help should not
-    from mri_aug.study.parts import Part
-
-
-def add_generator_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that a study and the filling of its bank share."""
-    command.add_argument("--generator", default="morph", metavar="NAME", help="makes the variations (default: morph)")
+def _add_generator_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--generator", default="morph", metavar="NAME", help="makes the synthetic images (default: morph)"
+    )
     command.add_argument(
         "--option", action="append", default=[], type=_named_value, metavar="NAME=VALUE",
         help="of the generator, such as quality=low or 'prices={\"image_out\": 40}' (JSON); may be given several times",
     )  # fmt: skip
     command.add_argument(
         "--bank", type=Path, metavar="FOLDER",
-        help="where variations are kept (default: artifacts/bank); given this, or a generator that cannot repeat a "
-        "variation, a study takes them from the bank alone",
+        help="where synthetic images are kept (default: artifacts/bank); given this, or a generator that cannot repeat "
+        "an image, a study takes them from the bank alone",
     )  # fmt: skip
 
 
-def add_vary_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of ``mri-aug vary`` alone."""
+def _add_vary_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--protocol", help="only for the conditions of this protocol: image, subject or published")
     command.add_argument("--plan", action="store_true", help="print what is missing and its cost; request nothing")
     command.add_argument(
@@ -247,33 +245,6 @@ def add_vary_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank costs more in all")
     command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has requested more in all")
-
-
-def _fill(options: argparse.Namespace, parts: Sequence[Part], *, n_subjects: int | None) -> None:
-    """Run ``mri-aug vary`` for the parts of a study on a dataset of so many people."""
-    from mri_aug.data.loading import load_images
-    from mri_aug.generators.bank import Bank
-    from mri_aug.generators.base import make_generator
-    from mri_aug.study.variations import fill, plan, wanted_variations
-
-    generator = make_generator(options.generator, **dict(options.option))
-    limits = {"max_usd": options.max_usd, "max_images": options.max_images}
-    bank = Bank(_folder(options), offline=options.offline, **limits)
-    image_set = load_images(
-        options.dataset, class_names=options.classes or None, subjects=options.subjects or None,
-        n_subjects=n_subjects, seed=options.seed,
-    )  # fmt: skip
-    print(image_set, flush=True)
-    wanted = wanted_variations(
-        parts, image_set, generator=options.generator, seed=options.seed, protocol=options.protocol
-    )
-    print(plan(generator, bank, wanted), flush=True)
-    if not options.plan:
-        print(fill(generator, bank, wanted, progress=sys.stderr.isatty()))
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    return options.bank or provenance.artifacts("bank")
 
 
 def _named_value(text: str) -> tuple[str, object]:

@@ -12,7 +12,7 @@ import os
 import platform
 import secrets
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,10 +28,8 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the installed version of each package, ``python`` first; a package that is not installed is left out."""
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
+        with suppress(PackageNotFoundError):  # an optional extra
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue  # an optional extra
     return found
 
 
@@ -62,13 +60,7 @@ def _memory_gib() -> float:
 
 
 def library_modules(folder: Path | None = None) -> dict[str, Path]:
-    """Return the file of each of the library's modules, by dotted name.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        A package's folder; by default the one that this module lies in.
-    """
+    """Return the file of each module of the package in ``folder`` (by default this library), by dotted name."""
     folder = folder or Path(__file__).parent
     modules = {}
     for path in sorted(folder.rglob("*.py")):
@@ -81,11 +73,6 @@ def imported_modules(source: str, known: Container[str]) -> set[str]:
     """Return those of the ``known`` modules that Python source imports, anywhere in it, and the packages around them.
 
     Imports are read, not run: a module named in a string is not seen. The library has no relative imports.
-
-    Raises
-    ------
-    SyntaxError
-        If ``source`` is not Python.
     """
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -101,7 +88,13 @@ def imported_modules(source: str, known: Container[str]) -> set[str]:
 def code_fingerprint(*modules: str, folder: Path | None = None) -> str:
     """Return sixteen hexadecimal digits that change when modules, or what they import of the library, do.
 
-    Comments, docstrings and layout do not count.
+    Parameters as for :func:`reached_modules`. Comments, docstrings and layout do not count.
+    """
+    return hashlib.sha256(repr(sorted(reached_modules(*modules, folder=folder).items())).encode()).hexdigest()[:16]
+
+
+def reached_modules(*modules: str, folder: Path | None = None) -> dict[str, str]:
+    """Return :func:`code_digest` of modules, and of all that they import of the library, by dotted name.
 
     Parameters
     ----------
@@ -115,14 +108,6 @@ def code_fingerprint(*modules: str, folder: Path | None = None) -> str:
     ValueError
         If the library has no such module.
     """
-    return hashlib.sha256(repr(sorted(reached_modules(*modules, folder=folder).items())).encode()).hexdigest()[:16]
-
-
-def reached_modules(*modules: str, folder: Path | None = None) -> dict[str, str]:
-    """Return :func:`code_digest` of modules, and of all that they import of the library, by dotted name.
-
-    Parameters and errors are those of :func:`code_fingerprint`.
-    """
     files = library_modules(folder)
     if unknown := [name for name in modules if name not in files]:
         raise ValueError(f"the library has no module {', '.join(unknown)}; it has {', '.join(files)}")
@@ -134,7 +119,7 @@ def reached_modules(*modules: str, folder: Path | None = None) -> dict[str, str]
             source = files[name].read_text(encoding="utf-8")
             reached[name] = code_digest(source)
             # A package's own file only re-exports, and the library imports from the defining modules (both tested):
-            # following it would tie a simulation to everything else in the room.
+            # following it would make a simulation depend on everything else in the package.
             waiting += [found for found in imported_modules(source, files) if files[found].name != "__init__.py"]
     return reached
 
@@ -150,13 +135,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def code_digest(source: str) -> str:
-    """Return a hash of Python source that ignores comments, docstrings and layout.
-
-    Raises
-    ------
-    SyntaxError
-        If ``source`` is not Python.
-    """
+    """Return a hash of Python source that ignores comments, docstrings and layout."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -187,16 +166,7 @@ def results(*parts: str) -> Path:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield the path of a temporary file that replaces ``path`` when the block ends, and is removed after an error.
 
-    The folder is made where missing. A reader, a kill or a power cut meets the old file or the new one, never a part.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_write(Path(folder, "a", "table.csv")) as part:
-    ...         written = part.write_text("x,y")
-    ...     Path(folder, "a", "table.csv").read_text()
-    'x,y'
+    The folder is made if it is missing. After a kill or a power cut the file is the old one or the new one, whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,12 +186,12 @@ def sqlite_fault(error: Exception, path: Path, *, kind: str, cure: str) -> Value
     Parameters
     ----------
     error : Exception
-        A ``sqlite3.DatabaseError``, or whatever reading a row's content raised.
+        A ``sqlite3.DatabaseError``, or what reading a row's content raised.
     path : Path
     kind : str
         What the file should be, such as "a store of simulations".
     cure : str
-        What to do where it is damaged or is something else.
+        What to do if it is damaged or is something else.
     """
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):

@@ -82,6 +82,6 @@ def test_an_interrupt_says_how_to_go_on(small, monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", lambda *_, **__: interrupted(0))
+    monkeypatch.setattr(cli, "_study", lambda *_, **__: interrupted(0))
     assert cli.main(["study"]) == 130
     assert "goes on from there" in capsys.readouterr().err

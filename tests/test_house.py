@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +113,18 @@ def test_training_knows_nothing_of_generators():
             found.add(name)
             waiting += IMPORTS[name]
     assert not {name for name in found if room(name) in ("generators", "study")}
+
+
+def test_names_in_code_notebooks_and_texts_exist():
+    """Docstrings, comments and chapters outlive a move: each ``mri_aug.x.y`` that they name must still be there."""
+    project = Path(__file__).resolve().parents[1]
+    texts = [*project.glob("notebooks/*.py"), *project.glob("book/*.md"), project / "README.md", *FILES.values()]
+    for path in texts:
+        for name in set(re.findall(r"(?<![\w./-])mri_aug(?:\.[A-Za-z_]\w*)+", path.read_text(encoding="utf-8"))):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                pytest.fail(f"{path.relative_to(project)} names {name}, which does not exist")
 
 
 def test_importing_the_package_costs_nothing():

@@ -48,7 +48,7 @@ def test_library_modules_have_dotted_names(package):
     assert library_modules()["mri_aug.provenance"].name == "provenance.py"
 
 
-def test_imports_are_found_wherever_they_stand(package):
+def test_imports_are_found_anywhere(package):
     known = library_modules(package)
     assert imported_modules(PACKAGE["top.py"], known) == {"toy", "toy.middle"}
     assert imported_modules(PACKAGE["middle.py"], known) == {"toy", "toy.base"}
@@ -89,7 +89,7 @@ def test_versions_leaves_out_what_is_not_installed():
     assert found["python"] == platform.python_version()
 
 
-def test_machine_tells_no_names():
+def test_machine_contains_no_names():
     found = machine()
     assert found["cores"] >= 1
     assert found["memory_gib"] > 0
@@ -108,7 +108,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
 
 
-def test_faults_of_an_sqlite_file_are_told_apart(tmp_path):
+def test_faults_of_an_sqlite_file_are_distinguished(tmp_path):
     def fault(error):
         return sqlite_fault(error, path, kind="a store", cure="remove it")
 

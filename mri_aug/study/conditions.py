@@ -1,4 +1,4 @@
-"""Conditions: what one training set and network of a study are, and the lists of them that the thesis compares.
+"""Conditions: one training set and network of a study each, and the lists of them that the thesis compares.
 
 A condition is plain data: nothing here trains, samples or reads images.
 """
@@ -12,20 +12,22 @@ from operator import index
 
 from mri_aug.results.metrics import REFERENCES
 
-# Names of what other rooms implement, so that a condition is read without torch; a test holds them together.
+# Names of what other rooms implement, so that a condition is read without torch; a test compares them.
 PROTOCOLS = ("image", "subject", "published")
 BALANCES = ("none", "oversample", "weights")
 FILTERS = ("none", "near-copy", "confidence")
 BUDGETS = ("epochs", "steps")
-SYNTH_USES = ("mixed", "only", "pretrain", "shuffled")
-FINE_TUNES = ("all", "head")
-SCARCE = ("images", "subjects")
-IMAGE_SIZES = (64, 128)
 POLICIES = ("traditional", "elastic", "autoaugment")  # those that chapter 7 compares at demo size
 SWEEP = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))  # real fractions of the sweep at full size
 _CHOICES = {
-    "protocol": PROTOCOLS, "budget": BUDGETS, "synth_use": SYNTH_USES, "balance": BALANCES, "filter": FILTERS,
-    "fine_tune": FINE_TUNES, "scarce": SCARCE, "image_size": IMAGE_SIZES,
+    "protocol": PROTOCOLS, "budget": BUDGETS, "synth_use": ("mixed", "only", "pretrain", "shuffled"),
+    "balance": BALANCES, "filter": FILTERS, "fine_tune": ("all", "head"), "scarce": ("images", "subjects"),
+    "image_size": (64, 128),
+}  # fmt: skip
+# How a label says a field that is not at its default, and the words for some values.
+_IN_LABEL = {
+    "architecture": "{}", "weights": "{}", "fine_tune": "{}", "synth_use": "{}", "filter": "{} filter", "policy": "{}",
+    "balance": "{}", "image_size": "{} px",
 }  # fmt: skip
 _WORDS = {
     "only": "synthetic alone", "pretrain": "synthetic first", "shuffled": "labels shuffled",
@@ -35,7 +37,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """One training set and how it is trained on: an arm of a study.
+    """One training set and how it is trained on.
 
     Raises
     ------
@@ -45,16 +47,16 @@ class Condition:
 
     architecture: str = "cnn"  # a network of mri_aug.models, or a reference: "shares", "tissue", "pca"
     weights: str = "none"  # "none", "imagenet", "phantom" (trained on phantoms), or the path of a state dict
-    fine_tune: str = "all"  # "all" weights are trained, or the "head" alone on a frozen backbone's features
+    fine_tune: str = "all"  # train "all" weights, or the "head" alone on a frozen backbone's features
     scarce: str = "images"  # what real_frac counts: "images" (the draft) or "subjects", people with all their slices
     real_frac: float = 1.0  # X: share of the training images (people) that is real, in (0, 1]
     synth_frac: float = 0.0  # Y: synthetic images as a share of the full training set, in [0, inf)
     synth_classes: tuple[int, ...] = ()  # ordinal labels that receive synthetic images; () is every class
-    synth_use: str = "mixed"  # trained on with the real ones; "only"; first ("pretrain"); with "shuffled" labels
+    synth_use: str = "mixed"  # with the real images; "only" synthetic; synthetic first ("pretrain"); "shuffled" labels
     generator: str = "none"  # a name of mri_aug.generators, or one passed to run_study
     filter: str = "none"  # which synthetic images are dropped, a name of mri_aug.fidelity.filters
     policy: str = "none"  # a name of mri_aug.policies
-    balance: str = "none"  # "oversample": each class drawn equally often; "weights": loss weighed by class
+    balance: str = "none"  # "oversample": each class drawn equally often; "weights": loss weighted by class
     budget: str = "epochs"  # "epochs": more images, more steps; "steps": the full set's steps in every condition
     protocol: str = "image"  # how people are divided: "image" (the thesis), "subject", "published"
     image_size: int = 128  # pixels that a network trains on, 64 or 128
@@ -103,16 +105,8 @@ class Condition:
             text += f" + {100 * self.synth_frac:.10g} % {self.generator}{classes}"
         for field in fields(self):
             value = getattr(self, field.name)
-            if value == field.default:
-                continue
-            if field.name == "filter":
-                text += f", {value} filter"
-            elif field.name in ("architecture", "weights", "policy"):
-                text += f", {value}"
-            elif field.name in ("fine_tune", "synth_use", "balance"):
-                text += f", {_WORDS[value]}"
-            elif field.name == "image_size":
-                text += f", {value} px"
+            if field.name in _IN_LABEL and value != field.default:
+                text += ", " + _IN_LABEL[field.name].format(_WORDS.get(value, value))
         return text + (", equal steps" if self.budget == "steps" else "")
 
     def columns(self) -> dict[str, str | float]:
@@ -121,7 +115,7 @@ class Condition:
 
 
 def _class_numbers(values: Sequence[int]) -> tuple[int, ...]:
-    """Return class numbers in one order, each once, so that conditions which train alike are equal."""
+    """Sort class numbers, each once, so that conditions which train alike are equal."""
     try:
         return tuple(sorted({int(index(value)) for value in values}))
     except TypeError:
@@ -138,7 +132,8 @@ def thesis_arms(real_frac: float, *, generator: str = "morph", protocol: str = "
     Raises
     ------
     ValueError
-        If ``real_frac`` is not below 1: there is then nothing to fill up.
+        If ``real_frac`` is not below 1, which leaves no room for synthetic images, or ``generator`` is a control; here
+        and in the functions below.
     """
     alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
     duplicates, longer = replace(mixed, generator="duplicate"), replace(alone, budget="steps")
@@ -152,9 +147,9 @@ def policy_arms(real_frac: float, policies: Sequence[str], *, protocol: str = "i
 
 
 def control_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
-    """Return the mixed set and the controls of its gain, each for the full set's steps.
+    """Return the mixed set and the controls of its gain, each trained for the full set's steps.
 
-    In order: the mixed set; duplicates in place of synthetic images; the real share alone; the same with classes
+    In order: the mixed set; duplicates instead of synthetic images; the real share alone; the same with classes
     oversampled, and with class weights (is it only balance?); synthetic images with shuffled labels (a negative
     control: images without labels); synthetic images alone; and synthetic images first, then the real share.
     """
@@ -175,18 +170,14 @@ def control_arms(real_frac: float, *, generator: str = "morph", protocol: str = 
 def selective_arms(
     real_frac: float, *, classes: Sequence[int] = (2, 3), generator: str = "morph", protocol: str = "image"
 ) -> list[Condition]:
-    """Return conditions in which the rare classes alone (mild and moderate) receive synthetic images, at equal steps.
+    """Return conditions in which only the rare classes (mild and moderate) get synthetic images, at equal steps.
 
     In order: the real share alone; each class augmented by itself; all of ``classes``; the same with duplicates.
     """
     alone, mixed = _alone_and_mixed(real_frac, generator, protocol)
     longer, every = replace(alone, budget="steps"), replace(mixed, synth_classes=tuple(classes), budget="steps")
-    return [
-        longer,
-        *(replace(every, synth_classes=(label,)) for label in classes),
-        every,
-        replace(every, generator="duplicate"),
-    ]
+    single = [replace(every, synth_classes=(label,)) for label in classes]
+    return [longer, *single, every, replace(every, generator="duplicate")]
 
 
 def filter_arms(real_frac: float, *, generator: str = "morph", protocol: str = "image") -> list[Condition]:
@@ -205,17 +196,11 @@ def sweep_arms(
 
 
 def architecture_arms(
-    architecture: str,
-    real_frac: float,
-    *,
-    weights: str = "none",
-    fine_tune: str = "all",
-    generator: str = "morph",
-    protocol: str = "image",
+    architecture: str, real_frac: float, *, weights: str = "none", fine_tune: str = "all", **options: str
 ) -> list[Condition]:
-    """Return :func:`thesis_arms` for another network, trained whole or its head alone."""
+    """Return :func:`thesis_arms`, with their ``options``, for another network, trained whole or its head alone."""
     network = {"architecture": architecture, "weights": weights, "fine_tune": fine_tune}
-    return [replace(arm, **network) for arm in thesis_arms(real_frac, generator=generator, protocol=protocol)]
+    return [replace(arm, **network) for arm in thesis_arms(real_frac, **options)]
 
 
 def _alone_and_mixed(real_frac: float, generator: str, protocol: str) -> tuple[Condition, Condition]:

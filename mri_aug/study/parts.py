@@ -1,33 +1,49 @@
-"""The study that chapter 7 shows, in parts: each asks one question, with as many simulations as it can afford.
+"""The parts of a study: chapter 7 at the size of a profile, and the record, which is the study that the book reads.
 
-How large the parts are is said by :mod:`mri_aug.profiles`; nothing here computes.
+Each part asks one question, with as many simulations as it can afford. Nothing here computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mri_aug.study import conditions
-from mri_aug.study.conditions import Condition
+from mri_aug.study.conditions import REFERENCES, Condition
+
+REAL_FRAC = 0.3  # X of the draft's main comparison
+MANY = 2.6  # of the full training set: 12,800 simulated images of 400 people beside the thesis's 4,900
+# One training for people: equal steps in every condition, chosen on validation people and on phantoms (settings_parts).
+# float32 everywhere, so that a machine with another precision continues from the same rows.
+PEOPLE_TRAINING = {"steps": 1000, "precision": "float32"}
+FINE_TUNING = {"steps": 250, "learning_rate": 5e-4, "precision": "float32"}  # from weights learnt on phantoms
+DRAFT_TRAINING = {"epochs": 6, "precision": "float32"}
+NETWORK_TRAINING = {"steps": 600, "precision": "float32"}
+DRAFT_POLICIES = ("traditional", "autoaugment", "randaugment", "elastic", "affine")
+PEOPLE_NUMBERS = (50, 100, 200, 400, 800)  # simulated people of the part on power
+EVERYBODY = Condition(protocol="subject", scarce="subjects", image_size=64, policy="standard", budget="steps")
+SOME = replace(EVERYBODY, real_frac=REAL_FRAC)
 
 
 @dataclass(frozen=True)
 class Part:
     """Conditions that are compared with each other, in equally many simulations.
 
-    Parts share conditions, such as the real sample alone; a study's store computes those once.
+    Parts may share conditions, such as the real sample alone; a study's store computes those once.
     """
 
     name: str
     conditions: tuple[Condition, ...]
     n_simulations: int
     training: Mapping[str, int | float | str] = field(default_factory=dict)  # values of TrainConfig that it changes
-    n_phantoms: int = 0  # it studies so many simulated people instead of the dataset
+    n_phantoms: int = 0  # number of simulated people that it studies instead of the dataset
+
+    def __post_init__(self):
+        object.__setattr__(self, "conditions", tuple(dict.fromkeys(self.conditions)))
 
 
 def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
-    real_frac: float = 0.3,
+    real_frac: float = REAL_FRAC,
     *,
     generator: str = "morph",
     n_simulations: int,
@@ -42,20 +58,21 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
 ) -> list[Part]:
     """Return the parts of chapter 7: ``cnn``, the side questions, and one part for each other network.
 
+    The sizes are set by :mod:`mri_aug.book.profiles`.
+
     Parameters
     ----------
     real_frac : float in (0, 1)
         X, in every part but ``sweep``.
     generator : str
-        Maker of the variations.
+        Makes the synthetic images.
     n_simulations : int
-        Of ``cnn``: the thesis's arms under the image and the subject protocol.
+        Of ``cnn``: the thesis's training sets under the image and the subject protocol.
     n_side_simulations : int
         Of ``policies``, ``controls``, ``filters``, ``classes`` and ``sweep``.
     n_network_simulations : int
-        Of the other networks, whose simulations cost ten times the CNN's and more.
+        Of the other networks, whose simulations cost at least ten times the CNN's.
     policies : sequence of str
-        Names of :mod:`mri_aug.policies`.
     sweep : sequence of float
         Real shares, besides ``real_frac`` and 1.
     architectures : sequence of str
@@ -63,22 +80,32 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     pretrained : sequence of str
         Started from ImageNet's weights, which are downloaded: the whole network, and its head alone.
     network_controls : bool
-        False leaves to the other networks only the real share alone and the mixed set.
+        False: the other networks get only the real share alone and the mixed set.
     side_protocols : sequence of str
-        Of all parts but ``cnn``. The name of a part that is not under the image protocol says so: ``sweep-subject``.
+        Of all parts but ``cnn``. A part's name ends with a protocol other than image: ``sweep-subject``.
 
     Raises
     ------
     ValueError
-        If text stands where a sequence is wanted, as papermill's ``-p`` makes of a list, if there is no policy or no
-        side protocol, or if a condition is impossible.
+        If a sequence is given as text (as papermill's ``-p`` does), if there is no policy or no side protocol, or if a
+        condition is impossible.
     """
-    _check_lists(
-        needed={"policies": policies, "side_protocols": side_protocols},
-        optional={"sweep": sweep, "architectures": architectures, "pretrained": pretrained},
-    )
-    main = [conditions.thesis_arms(real_frac, generator=generator, protocol=name) for name in ("image", "subject")]
-    parts = [_part("cnn", [arm for arms in main for arm in arms], n_simulations)]
+    needed = {"policies": policies, "side_protocols": side_protocols}
+    for name, value in {**needed, "sweep": sweep, "architectures": architectures, "pretrained": pretrained}.items():
+        if isinstance(value, str):
+            raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
+        if name in needed and not len(value):
+            raise ValueError(f"{name} must name at least one, got an empty list: the chapter compares them")
+    main = [
+        arm
+        for protocol in ("image", "subject")
+        for arm in conditions.thesis_arms(real_frac, generator=generator, protocol=protocol)
+    ]
+    parts = [Part("cnn", tuple(main), n_simulations)]
+    networks = {name: {"architecture": name} for name in architectures}
+    for name in pretrained:
+        networks[f"{name}-imagenet"] = {"architecture": name, "weights": "imagenet"}
+        networks[f"{name}-imagenet-head"] = {"architecture": name, "weights": "imagenet", "fine_tune": "head"}
     for protocol in side_protocols:
         end, common = "" if protocol == "image" else f"-{protocol}", {"generator": generator, "protocol": protocol}
         arms = conditions.thesis_arms(real_frac, **common)
@@ -89,15 +116,11 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
             "classes": [*arms, *conditions.selective_arms(real_frac, **common)],
             "sweep": conditions.sweep_arms(sorted({*sweep, real_frac, 1.0}), **common),
         }
-        parts += [_part(name + end, listed, n_side_simulations) for name, listed in side.items()]
-        networks = {name: {"architecture": name} for name in architectures}
-        for name in pretrained:
-            networks[f"{name}-imagenet"] = {"architecture": name, "weights": "imagenet"}
-            networks[f"{name}-imagenet-head"] = {"architecture": name, "weights": "imagenet", "fine_tune": "head"}
+        parts += [Part(name + end, tuple(listed), n_side_simulations) for name, listed in side.items()]
         for name, network in networks.items():
             listed = conditions.architecture_arms(real_frac=real_frac, **network, **common)
             kept = listed if network_controls else [listed[0], listed[2]]
-            parts.append(_part(name + end, kept, n_network_simulations))
+            parts.append(Part(name + end, tuple(kept), n_network_simulations))
     return parts
 
 
@@ -120,14 +143,88 @@ def listed_conditions(parts: Sequence[Part]) -> list[Condition]:
     return list(dict.fromkeys(condition for part in parts for condition in part.conditions))
 
 
-def _check_lists(*, needed: dict[str, Sequence], optional: dict[str, Sequence]) -> None:
-    for name, value in {**needed, **optional}.items():
-        if isinstance(value, str):
-            raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
-    for name, value in needed.items():
-        if not len(value):
-            raise ValueError(f"{name} must name at least one, got an empty list: the chapter compares them")
+def record_parts() -> list[Part]:
+    """Return the parts of the record, the most important first, with the simulations that they should have in the end.
+
+    Each is useful before it is complete. Under the subject protocol five simulations, a repeat, test everybody once.
+    What is computed and how it is decided was written down beforehand (chapter 6).
+    """
+    longer = Condition(real_frac=REAL_FRAC, budget="steps")
+    simulated, duplicate, diffusion = (_with(SOME, name) for name in ("simulated", "duplicate", "diffusion"))
+    both = (SOME, EVERYBODY)
+    return [
+        Part("references", tuple(_references()), 100, PEOPLE_TRAINING),
+        Part("people", tuple(_people()), 100, PEOPLE_TRAINING),
+        Part("generative", (diffusion, _with(EVERYBODY, "diffusion")), 25, PEOPLE_TRAINING),
+        Part("draft", tuple(conditions.thesis_arms(REAL_FRAC)[:4]), 100, DRAFT_TRAINING),
+        Part("policies", (longer, *conditions.policy_arms(REAL_FRAC, DRAFT_POLICIES)), 20, DRAFT_TRAINING),
+        Part("people-more", tuple(_people_more()), 25, PEOPLE_TRAINING),
+        Part("fine-tuning", tuple(replace(one, weights="phantom") for one in both), 25, FINE_TUNING),
+        Part("controls", tuple(conditions.control_arms(REAL_FRAC)), 10, DRAFT_TRAINING),
+        Part("classes", tuple(conditions.selective_arms(REAL_FRAC)), 10, DRAFT_TRAINING),
+        Part("filters", tuple(conditions.filter_arms(REAL_FRAC)), 10, DRAFT_TRAINING),
+        Part("sweep", tuple(conditions.sweep_arms()), 10, DRAFT_TRAINING),
+        Part(
+            "networks",
+            tuple(
+                replace(one, architecture=name)
+                for name in ("resnet18", "vit_tiny")
+                for one in (SOME, duplicate, simulated)
+            ),
+            10,
+            NETWORK_TRAINING,
+        ),
+        *(Part(f"power-{n}", (*both, duplicate, simulated), 10, PEOPLE_TRAINING, n) for n in PEOPLE_NUMBERS),
+    ]
 
 
-def _part(name: str, listed: Sequence[Condition], n_simulations: int) -> Part:
-    return Part(name, tuple(dict.fromkeys(listed)), n_simulations)
+def settings_parts(n_simulations: int = 5) -> list[Part]:
+    """Return the settings tried for training on people, one change at a time, to be judged by validation people."""
+    changes = {f"{steps} steps": {"steps": steps} for steps in (500, 1000, 2000)}
+    changes |= {f"decay {decay:g}": {"weight_decay": decay} for decay in (0.01, 0.1)}
+    changes["rate 0.001"] = {"learning_rate": 1e-3}
+    both = (SOME, EVERYBODY)
+    policies = [replace(one, policy=policy) for policy in ("none", "affine", "traditional") for one in both]
+    parts = [
+        Part(f"settings: {name}", both, n_simulations, PEOPLE_TRAINING | change) for name, change in changes.items()
+    ]
+    return [*parts, Part("settings: policies", tuple(policies), n_simulations, PEOPLE_TRAINING)]
+
+
+def _with(
+    base: Condition, generator: str, synth_frac: float = round(1 - REAL_FRAC, 10), use: str = "mixed"
+) -> Condition:
+    return replace(base, generator=generator, synth_frac=synth_frac, synth_use=use)
+
+
+def _references() -> list[Condition]:
+    listed = []
+    for name in REFERENCES:
+        # at full size: finding the brain depends on sizes in pixels, and a weaker reference would flatter the networks
+        everybody = replace(EVERYBODY, architecture=name, policy="none", image_size=128)
+        some = replace(everybody, real_frac=REAL_FRAC)
+        listed += [everybody, some]
+        if name != "shares":
+            listed += [_with(some, "simulated"), _with(some, "simulated", MANY, "only")]
+    return listed
+
+
+def _people() -> list[Condition]:
+    return [
+        SOME,
+        EVERYBODY,
+        *(_with(SOME, name) for name in ("duplicate", "morph", "simulated")),
+        _with(SOME, "simulated", MANY),
+        _with(EVERYBODY, "simulated", MANY),
+        _with(SOME, "simulated", MANY, "only"),
+        _with(SOME, "simulated", use="shuffled"),
+        replace(SOME, scarce="images"),
+    ]
+
+
+def _people_more() -> list[Condition]:
+    return [
+        *(_with(EVERYBODY, name) for name in ("morph", "duplicate")),
+        *(replace(one, policy="none") for one in (SOME, EVERYBODY)),
+        *(replace(one, image_size=128) for one in (SOME, EVERYBODY, _with(SOME, "simulated"))),
+    ]

@@ -1,7 +1,7 @@
 """Many simulations of many conditions: in parallel, resumable, each computed once.
 
-A row has a key (:mod:`mri_aug.keys`), and a finished key is never run again. Statistics are not made here
-(:mod:`mri_aug.results`).
+A row has a key (:mod:`mri_aug.study.store`), and a finished key is never run again. Statistics are left to
+:mod:`mri_aug.results`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
 ) -> pd.DataFrame:
     """Run what the store lacks of a study and return one row per simulation.
 
-    It may be interrupted at any moment, killed included, and called again: finished rows stay,
-    the others run. The rows do not depend on how many processes ran them, or in which order.
+    It may be interrupted or killed at any moment and called again: finished rows stay, the others run. The rows do not
+    depend on how many processes ran them, or in which order.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
         Duplicates are run once.
     image_set : ImageSet
     n_simulations : int
-        Repetitions of each condition; the draft has 100. One simulation of the thesis's CNN on all
-        its 4,864 training images takes about 70 seconds of one core at the default 10 epochs.
+        Repetitions of each condition; the draft has 100. One of the thesis's CNN on all its 4,864 training images takes
+        about 70 seconds of one core at the default 10 epochs.
     seed : int
         Simulation r of every condition shares the seeds that follow from it and r.
     store : Store
-        Where rows are kept; only this process writes to it.
+        Only this process writes to it.
     config : TrainConfig, optional
     generators : mapping of str to ImageGenerator, optional
         Generators of your own, by the name that conditions give.
@@ -72,7 +72,7 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
     scheduler : str, optional
         Address of a Dask scheduler, such as ``"tcp://host:8786"``, to run on its workers instead.
     progress : bool
-        Show a bar in images trained on, with an estimate of the time left.
+        Show a bar with an estimate of the time left.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
     Raises
     ------
     ValueError
-        If ``n_simulations`` is not positive or an input is at fault.
+        If ``n_simulations`` is not positive, or as :func:`check_conditions`.
     ConnectionError
         If the scheduler cannot be reached.
     """
@@ -101,19 +101,16 @@ def run_parts(
 ) -> pd.DataFrame:
     """Run the parts of a study in their order and return the rows of all of them, each once.
 
-    Every part is checked before the first is run. Neighbours of one size and training run as one, so that no core
-    waits at the end of each for the last simulation of the other.
+    Every part is checked before the first is run. Neighbouring parts of one size and training run as one, so that no
+    core waits for the last simulation of each.
 
     Parameters
     ----------
     parts : sequence of Part
     image_set : ImageSet
-        In a part on phantoms, those take its place.
-    seed, store
-        As for :func:`run_study`.
-    **options
-        ``config``, of which a part may change values, ``generators``, ``n_jobs``, ``scheduler`` and ``progress`` of
-        :func:`run_study`.
+        A part on phantoms studies those instead.
+    seed, store, **options
+        As for :func:`run_study`; a part may change values of ``config``.
 
     Returns
     -------
@@ -124,10 +121,12 @@ def run_parts(
     for part in parts:
         check_conditions(part.conditions, image_set, generators or {})
     tables = []
-    for group in _groups(parts):
+    for _, alike in groupby(parts, key=lambda part: (part.n_simulations, dict(part.training), part.n_phantoms)):
+        group = list(alike)
+        first = group[0]
         table = run_study(
-            listed_conditions(group), _images(group[0], image_set), n_simulations=group[0].n_simulations, seed=seed,
-            store=store, config=replace(config, **group[0].training), generators=generators, **options,
+            listed_conditions(group), _images(first, image_set), n_simulations=first.n_simulations, seed=seed,
+            store=store, config=replace(config, **first.training), generators=generators, **options,
         )  # fmt: skip
         tables.append(_named(table, group))
     return pd.concat(tables).drop_duplicates("key", ignore_index=True)
@@ -142,12 +141,7 @@ def finished_rows(
     config: TrainConfig | None = None,
     generators: Mapping[str, ImageGenerator] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the store holds of the parts of a study, and what is left.
-
-    Parameters
-    ----------
-    parts, image_set, seed, store, config, generators
-        As for :func:`run_parts`.
+    """Return what the store holds of the parts of a study, and what is left; parameters as for :func:`run_parts`.
 
     Returns
     -------
@@ -155,17 +149,16 @@ def finished_rows(
         As from :func:`run_parts`, but only the finished simulations; may be empty.
     outlook : DataFrame
         One row per part: ``part``, ``n_simulations`` that every condition has, ``finished`` and ``wanted``
-        simulations, ``hours`` that the finished took, and ``hours_left`` to expect, both of one core.
+        simulations, the ``hours`` of the finished, and the expected ``hours_left``, both of one core.
     """
     tables, outlook = [], []
     for part in parts:
         chosen = replace(config or TrainConfig(), **part.training)
-        costs, found = _part_costs(part, len(image_set), chosen), {}
+        n_images, found = 32 * part.n_phantoms or len(image_set), {}
+        costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
         if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
-            tasks = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators).tasks(
-                part.n_simulations
-            )
-            found = store.rows(tasks)
+            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
+            found = store.rows(tasks := study.tasks(part.n_simulations))
             tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
         done = Counter(tasks[key][0] for key in found)
         seconds, trained = sum(row["seconds"] for row in found.values()), sum(costs[one] * n for one, n in done.items())
@@ -178,19 +171,8 @@ def finished_rows(
             "hours": seconds / 3600,
             "hours_left": left * (seconds / trained if trained else SECONDS_PER_IMAGE) / 3600,
         })  # fmt: skip
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    rows = table.drop_duplicates("key", ignore_index=True) if len(table) else table
-    return rows, pd.DataFrame(outlook)
-
-
-def _part_costs(part: Part, n_images: int, config: TrainConfig) -> dict[Condition, float]:
-    n_images = 32 * part.n_phantoms or n_images
-    return {condition: _cost(condition, n_images, config) for condition in part.conditions}
-
-
-def _groups(parts: Sequence[Part]) -> list[list[Part]]:
-    alike = groupby(parts, key=lambda part: (part.n_simulations, dict(part.training), part.n_phantoms))
-    return [list(group) for _, group in alike]
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return rows.drop_duplicates("key", ignore_index=True) if len(rows) else rows, pd.DataFrame(outlook)
 
 
 def _images(part: Part, image_set: ImageSet) -> ImageSet:
@@ -239,13 +221,11 @@ def _compute(
     tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: joblib.Parallel, *, store: Store,
     progress: bool,
 ) -> None:  # fmt: skip
-    """Run simulations and keep each row as it is finished."""
-    # All conditions of a simulation before the next one: an interrupted study is then a smaller one, and not lopsided.
+    # All conditions of a simulation before the next one: an interrupted study is then smaller, and still balanced.
     order = sorted(tasks, key=lambda key: tasks[key][1])
-    # The image set goes as an argument of its own: joblib and Dask recognise it and ship it once.
+    # The image set is an argument of its own: joblib and Dask recognise it and send it once.
     shared = (study.image_set, study.seed, study.config, study.generators)
-    n_images = len(study.image_set)
-    costs = {key: _cost(condition, n_images, study.config) for key, (condition, _) in tasks.items()}
+    costs = {key: _cost(condition, len(study.image_set), study.config) for key, (condition, _) in tasks.items()}
     with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
         for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
             store.append(key, row | study.versions(row["generator"]))
@@ -261,13 +241,11 @@ def check_conditions(
 ) -> None:
     """Raise if a condition cannot be run, before anything has been computed.
 
-    Names of architectures, policies and generators, the synthetic classes and the protocols are looked at.
-
     Raises
     ------
     ValueError
-        If a name is unknown, a class or a protocol is not one of these images, or a generator that cannot make its
-        variations again is named and not given: a simulation is no place to spend money from.
+        If an architecture, policy or generator is unknown, a class or a protocol does not fit these images, or a
+        generator that cannot repeat its images is not among ``generators``: a simulation must not spend money.
     ImportError
         If a generator needs a package that is not installed.
     """
@@ -278,8 +256,7 @@ def check_conditions(
     }
     for condition in conditions:
         for field, names in known.items():
-            value = getattr(condition, field)
-            if value not in names:
+            if (value := getattr(condition, field)) not in names:
                 raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
         if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
             raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
@@ -291,14 +268,12 @@ def check_conditions(
                 "mri_aug.generators.bank"
             )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
-        divide(
-            image_set, protocol, seed=0, simulation=0
-        )  # raises where people or a test part are unknown, whatever the seed
+        divide(image_set, protocol, seed=0, simulation=0)  # raises if people or a test part are unknown, for any seed
 
 
 def _cost(condition: Condition, n_images: int, config: TrainConfig) -> float:
-    """Return a simulation's cost in images that the CNN trains on at 128 x 128, for the bar's estimate."""
-    n = 0.76 * n_images  # that train
+    """Estimate a simulation's cost, in images that the CNN trains on at 128 x 128."""
+    n = 0.76 * n_images  # in the training part
     if condition.architecture in REFERENCES:
         return n / 20
     if condition.budget == "steps":
@@ -311,12 +286,12 @@ def _cost(condition: Condition, n_images: int, config: TrainConfig) -> float:
 
 @contextmanager
 def _backend(scheduler: str | None, n_jobs: int) -> Iterator[joblib.Parallel]:
-    """Yield a joblib.Parallel that hands back each result as it is finished."""
+    """Yield a joblib.Parallel that returns each result as it is finished."""
     options = {"return_as": "generator_unordered", "pre_dispatch": "2*n_jobs"}
     if scheduler is None:
         # mmap_mode "c" shares the pages of the images between processes; a write would copy its page.
         with warnings.catch_warnings():
-            # A process that grew, as one does that keeps freed memory, is replaced by joblib: no task is lost by that.
+            # joblib replaces a process that grew, as keeping freed memory makes it do: no task is lost.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
             yield joblib.Parallel(joblib.cpu_count() if n_jobs == -1 else n_jobs, mmap_mode="c", **options)
         return

@@ -2,7 +2,6 @@
 
 These are steps 1 to 4 of the thesis's chapter 6. Every draw comes from the seeds of the simulation, which all
 conditions share, so that they are compared on the same people, the same sample and the same initial weights.
-Repeating, storing and comparing are done elsewhere.
 """
 
 from __future__ import annotations
@@ -62,29 +61,16 @@ class Seeds:
 
     @classmethod
     def of(cls, seed: int, simulation: int) -> Seeds:
-        """Derive the seeds of a simulation from the study's seed (independent streams of ``SeedSequence``).
-
-        Raises
-        ------
-        ValueError
-            If a number is negative or no integer.
-        """
+        """Derive the seeds of a simulation from the study's (independent streams of ``SeedSequence``)."""
         sampling.check_seed(seed)
         sampling.check_seed(simulation, name="simulation")
         return cls(*map(int, np.random.SeedSequence([seed, simulation]).generate_state(6)))
 
 
 def divide(image_set: ImageSet, protocol: str, *, seed: int, simulation: int) -> splits.Split:
-    """Return the split of a simulation: under ``subject``, fold r mod 5 of repeat r div 5, so that a repeat tests all.
+    """Return the split of simulation r of the study with this seed.
 
-    Parameters
-    ----------
-    image_set : ImageSet
-    protocol : {"image", "subject", "published"}
-    seed : int
-        The study's seed.
-    simulation : int
-        Number r of the repetition, from 0.
+    Under ``subject`` it is fold r mod 5 of repeat r div 5, so that a repeat tests everybody once.
     """
     if protocol != "subject":
         return splits.split(image_set, protocol, seed=Seeds.of(seed, simulation).split)
@@ -96,21 +82,13 @@ def divide(image_set: ImageSet, protocol: str, *, seed: int, simulation: int) ->
 class Arm:
     """What one simulation of a condition trains on.
 
-    Parameters
-    ----------
-    real : ImageSet
-        The stratified sample; empty where the condition trains on synthetic images alone.
-    variations : ImageSet
-        The synthetic images, with the labels (unless shuffled) and people of their sources, or of new people; may be
-        empty.
-    n_refused, n_filtered : int
-        Synthetic images that the generator would not make, and those that the filter dropped.
+    ``variations`` are the synthetic images, with the people of their sources, or new people.
     """
 
-    real: ImageSet
-    variations: ImageSet
-    n_refused: int = 0
-    n_filtered: int = 0
+    real: ImageSet  # the stratified sample; empty where the condition trains on synthetic images alone
+    variations: ImageSet  # with the labels of their sources, unless shuffled; may be empty
+    n_refused: int = 0  # synthetic images that the generator would not make
+    n_filtered: int = 0  # those that the filter dropped
 
     @property
     def images(self) -> ImageSet:
@@ -118,9 +96,9 @@ class Arm:
         return self.real.join(self.variations) if len(self.variations) else self.real
 
     def groups(self) -> np.ndarray:
-        """Return the person of each of ``images``, as references take them: a person's variations are one of their own.
+        """Return the group of each of ``images`` for references: a person's real images, or their synthetic ones.
 
-        Negative where the person is unknown: the image is then on its own.
+        Negative where the person is unknown: the image is then a group of its own.
         """
         real, synthetic = self.real.subjects.numpy(), self.variations.subjects.numpy()
         apart = max(real.max(initial=0), synthetic.max(initial=0)) + 1
@@ -130,7 +108,7 @@ class Arm:
         return len(self.real) + len(self.variations)
 
     def counts(self) -> dict[str, int]:
-        """Return the arm's sizes as columns of a study's table."""
+        """Return the sizes as columns of a study's table."""
         return {
             "n_train": len(self),
             "n_real": len(self.real),
@@ -159,10 +137,10 @@ def assemble(
     seeds: Seeds,
     generators: Mapping[str, ImageGenerator] | None = None,
 ) -> Arm:
-    """Draw the real sample of a condition, have its synthetic images made and filtered, and return both.
+    """Draw the real sample of a condition, make and filter its synthetic images, and return both.
 
-    A generator that learns is fitted on the real sample alone, and a filter judges by it alone, so that no other
-    image leaves a trace. Refused or dropped images are not replaced.
+    A generator that learns is fitted on the real sample alone, and a filter judges by it alone, so that no other image
+    has an influence. Refused or dropped images are not replaced.
 
     Raises
     ------
@@ -195,7 +173,7 @@ def assemble(
 
 
 def _vary(generator: ImageGenerator, sources: ImageSet, real: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Return the synthetic images that can be had, and their sources; refused ones are left out."""
+    """Return the synthetic images and their sources, without the refused ones."""
     if isinstance(generator, PeopleGenerator):
         drawn = generator.draw(sources.labels, seed=seed)
         new = drawn.subjects + int(real.subjects.max()) + 1  # nobody's number
@@ -205,7 +183,7 @@ def _vary(generator: ImageGenerator, sources: ImageSet, real: ImageSet, *, seed:
             return replace(sources, images=generator.vary(sources.images, sources.labels, seed=seed)), sources
         except RefusedVariationsError as refusal:
             if not refusal.positions:
-                raise  # it names no image to leave out, and another request would never end
+                raise  # it names no image to leave out, and asking again would never end
             sources = sources[np.delete(np.arange(len(sources)), refusal.positions)]
     return sources, sources
 
@@ -219,9 +197,7 @@ def simulate(
     config: TrainConfig | None = None,
     generators: Mapping[str, ImageGenerator] | None = None,
 ) -> dict[str, object]:
-    """Run one simulation and return its row.
-
-    On one thread, so that the same arguments give the same numbers whatever runs beside it.
+    """Run one simulation on one thread, so that the same arguments give the same numbers, and return its row.
 
     Parameters
     ----------
@@ -239,7 +215,7 @@ def simulate(
     Returns
     -------
     dict
-        The condition's fields, the seeds, counts (``n_...``), ``repeat`` and ``fold`` (-1 but for people),
+        The condition's fields, the seeds, counts (``n_...``), ``repeat`` and ``fold`` (-1 unless by subject),
         ``validation_...`` and ``test_...`` metrics of :func:`mri_aug.results.metrics.evaluate` after the last step,
         the same as ``..._validated_...`` at the look with the least validation loss and as ``..._calibrated_...`` at
         the validation part's ``temperature``, ``by_subject`` (JSON), ``learning_rate`` (its peak), ``seconds``,
@@ -257,6 +233,7 @@ def simulate(
             validation=held_out["validation"],
         )  # fmt: skip
         scores = _evaluate(trained, held_out, people=people)
+    used = trained.config
     return {
         **condition.columns(),
         "simulation": simulation,
@@ -270,18 +247,12 @@ def simulate(
         "n_steps": trained.n_steps,
         "n_pretrain_steps": trained.n_pretrain_steps,
         **scores,
-        **_circumstances(trained.config),
-        "seconds": round(time.perf_counter() - start, 3),
-    }
-
-
-def _circumstances(config: TrainConfig) -> dict[str, object]:
-    return {
-        **{name: getattr(config, name) for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay")},
-        "precision": config.resolved_precision(),
-        "device": config.resolved_device().type,
+        **{name: getattr(used, name) for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay")},
+        "precision": used.resolved_precision(),
+        "device": used.resolved_device().type,
         "machine": machine()["processor"],
         "versions": json.dumps(versions()),
+        "seconds": round(time.perf_counter() - start, 3),
     }
 
 
@@ -296,14 +267,9 @@ class Trained:
     n_pretrain_steps: int = 0  # of the steps, those before the real images
 
     def predict(self, image_set: ImageSet, *, validated: bool = False) -> np.ndarray:
-        """Return class probabilities, float64 of shape (n, n_classes).
+        """Return class probabilities, float64 of shape (n, n_classes), for images of the condition's size.
 
-        Parameters
-        ----------
-        image_set : ImageSet
-            At the condition's image size.
-        validated : bool
-            By the weights of the best look instead of the last step; a reference has one answer.
+        ``validated``: by the weights with the least validation loss instead of the last; a reference has one answer.
         """
         if isinstance(self.classifier, Reference):
             return self.classifier.predict(image_set.images, image_set.subjects.numpy())
@@ -321,21 +287,12 @@ def train_arm(
 ) -> Trained:
     """Assemble a condition's images and train its network on them, with the rate capped for the architecture.
 
-    Parameters
-    ----------
-    condition : Condition
-    training : ImageSet
-        The training images of the condition's protocol, all of them.
-    seeds : Seeds
-    config : TrainConfig
-    generators : mapping of str to ImageGenerator, optional
-        As in :func:`simulate`.
-    validation : ImageSet, optional
-        At the condition's image size; see :func:`mri_aug.models.training.train`.
+    ``training`` is the whole training part; ``validation`` has the condition's image size, and is used as by
+    :func:`mri_aug.models.training.train`. The other parameters are those of :func:`simulate`.
     """
     n_training, n_classes = len(training), training.n_classes
     arm = assemble(condition, training, seeds, generators)
-    del training  # a worker's memory then holds the arm's images once, not those of the whole training part too
+    del training  # a worker's memory then does not hold the whole training part beside the condition's images
     real, variations = (part.resized(condition.image_size) for part in (arm.real, arm.variations))
     images = real.join(variations) if len(variations) else real
     if condition.architecture in REFERENCES:

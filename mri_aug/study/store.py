@@ -25,6 +25,9 @@ from mri_aug.study.conditions import Condition
 
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
 _COLUMNS = ["key", "finished", "row"]
+_INSERT = "insert or ignore into simulations values (?, datetime('now'), ?)"
+# packages whose version can change a row's numbers
+NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
 
 
 class Store:
@@ -32,10 +35,9 @@ class Store:
 
     Raises
     ------
-    ValueError
-        If the file is not a store, which is then left as it was, or is damaged, which any method may find.
-    OSError
-        If it cannot be used by any method: no right to it, a full disk, another program that holds it for a minute.
+    ValueError, OSError
+        By any method: if the file is not a store, which is then left as it was, or is damaged; if it cannot be used (no
+        permission, a full disk, another program locks it for a minute).
     """
 
     def __init__(self, path: str | Path):
@@ -51,7 +53,7 @@ class Store:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection in a transaction; what is wrong with the file comes out as a ValueError or an OSError."""
+        """Yield a connection in a transaction; faults of the file are raised as ValueError or OSError."""
         try:
             with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
                 yield connection
@@ -64,29 +66,26 @@ class Store:
     def append(self, key: str, row: Mapping[str, object]) -> None:
         """Keep ``row`` under ``key``; a key that is there already keeps its first row."""
         with self._connection() as connection:
-            connection.execute(
-                "insert or ignore into simulations values (?, datetime('now'), ?)", (key, json.dumps(dict(row)))
-            )
+            connection.execute(_INSERT, (key, json.dumps(dict(row))))
 
     def add(self, rows: pd.DataFrame) -> int:
-        """Keep the rows of a deposit whose keys are not there, in one transaction, and return how many they were.
+        """Keep the rows of a deposit whose keys are new, in one transaction, and return their number.
 
-        Parameters
-        ----------
-        rows : DataFrame
-            With a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them.
+        ``rows`` has a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them.
         """
-        records = ({name: _plain(value) for name, value in row.items()} for row in rows.to_dict("records"))
         with self._connection() as connection:
             before = connection.total_changes
             connection.executemany(
-                "insert or ignore into simulations values (?, datetime('now'), ?)",
-                ((row.pop("key"), json.dumps(row)) for row in records),
+                _INSERT,
+                (
+                    (row.pop("key"), json.dumps(row, default=lambda value: value.item()))
+                    for row in rows.to_dict("records")
+                ),
             )
             return connection.total_changes - before
 
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
-        """Return the rows that are there, by key."""
+        """Return those rows that are finished, by key."""
         wanted = set(keys)
         with self._connection() as connection:
             found = connection.execute("select key, row from simulations").fetchall()
@@ -100,10 +99,8 @@ class Store:
         KeyError
             If one has not been finished.
         """
-        keys = list(keys)
-        rows = self.rows(keys)
-        missing = [key for key in keys if key not in rows]
-        if missing:
+        rows = self.rows(keys := list(keys))
+        if missing := [key for key in keys if key not in rows]:
             raise KeyError(f"{len(missing)} of {len(keys)} simulations are not in {self.path}; run the study first")
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys])
 
@@ -112,27 +109,19 @@ class Store:
             return connection.execute("select count(*) from simulations").fetchone()[0]
 
 
-# packages whose version can change a row's numbers
-NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
-
-
-def _plain(value: object) -> object:
-    return value.item() if hasattr(value, "item") else value
-
-
 class Keys:
     """The keys of one study's simulations.
 
     Parameters
     ----------
     conditions : sequence of Condition
-        Those that keys will be asked for.
+        Those that need keys.
     image_set : ImageSet
     seed : int
     config : TrainConfig
-        Resolved, so that keys name the device and the precision that are used.
+        Resolved, so that keys contain the device and the precision that are used.
     generators : mapping of str to ImageGenerator
-        Those that the study is given; the others are made by name.
+        The study's own; the others are made by name.
     """
 
     def __init__(
@@ -148,18 +137,19 @@ class Keys:
             "images": image_set.fingerprint,
             "config": asdict(config) | {"device": config.resolved_device().type},  # which GPU does not matter
             "seed": seed,
-            "code": _simulation_code(),
+            "code": _fingerprint("mri_aug.study.simulation"),
             "versions": versions(NUMERICAL),
         }
         self.code = self._shared["code"]
-        self._generators = {
-            name: generators[name].fingerprint if name in generators else _generator_code(name)
-            for name in {condition.generator for condition in conditions}
-        }
+        self._generators = {"none": "none"}
+        for name in {condition.generator for condition in conditions} - {"none"}:
+            # imported lazily, so that the simulation's code does not include it
+            code = _fingerprint(generator_module(name)) if name not in generators else generators[name].fingerprint
+            self._generators[name] = code
         self._weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
 
     def generator(self, name: str) -> str:
-        """Return what tells one version of a generator from another."""
+        """Return the fingerprint of a generator's version."""
         return self._generators[name]
 
     def of(self, condition: Condition, simulation: int) -> str:
@@ -173,19 +163,11 @@ class Keys:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-@cache
-def _simulation_code() -> str:
-    return code_fingerprint("mri_aug.study.simulation")
-
-
-@cache
-def _generator_code(name: str) -> str:
-    """Return the fingerprint of a generator's code: imported lazily, so the simulation's does not cover it."""
-    return name if name == "none" else code_fingerprint(generator_module(name))
+_fingerprint = cache(code_fingerprint)
 
 
 def _content(weights: str) -> str:
     """Return a digest of a weights file, which may change under its name, or of the code that makes weights by name."""
     if weights == "phantom":
-        return code_fingerprint("mri_aug.models.phantom_weights")
+        return _fingerprint("mri_aug.models.phantom_weights")
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""

@@ -15,7 +15,7 @@ from mri_aug.results.contrasts import PLANNED, draft_medians, planned_contrasts
 from mri_aug.results.deposit import export
 from mri_aug.results.people import compare_people, person_scores
 from mri_aug.study.conditions import Condition
-from mri_aug.study.record import record_parts
+from mri_aug.study.parts import record_parts
 from tests.results.made_up import made_up_rows, person_condition
 
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7}

@@ -1,4 +1,4 @@
-"""Conditions are checked when they are made, and the thesis's arms are the ones that it needs."""
+"""Conditions are checked when they are made, and the lists of the thesis's conditions are complete."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def test_classes_that_train_alike_make_one_condition(classes):
 
 
 @pytest.mark.parametrize("name", ["policies", "sweep", "architectures", "pretrained", "side_protocols"])
-def test_text_in_the_place_of_a_list_is_told(name):
+def test_text_instead_of_a_list_is_named(name):
     sizes = part_sizes(profile_parameters("smoke")) | {name: "[]"}
     with pytest.raises(ValueError, match=rf"{name} must be a list, got the text '\[\]'; with papermill: -y '{name}: "):
         chapter_parts(0.3, **sizes)
 
 
 @pytest.mark.parametrize("name", ["policies", "side_protocols"])
-def test_a_chapter_without_anything_to_compare_is_told(name):
+def test_a_chapter_without_anything_to_compare_is_named(name):
     sizes = part_sizes(profile_parameters("smoke")) | {name: []}
     with pytest.raises(ValueError, match=f"{name} must name at least one, got an empty list"):
         chapter_parts(0.3, **sizes)

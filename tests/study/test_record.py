@@ -1,23 +1,19 @@
-"""The record's plan: the arms that were written down beforehand, each once, and nothing that tests choose settings."""
+"""The plan of the record: the conditions that were written down beforehand, each once, and how settings are chosen."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from mri_aug.models.training import TrainConfig
-from mri_aug.study.record import PEOPLE_TRAINING, record_parts, settings_parts
+from mri_aug.study.parts import PEOPLE_TRAINING, record_parts, settings_parts
 
 PARTS = {part.name: part for part in record_parts()}
 
 
 def test_parts_stand_in_the_order_in_which_they_matter():
     assert list(PARTS)[:5] == ["references", "people", "generative", "draft", "policies"]
-    assert [PARTS[name].n_simulations for name in ("references", "people", "generative", "draft")] == [
-        100,
-        100,
-        25,
-        100,
-    ]
+    sizes = {"references": 100, "people": 100, "generative": 25, "draft": 100}
+    assert {name: PARTS[name].n_simulations for name in sizes} == sizes
 
 
 def test_people_train_equally_long_at_a_quarter_of_the_pixels():

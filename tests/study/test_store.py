@@ -1,4 +1,4 @@
-"""A finished row stays, whatever happens afterwards."""
+"""A finished row stays, whatever happens later."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path, state
     assert path.read_bytes() == before
 
 
-def test_damaged_pages_are_told_with_the_way_on(tmp_path):
+def test_damaged_pages_are_named_with_what_to_do(tmp_path):
     store = Store(tmp_path / "store.sqlite")
     for number in range(20):
         store.append(str(number), {"text": "x" * 1000})
@@ -77,14 +77,14 @@ def test_damaged_pages_are_told_with_the_way_on(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["'{\"value\": '", "cast(x'ff' as text)"])
-def test_a_damaged_row_is_told(tmp_path, text):
+def test_a_damaged_row_is_named(tmp_path, text):
     store = Store(tmp_path / "store.sqlite")
     execute(store.path, f"insert into simulations values ('a', 'now', {text})")
     with pytest.raises(ValueError, match="store.sqlite is damaged"):
         store.rows(["a"])
 
 
-def test_a_table_that_went_away_is_told(tmp_path):
+def test_a_missing_table_is_named(tmp_path):
     store = Store(tmp_path / "store.sqlite")
     execute(store.path, "drop table simulations")
     with pytest.raises(ValueError, match="store.sqlite is damaged or is not a store of simulations"):
@@ -96,7 +96,7 @@ def test_a_place_that_cannot_be_opened_is_no_fault_of_the_store(tmp_path):
         Store(tmp_path)
 
 
-def test_a_full_disk_and_a_long_lock_are_told(tmp_path, monkeypatch):
+def test_a_full_disk_and_a_long_lock_are_named(tmp_path, monkeypatch):
     store, connect = Store(tmp_path / "store.sqlite"), sqlite3.connect
 
     def without_room(path, **_):

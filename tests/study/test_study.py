@@ -116,13 +116,13 @@ def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_pat
     keys.append(key(of_file))
     filled = thesis_arms(0.3)[2]
     keys += [key(filled), key(filled, generators={"morph": make_generator("morph", path=(0.1, 0.2))})]
-    monkeypatch.setattr("mri_aug.study.store._simulation_code", lambda: "other code")
+    monkeypatch.setattr("mri_aug.study.store._fingerprint", lambda _: "other code")
     keys.append(key())
     monkeypatch.setattr("mri_aug.provenance.versions", lambda _: {"torch": "0"})
     keys.append(key())
     assert len(set(keys)) == len(keys)
     first, second = (TrainConfig(device=f"cuda:{number}", precision="float32") for number in range(2))
-    assert key(config=first) == key(config=second), "which of several GPUs computed it is no matter"
+    assert key(config=first) == key(config=second), "which of several GPUs computed it makes no difference"
 
 
 def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):
@@ -139,7 +139,7 @@ def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):
     assert len({keys.of(arm, r) for r in range(50)}) == 50 and Counting.asked == 1
 
 
-def test_what_cannot_be_run_is_told_before_anything_is(toy_images, tmp_path, monkeypatch):
+def test_what_cannot_be_run_is_named_before_anything_is(toy_images, tmp_path, monkeypatch):
     monkeypatch.setattr("mri_aug.study.simulation.simulate", lambda *_, **__: pytest.fail("run"))
     unknown = replace(toy_images, subjects=torch.full_like(toy_images.subjects, -1))
     subject = Condition(protocol="subject")
