@@ -10,6 +10,7 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -84,6 +85,11 @@ class Bands:
         pixels = functional.pixel_shuffle(blocks, BLOCK)
         return pixels.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each scaled band, float32 (1, 16, 1, 1), mean 1: a band's scale is the root of its spread."""
+        return self.scale.square() / self.scale.square().mean()
+
 
 def blacken_background(images: Tensor) -> Tensor:
     """Return uint8 images (n, 1, height, width) with all pixels further than 8 from tissue set to 0, as real ones."""
@@ -115,9 +121,10 @@ class DiffusionConfig:
     """
 
     weights: str = "phantom"  # "phantom": start from the network trained on phantoms; "none": from random weights
-    n_steps: int = 1000  # optimisation steps; the schedule of learning rates spans exactly these
-    batch_size: int = 16  # images per step
-    learning_rate: float = 1e-3  # peak; reached after 100 steps, then falls to 0 along a cosine
+    n_steps: int = 1800  # optimisation steps; the decay of the learning rate spans exactly these
+    batch_size: int = 8  # images per step
+    learning_rate: float = 1e-3  # peak, reached after 100 steps
+    decay: bool = True  # of the learning rate, from the peak to 0 along a cosine
     averaging: float = 0.995  # of the weights over the last steps: decay of the exponential moving average
     channels: tuple[int, ...] = CHANNELS  # of the U-Net at 32, 16 and 8 positions a side; multiples of 8
 
@@ -141,7 +148,7 @@ class Denoiser:
     Parameters
     ----------
     unet : UNet2DModel
-        Predicts the velocity of bands (n, 16, 32, 32) at a time in 0..999 for a class.
+        For :func:`predict_velocity`.
     bands : Bands
     classes : tuple of int
         Those of the training images.
@@ -190,9 +197,8 @@ class Denoiser:
         clean = torch.zeros_like(noise) if images is None else self.bands.encode(images.to(device))
         latents = scheduler.add_noise(clean, noise, scheduler.timesteps[:1].expand(len(noise)))
         for time in scheduler.timesteps:
-            with compute.autocast():
-                velocity = unet(latents, time, class_labels=labels).sample
-            latents = scheduler.step(velocity.float(), time, latents).prev_sample
+            velocity = predict_velocity(unet, self.bands, latents, time.expand(len(noise)), labels, compute)
+            latents = scheduler.step(velocity, time, latents).prev_sample
         return blacken_background(self.bands.decode(latents)).cpu()
 
     def save(self, path: Path) -> None:
@@ -276,6 +282,36 @@ def start_unet(config: DiffusionConfig, *, n_classes: int, seed: int) -> UNet2DM
     return unet
 
 
+def predict_velocity(
+    unet: UNet2DModel, bands: Bands, noisy: Tensor, times: Tensor, labels: Tensor, compute: Compute
+) -> Tensor:
+    """Return the velocity of noisy bands, float32 (n, 16, 32, 32), as preconditioned by Karras et al. (2022).
+
+    What can be said of a value from its own band's variance s and the share a of the signal's variance is taken off:
+    the network sees inputs of variance 1, noisy / sqrt(a s + 1 - a), and predicts the rest of the clean image, scaled
+    to variance 1. Without this it must copy its input to take noise off the fine bands, which are nearly all noise:
+    after 200 steps from random weights, errors at low noise were a tenth larger (measured).
+
+    Parameters
+    ----------
+    unet : UNet2DModel
+    bands : Bands
+        Those of the images that the network was trained on.
+    noisy : Tensor of float32, shape (n, 16, 32, 32)
+    times : Tensor of int64, shape (n,)
+        In 0..999.
+    labels : Tensor of int64, shape (n,)
+    compute : Compute
+    """
+    signal = _signal_shares().to(noisy.device)[times][:, None, None, None]
+    variance = bands.variance.to(noisy.device)
+    total = signal * variance + 1 - signal
+    with compute.autocast():
+        rest = unet(noisy / total.sqrt(), times, class_labels=labels).sample
+    known = (signal * (1 - signal)).sqrt() * (1 - variance) / total
+    return known * noisy - (variance / total).sqrt() * rest.float()
+
+
 # Cosine schedule (Nichol and Dhariwal 2021), velocity (Salimans and Ho 2022).
 _PROCESS = {
     "num_train_timesteps": N_TIMES, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"
@@ -285,3 +321,8 @@ _PROCESS = {
 def noising_process() -> DDPMScheduler:
     """Return the noising process that a U-Net is trained on: how much noise at each time, and what is predicted."""
     return DDPMScheduler(**_PROCESS)
+
+
+@cache
+def _signal_shares() -> Tensor:
+    return noising_process().alphas_cumprod

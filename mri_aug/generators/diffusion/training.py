@@ -27,6 +27,7 @@ from mri_aug.generators.diffusion.network import (
     Denoiser,
     DiffusionConfig,
     noising_process,
+    predict_velocity,
     start_unet,
 )
 from mri_aug.models.training import Compute, index_batches, keep_freed_memory
@@ -101,16 +102,14 @@ class _Training:
     def steps(self, bands: Bands, images: Tensor, labels: Tensor) -> Iterator[int]:
         """Train from the current step to the last and yield the number of steps done after each."""
         device, process = self.compute.resolved_device(), noising_process()
-        latents, labels = bands.encode(images).to(device), labels.to(device)
         order = torch.Generator().manual_seed(self.seed)
-        batches = index_batches(labels.cpu(), self.config.batch_size, n_steps=self.config.n_steps, rng=order)
+        batches = index_batches(labels, self.config.batch_size, n_steps=self.config.n_steps, rng=order)
         for index in islice(batches, self.step, None):
-            index, times, noise = index.to(device), *self._draw(len(index), device)
-            target = process.get_velocity(latents[index], noise, times)
-            noisy = process.add_noise(latents[index], noise, times)
-            with self.compute.autocast():
-                velocity = self.unet(noisy, times, class_labels=labels[index]).sample
-            self._descend(functional.mse_loss(velocity.float(), target))
+            clean, targets = bands.encode(images[index].to(device)), labels[index].to(device)
+            times, noise = self._draw(len(index), device)
+            noisy, velocity = process.add_noise(clean, noise, times), process.get_velocity(clean, noise, times)
+            predicted = predict_velocity(self.unet, bands, noisy, times, targets, self.compute)
+            self._descend(functional.mse_loss(predicted, velocity))
             yield self.step
 
     def _draw(self, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -125,7 +124,8 @@ class _Training:
         if not bool(torch.isfinite(loss)):
             raise ValueError(f"training of diffusion diverged at step {self.step}; lower learning_rate")
         done, config = self.step / self.config.n_steps, self.config
-        rate = config.learning_rate * min(1, (self.step + 1) / _WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+        decay = (1 + math.cos(math.pi * done)) / 2 if config.decay else 1
+        rate = config.learning_rate * min(1, (self.step + 1) / _WARM_UP) * decay
         self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
