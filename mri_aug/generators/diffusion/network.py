@@ -35,7 +35,7 @@ N_TIMES = 1000  # steps of the noising process, of which a variation takes a sha
 CHANNELS = (48, 64, 128)  # of the pretrained network
 # Written by `python -m mri_aug.generators.diffusion.pretrain`.
 PHANTOM_WEIGHTS = Path(__file__).with_name("phantom.safetensors")
-PHANTOM_SHA256 = ""
+PHANTOM_SHA256 = "4a4c293f69cf714c951bb0c583533e5a7c3585d656966a7df759d6bbd7127663"
 
 _TISSUE = 25  # grey level that no background reaches and all tissue but the darkest fluid exceeds
 _REACH = 8  # pixels around tissue where JPEG leaves traces in real images; beyond, they are black

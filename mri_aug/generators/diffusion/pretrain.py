@@ -17,7 +17,7 @@ from mri_aug.generators.diffusion.training import train_denoiser
 from mri_aug.models.training import Compute
 
 N_SUBJECTS, SEED = 400, 16_000
-CONFIG = DiffusionConfig(weights="none", n_steps=20_000, decay=False, averaging=0.999)
+CONFIG = DiffusionConfig(weights="none", n_steps=6000, decay=False, averaging=0.999)
 
 
 def pretrain() -> str:
