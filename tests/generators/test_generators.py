@@ -108,7 +108,7 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float():
     assert make_generator("morph", n_neighbours=5.0, jitter=1) == make_generator("morph", n_neighbours=5, jitter=1.0)
 
 
-@pytest.mark.parametrize("name", sorted(set(GENERATORS) - {"diffusion"}))
+@pytest.mark.parametrize("name", sorted(GENERATORS))
 def test_cards_say_what_a_generator_learns_from_and_who_sees_the_images(name):
     card = generator_kind(name).card
     assert {"learns from", "who sees the images", "licence and limits"} <= set(card)
