@@ -58,7 +58,6 @@ use_book_style(image_format="png")
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
-names = [name.strip() for name in generators.split(",")]
 
 # %% [markdown]
 # ## What is compared with what
@@ -70,6 +69,7 @@ names = [name.strip() for name in generators.split(",")]
 # returns its sources, is the other extreme: it is perfectly real and has nothing new.
 
 # %% tags=["hide-input"]
+names = [name.strip() for name in generators.split(",")]
 known = bool((image_set.subjects >= 0).all())  # where people are unknown, images are drawn and count as people
 groups = image_set.subjects.numpy() if known else None
 chosen = stratified_sample(image_set.labels.numpy(), real_frac, seed=seed, subjects=groups)
