@@ -384,7 +384,7 @@ glue_values(
 swept = of["sweep"]
 curves = sweep_curves(swept[swept["protocol"] == side], metric)
 columns = ["real_frac", "value", "low", "high"]
-curves = {group: (part[columns] * (100, 1, 1, 1)).to_numpy().T for group, part in curves.groupby("group", sort=False)}
+curves = {group: (part[columns].to_numpy() * (100, 1, 1, 1)).T for group, part in curves.groupby("group", sort=False)}
 _ = figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=loss_label).set(xlim=(0, 104))
 
 # %% tags=["hide-input"]

@@ -104,7 +104,9 @@ class ImageSet:
         return {field.name: getattr(self, field.name) for field in fields(self)} | self._arrays
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        tensors = {name: torch.from_numpy(v) for name, v in state.items() if isinstance(v, np.ndarray)}
+        with warnings.catch_warnings():  # arrays that joblib maps read-only: nothing here writes to a tensor
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            tensors = {name: torch.from_numpy(v) for name, v in state.items() if isinstance(v, np.ndarray)}
         self.__dict__.update({**state, **tensors})
 
     def __sizeof__(self) -> int:
