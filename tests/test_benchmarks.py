@@ -13,6 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mri_aug.models.networks import count_parameters, make_model
+from mri_aug.policies.registry import POLICIES
 from mri_aug.provenance import project
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
@@ -185,7 +186,7 @@ def test_a_quick_run_writes_what_is_claimed(toy_images, tmp_path, capsys):
     for section in content["sections"].values():
         assert section["run"]["dataset"] == "toy" and section["run"]["n_images"] == 96 and section["run"]["quick"]
         assert section["machine"]["cores"] >= 1 and section["versions"]["torch"] and section["date"].endswith("UTC")
-    assert len(content["sections"]["policies"]["tables"]["policies"]) == 18
+    assert len(content["sections"]["policies"]["tables"]["policies"]) == len(POLICIES)
     assert {row["target"] for row in content["targets"]} >= {"morph variations per second"}
     with (tmp_path / "benchmarks.csv").open() as file:
         rows = list(csv.DictReader(file))
