@@ -118,7 +118,7 @@ def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_pat
     keys += [key(filled), key(filled, generators={"morph": make_generator("morph", path=(0.1, 0.2))})]
     monkeypatch.setattr("mri_aug.study.store._fingerprint", lambda _: "other code")
     keys.append(key())
-    monkeypatch.setattr("mri_aug.provenance.versions", lambda _: {"torch": "0"})
+    monkeypatch.setattr("mri_aug.study.store.versions", lambda _: {"torch": "0"})
     keys.append(key())
     assert len(set(keys)) == len(keys)
     first, second = (TrainConfig(device=f"cuda:{number}", precision="float32") for number in range(2))
