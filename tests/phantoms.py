@@ -20,5 +20,5 @@ def small_crowd() -> Crowd:
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(provenance, "artifacts", lambda *parts: Path(folder, *parts)),
     ):
-        crowd = load_crowd(n_people=8, n_jobs=1, progress=False)
+        crowd = load_crowd(n_people=8, n_jobs=1)
         return Crowd(np.array(crowd.tissue), crowd.severity)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mri_aug import provenance
 
 IMAGE_SIZE = 128  # pixels, height and width of the images that are loaded, simulated and generated
 SMALL_SIZE = 64  # of those that a study may train on instead, a quarter of the cost
@@ -37,24 +38,17 @@ class ImageSet:
     ----------
     images : Tensor of uint8, shape (n, 1, 128, 128)
         Or 64 x 64, of :meth:`resized`.
-    labels : Tensor of int64, shape (n,)
-        Places in ``class_names``.
-    subjects : Tensor of int64, shape (n,)
-        The person each image shows; -1 where unknown.
-    source_ids : Tensor of int64, shape (n,)
-        The real image each image derives from; its own number for a real one, -1 for none.
-    class_names : tuple of str
-        From the least to the most severe, where they are ordered.
+    labels, subjects, source_ids : Tensor of int64, shape (n,)
+        Places in ``class_names``; the person each image shows, -1 where unknown; and the real image that each derives
+        from, its own number for a real one, -1 for none.
+    class_names, ordered : tuple of str, bool
+        From the least to the most severe, where they are ordered; kinds of tumour, for example, are not.
     published_test : Tensor of bool, shape (n,), optional
         True for the images in the dataset's own test split, where it has one.
-    severity : Tensor of float32, shape (n,), optional
-        Degree of atrophy in [0, 1]; known for phantoms only, as is ``atrophy``.
-    atrophy : Tensor of bool, shape (n, 1, 128, 128), optional
-        True where tissue was lost to atrophy.
+    severity, atrophy : Tensor of float32, shape (n,), and of bool, shape (n, 1, 128, 128), optional
+        Degree of atrophy in [0, 1], and where tissue was lost to it; known for phantoms only.
     notes : tuple of str
         What was done to the source on the way in, one sentence each (resizing, for example).
-    ordered : bool
-        Whether the classes have an order; kinds of tumour, for example, have none.
 
     Raises
     ------
@@ -180,23 +174,15 @@ def cached_image_set(path: Path, build: Callable[[], ImageSet]) -> ImageSet:
     """Return the image set kept in an ``.npz`` file, or build it and keep it there; warn of a damaged file."""
     if path.exists():
         try:
-            return _read(path)
+            with np.load(path, allow_pickle=False) as arrays:
+                values = {name: arrays[name] for name in arrays.files}
+            others = {name: tuple(values.pop(name).tolist()) for name in ("class_names", "notes")}
+            others["ordered"] = bool(values.pop("ordered", True))  # not in files of earlier versions
+            return ImageSet(**{name: torch.from_numpy(array) for name, array in values.items()}, **others)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             warnings.warn(f"the cache file {path} is damaged ({error}) and is being remade", stacklevel=2)
     image_set = build()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        np.savez(temporary, **{name: value for name, value in image_set.__getstate__().items() if value is not None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    known = {name: value for name, value in image_set.__getstate__().items() if value is not None}
+    with provenance.atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **known)
     return image_set
-
-
-def _read(path: Path) -> ImageSet:
-    with np.load(path, allow_pickle=False) as arrays:
-        values = {name: arrays[name] for name in arrays.files}
-    others = {name: tuple(values.pop(name).tolist()) for name in ("class_names", "notes")}
-    others["ordered"] = bool(values.pop("ordered", True))  # not in files of earlier versions
-    return ImageSet(**{name: torch.from_numpy(array) for name, array in values.items()}, **others)

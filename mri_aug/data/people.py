@@ -93,8 +93,7 @@ def recover_subjects(images: Tensor, *, threshold: float | None = None, labels=N
     Raises
     ------
     ValueError
-        If images have another type or shape or one is blank (all pixels equal), the threshold is out of range, or the
-        labels are not one per image.
+        As :func:`unit_features`; also if the threshold is out of range, or the labels are not one per image.
     """
     if threshold is not None and not -1 < threshold < 1:
         raise ValueError(f"threshold is a correlation in (-1, 1), got {threshold!r}")
@@ -127,32 +126,18 @@ def recover_subjects(images: Tensor, *, threshold: float | None = None, labels=N
 
 
 def unit_features(*image_sets: Tensor) -> list[Tensor]:
-    """Return features whose inner products are the correlations of images averaged to half their size.
+    """Return features, float32 (n, n_features), whose inner products are the correlations of images at half size.
 
     Pooled pixels that are black in every image (a third, outside the head) are merged into one column, which changes
-    no correlation.
-
-    Parameters
-    ----------
-    *image_sets : Tensor of uint8, shape (n, 1, height, width)
-        Height and width even, and the same in all.
-
-    Returns
-    -------
-    list of Tensor of float32, shape (n, n_features)
-
-    Raises
-    ------
-    ValueError
-        If a set is empty, has another type or shape, or holds a blank image (all pixels equal).
+    no correlation. Takes uint8 of shape (n, 1, height, width), both even and the same in all sets; raises a ValueError
+    if a set is empty, has another type or shape, or holds a blank image (all pixels equal).
     """
     for images in image_sets:
         shape, wanted = tuple(images.shape), tuple(image_sets[0].shape[1:])
         even = len(shape) == 4 and 0 not in shape and not (shape[2] % 2 or shape[3] % 2)
         if images.dtype != torch.uint8 or not even or shape[1] != 1:
-            raise ValueError(
-                f"images must be uint8 of shape (n, 1, even, even) with n > 0, got {images.dtype} of shape {shape}"
-            )
+            wanted = "uint8 of shape (n, 1, even, even) with n > 0"
+            raise ValueError(f"images must be {wanted}, got {images.dtype} of shape {shape}")
         if shape[1:] != wanted:
             raise ValueError(f"images of {shape[1:]} and {wanted} cannot be compared; bring them to one size")
     brightest = torch.stack([images.amax(0) for images in image_sets]).amax(0)
@@ -185,13 +170,11 @@ def spanning_tree(features: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     outside the tree of a subgraph is outside the tree of the graph. Returns the images that each edge joins, and the
     correlations of the n - 1 edges, descending.
     """
-    n = len(features)
-    blocks = torch.arange(n).tensor_split(-(-n // BLOCK))
-    edges = []
-    for left, right in combinations_with_replacement(blocks, 2):
-        rows, columns = (features[part[0] : part[-1] + 1] for part in (left, right))
+    n, edges = len(features), []
+    blocks = zip(*(whole.tensor_split(-(-n // BLOCK)) for whole in (torch.arange(n), features)), strict=True)
+    for (i, rows), (j, columns) in combinations_with_replacement(blocks, 2):
         a, b, weight = _block_tree((rows @ columns.T).numpy())
-        edges.append((a + int(left[0]), b + int(right[0]), weight))
+        edges.append((a + int(i[0]), b + int(j[0]), weight))
     a, b, weight = map(np.concatenate, zip(*edges, strict=True))
     other = a != b
     cost = coo_array((2 - weight[other].astype(np.float64), (a[other], b[other])), shape=(n, n))
@@ -238,18 +221,14 @@ def longest_plateau(a: np.ndarray, b: np.ndarray, merges: np.ndarray) -> tuple[i
 
     Length is measured in Fisher's z (lifetime criterion: Fred and Jain 2005). Without structure, neighbouring gaps
     between merges are independent and exponential (Pyke 1965), so that the ratio of one to the mean of m others follows
-    F(2, 2m). The p-value is corrected for all admissible plateaus (Bonferroni).
-
-    Takes what :func:`spanning_tree` returns. Returns the number of merges (0 if there is no such plateau), the p-value
-    (NaN if no threshold is admissible) and the reason.
+    F(2, 2m). The p-value is corrected for all admissible plateaus (Bonferroni). Returns the number of merges (0 if
+    there is no such plateau), the p-value (NaN if no threshold is admissible) and the reason.
     """
     alone, largest = _component_shares(a, b, merges)
     admissible = np.flatnonzero((alone[:-1] <= MAX_ALONE) & (largest[:-1] <= MAX_LARGEST)) + 1  # merges made
     if not len(admissible):
-        return 0, np.nan, (
-            "no threshold joins the images into groups: wherever at most "
-            f"{MAX_ALONE:.0%} of them stand alone, one component holds over {MAX_LARGEST:.0%}"
-        )  # fmt: skip
+        limits = f"wherever at most {MAX_ALONE:.0%} of them stand alone, one component holds over {MAX_LARGEST:.0%}"
+        return 0, np.nan, f"no threshold joins the images into groups: {limits}"
     gaps = -np.diff(_fisher_z(merges))  # gaps[k - 1]: the plateau after k merges
     k = int(admissible[np.argmax(gaps[admissible - 1])])
     nearby = np.r_[gaps[max(0, k - 1 - _N_NEIGHBOURS) : k - 1], gaps[k : k + _N_NEIGHBOURS]]
@@ -281,17 +260,9 @@ def _graph(a: np.ndarray, b: np.ndarray, k: int) -> coo_array:
 
 
 def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor, Tensor]:
-    """Find each image's most correlated reference image, at half size.
+    """Return the place of each image's most correlated reference image, int64 (n,), and the correlation, float32 (n,).
 
-    Parameters
-    ----------
-    images, reference_images : Tensor of uint8
-        As for :func:`unit_features`.
-
-    Returns
-    -------
-    index, correlation : Tensor of int64 and of float32, shape (n,)
-        Position in ``reference_images``, and the correlation with it.
+    Takes images as :func:`unit_features`.
     """
     x, y = unit_features(images, reference_images)
     nearest = [(part @ y.T).max(dim=1) for part in x.split(max(1, BLOCK**2 // len(y)))]
@@ -299,10 +270,7 @@ def nearest_neighbours(images: Tensor, reference_images: Tensor) -> tuple[Tensor
 
 
 def paired_similarity(images: Tensor, others: Tensor) -> np.ndarray:
-    """Return the correlation of each image with the one at its place in ``others``, float64 (n,).
-
-    Raises a ValueError if the numbers of images differ, or as :func:`unit_features`.
-    """
+    """Return the correlation of each image with the one at its place in ``others``, of as many, float64 (n,)."""
     if len(images) != len(others):
         raise ValueError(f"images are compared in pairs, got {len(images)} and {len(others)}")
     x, y = unit_features(images, others)
@@ -317,13 +285,10 @@ def neighbour_similarity(real: ImageSet) -> np.ndarray:
     unknown people. Raises a ValueError as :func:`unit_features`.
     """
     (features,) = unit_features(real.images)
-    nearest = torch.empty(len(real))
-    for start in range(0, len(real), _CHUNK):
-        stop = min(start + _CHUNK, len(real))
-        correlation = features[start:stop] @ features.T
-        correlation[real.subjects[start:stop, None] != real.subjects] = -torch.inf
-        correlation[torch.arange(stop - start), torch.arange(start, stop)] = -torch.inf
-        nearest[start:stop] = correlation.amax(1).clamp(max=1)
+    rows, nearest = torch.arange(len(real)), torch.empty(len(real))
+    for part in rows.split(_CHUNK):
+        excluded = (real.subjects[part, None] != real.subjects) | (part[:, None] == rows)
+        nearest[part] = (features[part] @ features.T).masked_fill_(excluded, -torch.inf).amax(1).clamp(max=1)
     return torch.where(torch.isfinite(nearest), nearest, torch.nan).double().numpy()
 
 
@@ -337,20 +302,8 @@ def audit_split(image_set: ImageSet, split: Split, *, neighbour_threshold: float
     """Measure how much of the test part is already in the training part; the validation part is not used.
 
     As a control, labels are permuted among people: nothing about disease is left to learn, so that an accuracy above
-    chance is recognition of people.
-
-    Parameters
-    ----------
-    image_set, split : ImageSet, Split
-    neighbour_threshold : float
-        Correlation above which images show one person: the threshold of :func:`recover_subjects`.
-    seed : int
-        Of the control.
-
-    Raises
-    ------
-    ValueError
-        If subjects are unknown or a subject has two labels.
+    chance is recognition of people. Images that correlate above ``neighbour_threshold``, the threshold of
+    :func:`recover_subjects`, show one person. Raises a ValueError if subjects are unknown or a subject has two labels.
     """
     person, person_labels = people(image_set)
     train, test = person[split.train], person[split.test]
@@ -360,14 +313,13 @@ def audit_split(image_set: ImageSet, split: Split, *, neighbour_threshold: float
     permuted = (rng.permutation(person_labels) for _ in range(N_PERMUTATIONS))
     control = np.array([(labels[neighbour] == labels[test]).mean() for labels in permuted])
     low, high = np.quantile(control, (0.025, 0.975))
-    majority = np.bincount(person_labels[train]).argmax()
     return LeakageAudit(
         protocol=split.protocol,
         n_test=len(test),
         shared_subjects=float(np.isin(test, train).mean()),
         close_neighbours=float((correlation > neighbour_threshold).double().mean()),
         accuracy=float((person_labels[neighbour] == person_labels[test]).mean()),
-        majority_accuracy=float((person_labels[test] == majority).mean()),
+        majority_accuracy=float((person_labels[test] == np.bincount(person_labels[train]).argmax()).mean()),
         random_label_accuracy=float(control.mean()),
         random_label_interval=(float(low), float(high)),
     )

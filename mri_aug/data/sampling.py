@@ -37,11 +37,10 @@ def stratified_sample(
 
     Parameters
     ----------
-    labels : array of int, shape (n,)
+    labels, subjects : array of int, shape (n,)
+        People are drawn instead of images where ``subjects``, the person in each image, is given.
     fraction : float in (0, 1]
     seed : int or Generator
-    subjects : array of int, shape (n,), optional
-        The person in each image. Where given, people are drawn instead of images.
 
     Returns
     -------
@@ -69,14 +68,9 @@ def stratified_sample(
 
 
 def mix(
-    labels: ArrayLike,
-    *,
-    real_frac: float,
-    synth_frac: float,
-    seed: int | np.random.Generator,
-    synth_classes: Sequence[int] = (),
-    subjects: ArrayLike | None = None,
-) -> Mix:
+    labels: ArrayLike, *, real_frac: float, synth_frac: float, seed: int | np.random.Generator,
+    synth_classes: Sequence[int] = (), subjects: ArrayLike | None = None,
+) -> Mix:  # fmt: skip
     """Draw X real images, and the sources of Y synthetic ones from among them.
 
     Each class is filled up to X + Y of its full size, so that 0.3 real + 0.7 synthetic has exactly the class counts of
@@ -85,20 +79,17 @@ def mix(
 
     Parameters
     ----------
-    real_frac : float in (0, 1]
-        Real images (people, where ``subjects`` is given) as a share of the full set.
-    synth_frac : float, at least 0
-        Synthetic images as a share of the full set; 0 for none. May exceed 1.
-    synth_classes : sequence of int, optional
-        Only these classes receive synthetic images, each ``synth_frac`` times its own full size.
     labels, seed, subjects
         As for :func:`stratified_sample`; the labels are those of the full training set.
+    real_frac, synth_frac : float in (0, 1], float of at least 0
+        Real images (people, where ``subjects`` is given) and synthetic ones as shares of the full set.
+    synth_classes : sequence of int, optional
+        Only these classes receive synthetic images, each ``synth_frac`` times its own full size.
 
     Raises
     ------
     ValueError
-        As :func:`stratified_sample`; also if ``synth_frac`` is negative or not finite, or a synthetic class has no
-        image.
+        As :func:`stratified_sample`; also if ``synth_frac`` is negative or not finite, or a synthetic class is empty.
     """
     labels = _checked_labels(labels)
     if not 0 < real_frac <= 1:
@@ -127,8 +118,7 @@ def apportion(n: int, weights: Sequence[int], *, at_least: int = 0) -> NDArray[n
 
     Raises a ValueError if ``n`` is less than ``at_least`` times the number of classes.
     """
-    least = at_least * len(weights)
-    if n < least:
+    if n < (least := at_least * len(weights)):
         raise ValueError(f"expected at least {least} ({at_least} in each of {len(weights)} classes), got {n}")
     quotas = np.asarray(weights) * n / sum(weights)
     counts = np.full(len(quotas), at_least)

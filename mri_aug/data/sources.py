@@ -10,15 +10,15 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from mri_aug.data.pictures import DICOM_SUFFIXES, VOLUME_SUFFIXES
-
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr")
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAX_FAULTS = 10  # faults of a source that one message spells out
 _SEVERITY = re.compile(
     r"(no|non|none|verymild|mild|moderate|severe)(ly)?(dement(ed|ia)?|(cognitive)?impair(ed|ment)?|alzheimers?(disease)?)?"
@@ -40,6 +40,7 @@ _COLUMNS = {
     "subject": "subject subjectid patient patientid person personid participant participantid ptid rid",
 }
 _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}  # and whatever begins with a dot
+_SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` writes
 _TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _NUMBERED = re.compile(r"(s|p|id|sub|subj|subject|pat|patient|person|participant|case)?[-_ ]?\d+", re.IGNORECASE)
 _SNIFFED = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")  # recognised by content under any name
@@ -181,11 +182,10 @@ def folder_items(
     folder: Path, files: list[Path], passed: Counter[str], class_names: tuple[str, ...], report: Report,
     *, columns: Mapping[str, str], people_table: Path | None = None,
 ) -> list[Item]:  # fmt: skip
-    """Return every picture below a folder with its class, part and person.
+    """Return every picture among the files below a folder, with its class, part and person.
 
-    Takes files as :func:`find_files` returns them, and the columns of tables by ``"image"``, ``"label"`` and
-    ``"subject"`` where they have no common name. Reports what was not read and all that is wrong; raises a
-    FileNotFoundError if there is no picture at all.
+    Takes the columns of tables by ``"image"``, ``"label"`` and ``"subject"`` where they have no common name. Reports
+    what was not read and all that is wrong; raises a FileNotFoundError if there is no picture at all.
     """
     pictures, dicom, tables = _by_kind(files, passed)
     paths = {file: file.relative_to(folder) for file in sorted([*pictures, *dicom])}
@@ -208,11 +208,11 @@ def folder_items(
     labels = {file: place.label or rows[file]["label"] for file, place in places.items()}
     people, items = _people_folders(places, labels), []
     for group, who in sorted([*(((file,), "") for file in pictures), *_series(dicom, report)]):
-        file = group[0]
-        single = file not in dicom
-        item = Item(str(file), file if single else group, labels[file], places[file].part, paths[file].as_posix())
-        volume = "" if single and not file.name.lower().endswith(VOLUME_SUFFIXES) else str(file)
-        items.append(replace(item, subject=rows[file]["subject"] or who, folder=people.get(file, volume)))
+        file, content = group[0], group if group[0] in dicom else group[0]
+        person = rows[file]["subject"] or who
+        volume = str(file) if file in dicom or file.name.lower().endswith(VOLUME_SUFFIXES) else ""
+        place = (places[file].part, paths[file].as_posix(), person, people.get(file, volume))
+        items.append(Item(str(file), content, labels[file], *place))
     return items
 
 
@@ -233,7 +233,7 @@ def _by_kind(files: list[Path], passed: Counter[str]) -> tuple[list[Path], list[
             pictures.append(file)
         elif suffix in _TABLE_SUFFIXES:
             tables.append(file)
-        elif suffix in DICOM_SUFFIXES or (content := _content(file)) == "dicom":
+        elif suffix in _DICOM_SUFFIXES or (content := _content(file)) == "dicom":
             dicom.append(file)
         elif content == "picture":
             pictures.append(file)
@@ -270,19 +270,15 @@ def _check_labels(folder, places: dict[Path, _Place], rows, class_names, report:
     below = {file: place.below for file, place in places.items() if not place.label}
     if len(below) == len(places):  # a folder around everything names no class
         below = dict(zip(below, _without_common(below.values()), strict=True))
-    counts = Counter(below[file][0] for file in unknown if below[file])
-    if counts:
+    if counts := Counter(below[file][0] for file in unknown if below[file]):
         names = [f"{name!r} ({n} images)" for name, n in counts.most_common(8)] + ["..."] * (len(counts) > 8)
         report.faults.append(unknown_classes(names, class_names))
     if strays := [file for file in unknown if not below[file]]:
         others = f" (nor {len(strays) - 1} others)" if len(strays) > 1 else ""
         expected = f"{folder}/<class>/{strays[0].name}, or a table with its class beside it"
         report.faults.append(f"{strays[0]} is in no class folder{others}; expected {expected}")
-    both = {file: (place.label, rows[file]["label"]) for file, place in places.items()}
-    differ = [
-        file for file, names in both.items() if all(names) and len({class_place(n, class_names) for n in names}) > 1
-    ]
-    if differ:
+    both = {file: {place.label, rows[file]["label"]} - {""} for file, place in places.items()}
+    if differ := [file for file, names in both.items() if len({class_place(n, class_names) for n in names}) > 1]:
         said = f"A table gives another class than the folder for {len(differ)} images ({differ[0]}, ...)"
         report.notes.append(f"{said}: the folder's was taken.")
     holds = {parent for file in places for parent in file.parents}
@@ -293,17 +289,14 @@ def _check_labels(folder, places: dict[Path, _Place], rows, class_names, report:
 def _check_trees(folder: Path, places: Iterable[_Place], class_names: tuple[str, ...], report: Report) -> None:
     """Refuse several trees of the same classes: copies, augmentations or masks of the same pictures."""
     above, below = defaultdict(set), defaultdict(set)
-    for place in places:
-        if place.label:
-            label = class_place(place.label, class_names)
-            above[str(Path(*place.above))].add(label)
-            below[place.below[0] if place.below else "."].add(label)
+    for place in (one for one in places if one.label):
+        label = class_place(place.label, class_names)
+        above[str(Path(*place.above))].add(label)
+        below[place.below[0] if place.below else "."].add(label)
     n_single = sum(len(classes) == 1 for classes in above.values())  # a folder per person holds one class
     if len(set().union(*above.values())) < sum(map(len, above.values())) and 2 * n_single <= len(above):
-        names = ", ".join(str(folder / name) for name in sorted(above)[:5])
-        report.faults.append(
-            f"there are several trees of the same classes, {names}; {_SAME}: give one of them, or move the others out"
-        )
+        said = "there are several trees of the same classes, " + ", ".join(str(folder / n) for n in sorted(above)[:5])
+        report.faults.append(f"{said}; {_SAME}: give one of them, or move the others out")
     shared = [name for name, classes in below.items() if len(classes) > 1 and not _NUMBERED.fullmatch(name)]
     if len(shared) > max(1, len(below) / 2):
         names = ", ".join(sorted(shared)[:5])
@@ -422,21 +415,17 @@ def _stem(name: str) -> str:
 
 def is_table_folder(folder: Path, files: list[Path]) -> bool:
     """Return whether a folder is read as a table: parquet files, or what ``save_to_disk`` wrote."""
-    return any(file.suffix.lower() == ".parquet" for file in files) or _is_saved(folder)
-
-
-def _is_saved(folder: Path) -> bool:
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    return any(file.suffix.lower() == ".parquet" or file in map(folder.joinpath, _SAVED) for file in files)
 
 
 def table_items(
     source: str, files: Sequence[Path], report: Report,
     *, config: str | None, revision: str | None, columns: Mapping[str, str],
 ) -> Iterator[Item]:  # fmt: skip
-    """Yield the rows of a hub dataset or of a local folder of tables.
+    """Yield the rows of a hub dataset, or of a local folder of tables; takes columns as :func:`folder_items`.
 
-    Columns are as for :func:`folder_items`, and files those of a local folder. Raises a ConnectionError if the hub
-    cannot be reached, and a ValueError if the source cannot be read, lacks a column or has several configurations.
+    Raises a ConnectionError if the hub cannot be reached, and a ValueError if the source cannot be read, lacks a column
+    or has several configurations.
     """
     import datasets  # imported late: it takes a second, and phantoms and class folders do not need it
 
@@ -455,7 +444,7 @@ def table_items(
         spell = feature.int2str if isinstance(feature, datasets.ClassLabel) else str
         for index, row in enumerate(table):
             name = f"image {index} of split {split!r} of {source}"
-            picture, value, who = row[image], row[label], row[subject] if subject else None
+            picture, value, who = row[image], row[label], row.get(subject)
             if picture is None or value is None:
                 report.faults.append(f"{name} has no {'image' if picture is None else 'label'}; remove the row")
             elif value == -1:
@@ -476,17 +465,16 @@ def _splits(source: str, report: Report, config: str | None, revision: str | Non
     datasets.disable_progress_bars()  # in executed notebooks they leave a line for every update
     folder = Path(source)
     try:
-        if _is_saved(folder):
+        if any((folder / name).is_file() for name in _SAVED):
             saved = datasets.load_from_disk(source)
             return saved if isinstance(saved, datasets.DatasetDict) else {"": saved}
         if folder.is_dir() and set("[]*?") & set(source):
             raise ValueError("the datasets library takes [ ] * ? in its path for a pattern; rename the folder")
         builder = datasets.load_dataset_builder(source, config, revision=revision)
-        card = dict(builder.info.splits or {})
+        info = builder.info
         if folder.is_dir():  # the card itself: what is prepared already has forgotten its numbers
-            infos = datasets.info.DatasetInfosDict.from_directory(source)
-            card = dict((infos.get(builder.config.name) or builder.info).splits or {})
-        announced = {split: info.num_examples for split, info in card.items()}
+            info = datasets.info.DatasetInfosDict.from_directory(source).get(builder.config.name) or info
+        announced = {split: part.num_examples for split, part in (info.splits or {}).items()}
         builder.download_and_prepare(verification_mode="no_checks")
         splits = builder.as_dataset()
     except (ConnectionError, DatasetNotFoundError, OSError) as error:

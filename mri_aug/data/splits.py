@@ -31,14 +31,9 @@ class Split:
 
 
 def split(
-    image_set: ImageSet,
-    protocol: str = "image",
-    *,
-    seed: int | np.random.Generator,
-    fold: int | Sequence[int] = 0,
-    test_share: float = TEST_SHARE,
-    validation_share: float = VALIDATION_SHARE,
-) -> Split:
+    image_set: ImageSet, protocol: str = "image", *, seed: int | np.random.Generator, fold: int | Sequence[int] = 0,
+    test_share: float = TEST_SHARE, validation_share: float = VALIDATION_SHARE,
+) -> Split:  # fmt: skip
     """Divide a dataset into train, validation and test, stratified by class.
 
     Under ``subject`` a sixth of each class's training people validate, rounded, and one at least always trains. The
@@ -47,7 +42,6 @@ def split(
 
     Parameters
     ----------
-    image_set : ImageSet
     protocol : {"image", "subject", "published"}
         ``image`` draws images, as the thesis does; the slices of one person then fall on both sides. ``subject``
         takes one fold of people, so that nobody is in two parts. ``published`` takes the dataset's own test images and
@@ -56,10 +50,8 @@ def split(
         For ``subject``, the folds of one seed test every person once between them (but for a class of one).
     fold : int in 0..4, or several
         Which fifth (or fifths) of the people tests, under ``subject``.
-    test_share : float in (0, 1)
-        Share of the images that test, under ``image``.
-    validation_share : float in [0, 1)
-        Share of the other images that validate, under ``image`` and ``published``.
+    test_share, validation_share : float in (0, 1), float in [0, 1)
+        Share of the images that test, under ``image``; of the others that validate, under ``image`` and ``published``.
 
     Raises
     ------
@@ -119,10 +111,9 @@ def _draw(indices, labels, share, part, rng) -> tuple[np.ndarray, np.ndarray]:
     count = round(share * len(indices))
     if share == 0:
         return indices, indices[:0]
+    options = {"test_size": count, "stratify": labels[indices], "random_state": int(rng.integers(2**31))}
     try:
-        rest, drawn = train_test_split(
-            indices, test_size=count, stratify=labels[indices], random_state=int(rng.integers(2**31))
-        )
+        rest, drawn = train_test_split(indices, **options)
     except ValueError as error:
         raise ValueError(
             f"cannot draw a stratified {part} part of {count} from {len(indices)} images ({error}); "
@@ -147,8 +138,8 @@ def _by_person(image_set: ImageSet, testing: np.ndarray, rng: np.random.Generato
         role[members[tests]] = 2
         role[training[: min(round(VALIDATION_PEOPLE * len(training)), len(training) - 1)]] = 1
     if not (role == 1).any():  # too few people for a sixth: the largest class gives one, if it can
-        training = [order[(person_labels[order] == label) & (role[order] == 0)] for label in np.unique(person_labels)]
-        largest = max(training, key=len)
+        training = order[role[order] == 0]
+        largest = max((training[person_labels[training] == label] for label in np.unique(person_labels)), key=len)
         role[largest[: min(1, len(largest) - 1)]] = 1
     sizes = np.bincount(role, minlength=3)
     if not sizes.all():

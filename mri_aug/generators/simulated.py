@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 from mri_aug.data.phantom.crowd import CROWD_VERSION, Crowd, load_crowd
-from mri_aug.data.phantom.scanner import Scanner
+from mri_aug.data.phantom.people import Scanner
 from mri_aug.generators.base import check_images, image_digests, make_fingerprint
 
 _VERSION = 1  # part of the fingerprint: raise it with any change that alters pixels
@@ -42,7 +42,7 @@ class SimulatedGenerator:
     ----------
     strength : float in [0, 1]
         Of the randomisation of contrast, bias field, noise, blur, resolution and shape between people; 0 leaves the
-        phantom scanner's own variety. See :class:`mri_aug.data.phantom.scanner.Scanner`.
+        phantom scanner's own variety. See :class:`mri_aug.data.phantom.people.Scanner`.
     n_people : int
         Size of the crowd, simulated once: a third of a second and 1.6 MB of cache each; see
         :func:`mri_aug.data.phantom.crowd.load_crowd`.

@@ -18,8 +18,7 @@ from torch import Tensor
 from mri_aug import provenance
 from mri_aug.data.imageset import CLASS_NAMES
 from mri_aug.data.phantom.crowd import CROWD_VERSION, load_crowd
-from mri_aug.data.phantom.people import one_thread
-from mri_aug.data.phantom.scanner import Scanner
+from mri_aug.data.phantom.people import Scanner, one_thread
 from mri_aug.models.networks import highest_learning_rate, make_model
 from mri_aug.models.training import TrainConfig, train
 

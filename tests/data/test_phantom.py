@@ -9,8 +9,7 @@ from mri_aug import provenance
 from mri_aug.data.phantom import people as phantom
 from mri_aug.data.phantom.anatomy import Slab, load_atlas
 from mri_aug.data.phantom.crowd import Crowd, crowd_severity, load_crowd
-from mri_aug.data.phantom.people import class_shares, load_phantoms, make_phantoms, make_subject
-from mri_aug.data.phantom.scanner import Scanner, scan
+from mri_aug.data.phantom.people import Scanner, class_shares, load_phantoms, make_phantoms, make_subject, scan
 from tests.phantoms import small_crowd
 
 SLICES = 6
@@ -179,7 +178,7 @@ def cache(tmp_path, monkeypatch, phantoms):
     """A cache below ``tmp_path`` and a list of the simulations that it could not spare."""
     made = []
 
-    def make(*, n_subjects, seed, progress):
+    def make(*, n_subjects, seed):
         made.append((n_subjects, seed))
         return phantoms
 
@@ -216,7 +215,7 @@ def test_damaged_cache_is_made_again(cache, phantoms, damage):
 def crowds(tmp_path, monkeypatch):
     """Crowds in a cache below ``tmp_path``."""
     monkeypatch.setattr(provenance, "artifacts", lambda *parts: tmp_path.joinpath(*parts))
-    return lambda n_people, **options: load_crowd(n_people=n_people, progress=False, **options)
+    return lambda n_people, **options: load_crowd(n_people=n_people, **options)
 
 
 def test_a_crowd_is_kept_and_begins_as_a_larger_one_does(crowds):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from mri_aug.data.pictures import read_slices
+from mri_aug.data.loading import read_slices
 from tests.data.made import picture
 
 Y, X = np.mgrid[0:128, 0:128]

@@ -36,27 +36,19 @@ _VISIBLE = 1e-3  # of the mask: what lies below leaves no grey value
 class Atlas:
     """The average brain, cropped to the slab that the slices cross.
 
-    Parameters
-    ----------
-    volumes : ndarray of float32, shape (8, z, y, x), voxels of 1 mm
-        Grey and white matter probability; T1 in [0, 1]; distance in mm inside the brain's outline;
-        distance in mm outside the ventricles (negative in them); the unit direction away from them.
-    origin : tuple of float
-        MNI coordinates (x, y, z) of the first voxel, mm.
+    The volumes are grey and white matter probability; T1 in [0, 1]; distance in mm inside the brain's outline; distance
+    in mm outside the ventricles (negative in them); and the unit direction away from them, x, y and z.
     """
 
-    volumes: np.ndarray
-    origin: tuple[float, float, float]
+    volumes: np.ndarray  # float32 (8, z, y, x), voxels of 1 mm
+    origin: tuple[float, float, float]  # MNI coordinates (x, y, z) of the first voxel, mm
 
 
 @cache
 def load_atlas() -> Atlas:
     """Read the templates that nilearn ships (no network) and measure outline and ventricles, in about 4 s.
 
-    Returns
-    -------
-    Atlas
-        Read-only; a second call in a process returns the same one (82 MB).
+    A second call in a process returns the same atlas (82 MB, read-only).
     """
     from nilearn import datasets  # imported late: it takes a second, and workers do without it
 
@@ -84,20 +76,10 @@ def load_atlas() -> Atlas:
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], knot_mm: float, n_channels: int) -> Tensor:
-    """Draw smooth random fields: cubic B-splines with independent normal coefficients.
+    """Draw smooth random fields, float32 (n_channels, slices, rows, columns), mean 0 and variance 1 over draws.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : (slices, rows, columns)
-    knot_mm : float
-        Distance between spline knots, mm: about half the shortest wavelength.
-    n_channels : int
-
-    Returns
-    -------
-    Tensor of float32, shape (n_channels, slices, rows, columns)
-        Mean 0 and variance 1 over draws.
+    They are cubic B-splines with independent normal coefficients; ``shape`` is (slices, rows, columns), and
+    ``knot_mm``, the distance between knots, is about half the shortest wavelength.
     """
     spacings = (SLICE_MM, PIXEL_MM[1], PIXEL_MM[0])
     bases = [_spline_basis(n, spacing / knot_mm) for n, spacing in zip(shape, spacings, strict=True)]
@@ -114,21 +96,10 @@ def _spline_basis(n: int, step: float) -> Tensor:
 
 
 def sample(volumes: Tensor, origin, points: Tensor, *, where: Tensor | None = None, spacing: float = 1.0) -> Tensor:
-    """Interpolate volumes linearly at points in mm; beyond the border the border's value holds.
+    """Interpolate volumes (c, z, y, x) linearly at points (..., 3) in mm; beyond the border the border's value holds.
 
-    Parameters
-    ----------
-    volumes : Tensor of float32, shape (c, z, y, x)
-    origin : (x, y, z) of the first voxel, mm
-    points : Tensor of float32, shape (..., 3), x, y and z in mm
-    where : Tensor of bool, shape (...), optional
-        Points outside it are not looked up (most of the time goes here) and get 0.
-    spacing : float
-        Voxel size, mm.
-
-    Returns
-    -------
-    Tensor of float32, shape (c, ...)
+    ``origin`` is (x, y, z) of the first voxel and ``spacing`` the size of a voxel, mm. Points outside ``where`` are not
+    looked up (most of the time goes here) and get 0. Returns a Tensor of float32, shape (c, ...).
     """
     if where is not None:
         values = torch.zeros(len(volumes), *points.shape[:-1])
@@ -178,21 +149,9 @@ class Person:
 
 
 def draw_person(atlas: Tensor, origin, rng: np.random.Generator, *, n_slices: int) -> Person:
-    """Draw one person's healthy anatomy.
+    """Draw one person's healthy anatomy from ``Atlas.volumes``, as a tensor, and ``Atlas.origin``.
 
-    Parameters
-    ----------
-    atlas : Tensor of float32, shape (8, z, y, x)
-        ``Atlas.volumes``.
-    origin : (x, y, z)
-        ``Atlas.origin``.
-    rng : numpy.random.Generator
-        The same number of draws is taken whatever they give.
-    n_slices : int
-
-    Returns
-    -------
-    Person
+    The same number of draws is taken whatever they give.
     """
     grid = frame(n_slices)
     shape = grid.shape[:-1]
@@ -249,17 +208,7 @@ def _fold_distance(points: Tensor, visible: Tensor, rng: np.random.Generator) ->
 def tissue(atlas: Tensor, origin, person: Person, *, severity: float) -> Slab:
     """Apply atrophy to a person: ventricles grow, the cortex thins, sulci widen.
 
-    Parameters
-    ----------
-    atlas, origin
-        As for :func:`draw_person`.
-    person : Person
-    severity : float in [0, 1]
-        0 is the healthy anatomy.
-
-    Returns
-    -------
-    Slab
+    Takes the atlas as :func:`draw_person`, and a severity in [0, 1]; 0 is the healthy anatomy.
     """
     midline = 0.2 + 0.8 * torch.tanh((person.points[..., 0] / 9) ** 2)  # the septum and third ventricle yield less
     growth = (person.ventricle_mm + 6.0 * severity * person.unevenness) * midline

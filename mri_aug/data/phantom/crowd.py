@@ -22,8 +22,7 @@ from mri_aug import provenance
 from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet
 from mri_aug.data.phantom import anatomy
 from mri_aug.data.phantom.anatomy import N_SLICES, Atlas, Slab, load_atlas
-from mri_aug.data.phantom.people import one_thread
-from mri_aug.data.phantom.scanner import Scanner, scan
+from mri_aug.data.phantom.people import Scanner, one_thread, scan
 from mri_aug.data.sampling import check_seed
 
 CROWD_VERSION = 1  # part of the cache's name: raise it whenever the same seed gives other bytes
@@ -34,32 +33,19 @@ _MAX_PEOPLE = int(2e9 // np.prod(_PERSON))  # in 2 GB
 
 @dataclass(frozen=True, eq=False)
 class Crowd:
-    """People as tissue.
+    """People as tissue: fluid, whiteness and mask of :class:`~mri_aug.data.phantom.anatomy.Slab`, times 255."""
 
-    Parameters
-    ----------
-    tissue : ndarray of uint8, shape (n_people, 32, 128, 128, 3)
-        Fluid, whiteness and mask (see :class:`mri_aug.data.phantom.anatomy.Slab`) times 255; usually mapped from disk.
-    severity : ndarray of float, shape (n_people,)
-        In [0, 1].
-    """
-
-    tissue: np.ndarray
-    severity: np.ndarray
+    tissue: np.ndarray  # uint8 (n_people, 32, 128, 128, 3), usually mapped from disk
+    severity: np.ndarray  # float (n_people,) in [0, 1]
 
     def __len__(self) -> int:
         return len(self.severity)
 
     def grades(self, n_classes: int, rng: np.random.Generator, *, overlap: float = 0.4) -> np.ndarray:
-        """Divide the people into ordered grades of equal number.
+        """Divide the people into ordered grades of equal number, int64 (n_people,); 0 is the least severe.
 
         People are ranked by severity plus normal noise with a standard deviation of ``overlap / n_classes``, that is,
         ``overlap`` times the range of a grade. Two classes halve the range of severity, four quarter it.
-
-        Returns
-        -------
-        ndarray of int64, shape (n_people,)
-            0 is the least severe.
         """
         rank = np.argsort(np.argsort(self.severity + overlap / n_classes * rng.standard_normal(len(self))))
         return rank * n_classes // len(self)
@@ -72,26 +58,10 @@ class Crowd:
         The images of a grade are spread over all people of that grade, and over the height of the slab. Where there
         are fewer people than images need, a person comes again, with another shape and contrast, as a new subject.
 
-        Parameters
-        ----------
-        labels : array of int, shape (n,)
-            Grades of the images that are needed, in 0..n_classes-1.
-        n_classes : int, at most the number of people
-        seed : int
-        scanner : Scanner, optional
-            Its strength also sets how far people are bent; see :func:`_bend`.
-        overlap : float
-            See :meth:`grades`.
-
-        Returns
-        -------
-        ImageSet
-            Image i has label i, a source of -1, and a subject numbered from 0.
-
-        Raises
-        ------
-        ValueError
-            If a label is out of range, or there are fewer people than classes.
+        ``labels`` holds grades in 0..n_classes-1, one per image. The scanner's strength also sets how far people are
+        bent, see :func:`_bend`; ``overlap`` is that of :meth:`grades`. Image i of the set has label i, a source of -1,
+        and a subject numbered from 0. Raises a ValueError if a label is out of range, or there are fewer people than
+        classes.
         """
         labels, scanner = np.asarray(labels), scanner or Scanner()
         check_seed(seed)
@@ -119,31 +89,13 @@ class Crowd:
         )
 
 
-def load_crowd(*, n_people: int = 400, seed: int = 0, n_jobs: int = 2, progress: bool = True) -> Crowd:
-    """Return a crowd from the cache below ``artifacts/``, simulated there the first time.
+def load_crowd(*, n_people: int = 400, seed: int = 0, n_jobs: int = 2) -> Crowd:
+    """Return a crowd from the cache below ``artifacts/``, simulated there the first time; warn of a damaged file.
 
-    400 people take 0.63 GB and, once, about a minute and a half on two cores. A smaller crowd of the same seed is the
-    beginning of a larger one.
+    400 people take 0.63 GB and, once, about a minute and a half on two cores, whose number ``n_jobs`` changes no byte.
+    A smaller crowd of the same seed is the beginning of a larger one.
 
-    Parameters
-    ----------
-    n_people : int
-        At most 1,271, which is 2 GB.
-    seed : int
-    n_jobs : int
-        Processes that simulate, one thread each; the bytes do not depend on it.
-    progress : bool
-        Show a progress bar while simulating.
-
-    Raises
-    ------
-    ValueError
-        If the number of people is out of range, or the seed is negative or not whole.
-
-    Warns
-    -----
-    UserWarning
-        If the cached file was damaged and has been made again.
+    Raises a ValueError if ``n_people`` is not in 2..1271 (2 GB), or the seed is negative or not whole.
     """
     if not 2 <= n_people <= _MAX_PEOPLE:
         raise ValueError(f"n_people must lie in 2..{_MAX_PEOPLE} (2 GB of tissue), got {n_people}")
@@ -154,7 +106,7 @@ def load_crowd(*, n_people: int = 400, seed: int = 0, n_jobs: int = 2, progress:
     with FileLock(path.with_suffix(".lock")):
         tissue = _read(path, n_people) if path.exists() else None
         if tissue is None:
-            _simulate(path, severity, seed, n_jobs=n_jobs, progress=progress)
+            _simulate(path, severity, seed, n_jobs)
             tissue = np.load(path, mmap_mode="r")
     return Crowd(tissue, severity)
 
@@ -176,22 +128,20 @@ def _read(path: Path, n_people: int) -> np.ndarray | None:
     return None
 
 
-def _simulate(path: Path, severity: np.ndarray, seed: int, *, n_jobs: int, progress: bool) -> None:
+def _simulate(path: Path, severity: np.ndarray, seed: int, n_jobs: int) -> None:
     """Write everybody's tissue to ``path``, whole or not at all."""
     atlas, n_people = load_atlas(), len(severity)
-    seeds = [np.random.SeedSequence([seed, person]) for person in range(n_people)]
-    jobs = (joblib.delayed(_person_tissue)(atlas, float(s), k) for s, k in zip(severity, seeds, strict=True))
+    jobs = (joblib.delayed(_person_tissue)(atlas, float(s), [seed, person]) for person, s in enumerate(severity))
     with provenance.atomic_write(path) as temporary:
         kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, (n_people, *_PERSON))
         with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
             found = joblib.Parallel(return_as="generator")(jobs)
-            bar = tqdm(found, total=n_people, desc="simulated people", unit="person", disable=not progress)
-            for person, tissue in enumerate(bar):
+            for person, tissue in enumerate(tqdm(found, total=n_people, desc="simulated people", unit="person")):
                 kept[person] = tissue
         kept.flush()
 
 
-def _person_tissue(atlas: Atlas, severity: float, seed: np.random.SeedSequence) -> np.ndarray:
+def _person_tissue(atlas: Atlas, severity: float, seed: list[int]) -> np.ndarray:
     with one_thread():
         volumes = torch.tensor(atlas.volumes)  # a copy: joblib hands the arrays over read-only
         person = anatomy.draw_person(volumes, atlas.origin, np.random.default_rng(seed), n_slices=N_SLICES)

@@ -3,26 +3,25 @@
 They replace the thesis's dataset where there is no network, and wherever a test needs the truth. Anatomy is drawn in
 :mod:`mri_aug.data.phantom.anatomy`; this module scans it, divides people among the classes and keeps the result.
 Phantoms are no evidence on dementia: the link of class to atrophy is an assumption and was not fitted to any image;
-framing and brightness were matched to the thesis's images by eye.
+framing, brightness and noise were matched to the thesis's images by eye.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import joblib
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from mri_aug import provenance
 from mri_aug.data.imageset import ImageSet, cached_image_set
 from mri_aug.data.phantom import anatomy
-from mri_aug.data.phantom.anatomy import N_SLICES, Atlas, load_atlas
-from mri_aug.data.phantom.scanner import scan
+from mri_aug.data.phantom.anatomy import N_SLICES, Atlas, Slab, load_atlas, smooth_field
 from mri_aug.data.sampling import apportion, check_seed
 
 PHANTOM_VERSION = 2  # part of the cache's name: raise it whenever the same seed gives other bytes
@@ -31,26 +30,19 @@ CLASS_SHARES = (100, 70, 28, 2)  # people per class of 200, as in the thesis's d
 SEVERITY_MEANS = (0.10, 0.36, 0.62, 0.88)  # ordered; neighbouring classes overlap
 SEVERITY_SD = 0.10
 TEST_SHARE = 0.2  # of the images, in the dataset's own (leaky) split
+_JPEG_QUALITY = 90  # read off the quantisation tables of the thesis's images
+_LEVELS, _LEVEL_SDS = (28, 112, 219), np.array((3, 6, 5))  # fluid, grey and white matter, between people
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One simulated person's slices.
+    """One simulated person's slices."""
 
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n_slices, 128, 128)
-    atrophy : ndarray of bool, shape (n_slices, 128, 128)
-        True where the person's healthy anatomy has tissue (at least half) and the atrophied one fluid.
-    """
-
-    images: np.ndarray
-    atrophy: np.ndarray
+    images: np.ndarray  # uint8 (n_slices, 128, 128)
+    atrophy: np.ndarray  # bool, same shape: the healthy anatomy has tissue (at least half), the atrophied one fluid
 
 
-def make_phantoms(
-    *, n_subjects: int = 200, n_slices: int = N_SLICES, seed: int, n_jobs: int = 2, progress: bool = False
-) -> ImageSet:
+def make_phantoms(*, n_subjects: int = 200, n_slices: int = N_SLICES, seed: int, n_jobs: int = 2) -> ImageSet:
     """Simulate people and scan them; 200 take less than a minute on two free cores.
 
     Parameters
@@ -59,12 +51,8 @@ def make_phantoms(
         Divided among the classes as in the thesis (200: 100, 70, 28 and 2), at least 2 people in each.
     n_slices : int in 1..32
         Neighbouring slices per person, 1 mm apart, from the middle of the thesis's range.
-    seed : int
-        The same seed gives the same bytes, whatever ``n_jobs``.
-    n_jobs : int
-        Processes, one thread each.
-    progress : bool
-        Show a progress bar.
+    seed, n_jobs : int
+        The same seed gives the same bytes, whatever the number of processes (of one thread each).
 
     Returns
     -------
@@ -90,36 +78,27 @@ def make_phantoms(
         for s, person_seed in zip(severity, people_seed.spawn(n_subjects), strict=True)
     )
     with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-        scans = joblib.Parallel(return_as="generator")(jobs)
-        scans = list(tqdm(scans, total=n_subjects, desc="phantoms", unit="person", disable=not progress))
+        scans = joblib.Parallel()(jobs)
     labels = np.repeat(classes, n_slices)
-    return _image_set(
-        images=np.concatenate([one.images for one in scans]),
-        atrophy=np.concatenate([one.atrophy for one in scans]),
-        labels=labels,
-        subjects=np.repeat(np.arange(n_subjects), n_slices),
-        severity=np.repeat(severity, n_slices).astype(np.float32),
-        published_test=_stratified_mask(labels, rng),
-    )
+    published_test = np.zeros(len(labels), bool)
+    for members in (np.flatnonzero(labels == label) for label in range(len(shares))):
+        published_test[rng.choice(members, max(1, round(TEST_SHARE * len(members))), replace=False)] = True
+    columns = {
+        "images": np.concatenate([one.images for one in scans])[:, None],
+        "labels": labels,
+        "subjects": np.repeat(np.arange(n_subjects), n_slices),
+        "source_ids": np.arange(len(labels)),
+        "published_test": published_test,
+        "severity": np.repeat(severity, n_slices).astype(np.float32),
+        "atrophy": np.concatenate([one.atrophy for one in scans])[:, None],
+    }
+    return ImageSet(**{name: torch.from_numpy(values) for name, values in columns.items()})
 
 
 def make_subject(*, severity: float, seed: int, n_slices: int = N_SLICES) -> Scan:
-    """Simulate one person at a chosen severity: the same seed is the same person, scanned alike.
+    """Simulate one person at a severity in [0, 1]: the same seed is the same person, scanned alike.
 
-    Parameters
-    ----------
-    severity : float in [0, 1]
-    seed : int
-    n_slices : int in 1..32
-
-    Returns
-    -------
-    Scan
-
-    Raises
-    ------
-    ValueError
-        If severity or n_slices is out of range, or the seed is negative or not whole.
+    Raises a ValueError if the severity is out of range, or as :func:`make_phantoms`.
     """
     if not 0 <= severity <= 1:
         raise ValueError(f"severity must lie in [0, 1], got {severity}")
@@ -128,33 +107,14 @@ def make_subject(*, severity: float, seed: int, n_slices: int = N_SLICES) -> Sca
     return _scan_person(load_atlas(), severity, n_slices, np.random.SeedSequence(seed))
 
 
-def load_phantoms(*, n_subjects: int = 200, seed: int = 0, progress: bool = False) -> ImageSet:
-    """Return phantoms from the cache below ``artifacts/``, made there the first time.
+def load_phantoms(*, n_subjects: int = 200, seed: int = 0) -> ImageSet:
+    """Return phantoms, as :func:`make_phantoms`, from the cache below ``artifacts/``; made there the first time.
 
-    Parameters
-    ----------
-    n_subjects, seed, progress
-        As for :func:`make_phantoms`.
-
-    Returns
-    -------
-    ImageSet
-
-    Raises
-    ------
-    ValueError
-        As :func:`make_phantoms`.
-
-    Warns
-    -----
-    UserWarning
-        If the cached file was damaged and has been made again.
+    Warns where the cached file was damaged and has been made again.
     """
     class_shares(n_subjects)
     check_seed(seed)
-    return cached_image_set(
-        phantom_file(n_subjects, seed), lambda: make_phantoms(n_subjects=n_subjects, seed=seed, progress=progress)
-    )
+    return cached_image_set(phantom_file(n_subjects, seed), lambda: make_phantoms(n_subjects=n_subjects, seed=seed))
 
 
 def phantom_file(n_subjects: int, seed: int) -> Path:
@@ -162,29 +122,14 @@ def phantom_file(n_subjects: int, seed: int) -> Path:
     return provenance.artifacts("cache", f"phantom-v{PHANTOM_VERSION}-{n_subjects}-{seed}.npz")
 
 
-def class_shares(n_subjects: int, shares: Sequence[int] = CLASS_SHARES) -> tuple[int, ...]:
-    """Divide people among the classes in given shares, at least two in each: one to train on and one to test on.
+def class_shares(n_subjects: int) -> tuple[int, ...]:
+    """Divide people among the classes as in the thesis, at least two in each: one to train on and one to test on.
 
-    Parameters
-    ----------
-    n_subjects : int, at least two per class
-    shares : sequence of int
-        People per class of the population; the thesis's by default.
-
-    Returns
-    -------
-    tuple of int
-        People per class, in ordinal order.
-
-    Raises
-    ------
-    ValueError
-        If there are too few people.
+    Raises a ValueError if there are too few people.
     """
-    least = 2 * len(shares)
-    if n_subjects < least:
+    if n_subjects < (least := 2 * len(CLASS_SHARES)):
         raise ValueError(f"n_subjects must be at least {least} (2 people in each class), got {n_subjects}")
-    return tuple(apportion(n_subjects, shares, at_least=2).tolist())
+    return tuple(apportion(n_subjects, CLASS_SHARES, at_least=2).tolist())
 
 
 def _check_slices(n_slices: int) -> None:
@@ -214,19 +159,56 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _stratified_mask(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    mask = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        mask[rng.choice(members, max(1, round(TEST_SHARE * len(members))), replace=False)] = True
-    return mask
+# ---- the scanner
 
 
-def _image_set(*, images, atrophy, **columns) -> ImageSet:
-    columns = {name: torch.from_numpy(values) for name, values in columns.items()}
-    return ImageSet(
-        images=torch.from_numpy(images)[:, None],
-        atrophy=torch.from_numpy(atrophy)[:, None],
-        source_ids=torch.arange(len(images)),
-        **columns,
-    )
+@dataclass(frozen=True)
+class Scanner:
+    """How people are scanned, and how much that differs between them.
+
+    With strength x, between people: tissue levels spread 1 + 2 x times as much, receive bias 1 + x times; noise has an
+    upper limit 1 + x times as high; gamma varies by a factor of exp(0.2 x) (one standard deviation); and resolution
+    falls by a factor of up to 1 + x along each axis.
+    """
+
+    strength: float = 0.0  # of the randomisation: 0 is the phantoms' scanner, 1 the most
+    blur: float = 0.0  # standard deviation of the point spread, pixels, added for everybody
+    tone: tuple[float, ...] = ()  # 256 grey values in place of 0..255; empty: left as they are
+
+
+def scan(slab: Slab, rng: np.random.Generator, scanner: Scanner | None = None) -> np.ndarray:
+    """Turn a person's tissue into grey values, uint8 (n_slices, 128, 128), by the phantoms' own scanner by default.
+
+    In order: contrast, receive bias, Rician noise, brightness, blur, tone, JPEG.
+    """
+    scanner = scanner or Scanner()
+    shape, wider = slab.fluid.shape, 1 + 2 * scanner.strength
+    fluid, grey, white = rng.normal(_LEVELS, _LEVEL_SDS * wider)
+    white = min(white, 235)  # wide spreads neither saturate nor leave the order of T1 weighting
+    grey = np.clip(grey, fluid + 40, white - 40)
+    signal = torch.lerp(grey + (white - grey) * slab.whiteness, torch.tensor(float(fluid)), slab.fluid)
+    mottle = smooth_field(rng, shape, 2.5, 1)[0]
+    bias = torch.exp(0.05 * (1 + scanner.strength) * smooth_field(rng, shape, 60.0, 1)[0])
+    signal = signal * (1 + 0.02 * mottle) * bias
+    sigma = rng.uniform(2.5, 4.5 * (1 + scanner.strength))
+    noise = torch.from_numpy(rng.standard_normal((2, *shape), dtype=np.float32)) * sigma
+    # Each original is scaled to its maximum, so that runs of slices with a bright vessel are darker.
+    vessel = smooth_field(rng, (shape[0], 1, 1), 2.0, 1)[0]
+    brightness = rng.normal(1.0, 0.04) / (1 + 0.6 * (vessel - 1.3).clamp(min=0))
+    # Magnitude images have Rician noise: the length of a complex signal (Gudbjartsson & Patz 1995, eq. 1).
+    magnitude = torch.hypot(signal + noise[0], noise[1]) * slab.mask * brightness
+    images = magnitude.clamp(0, 255).numpy()
+    gamma, wide = rng.normal(0, 0.2), 1 + scanner.strength * rng.uniform(0, 1, 2)
+    # A pixel w times as wide is a box whose variance is (w^2 - 1) / 12 larger.
+    sigma = np.sqrt(scanner.blur**2 + (wide**2 - 1) / 12)
+    if sigma.any():
+        across, down = np.maximum(sigma, 0.01)
+        images = np.stack([cv2.GaussianBlur(image, (0, 0), across, sigmaY=down) for image in images])
+    curve = 255 * np.linspace(0, 1, 256) ** np.exp(gamma * scanner.strength)
+    curve = np.interp(curve, np.arange(256), scanner.tone or np.arange(256)).round().astype(np.uint8)
+    return np.stack([_jpeg(image) for image in curve[images.round().astype(np.uint8)]])
+
+
+def _jpeg(image: np.ndarray) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
