@@ -263,7 +263,7 @@ def check_conditions(
     for name in sorted({condition.generator for condition in conditions} - {"none", *generators}):
         if not generator_kind(name).reproducible:
             raise ValueError(
-                f"{name!r} cannot make a variation again, so a study takes its variations from a bank: fill it by "
+                f"{name!r} cannot make an image again, so a study takes its synthetic images from a bank: fill it by "
                 f"mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
                 "mri_aug.generators.bank"
             )

@@ -146,7 +146,7 @@ def test_what_cannot_be_run_is_named_before_anything_is(toy_images, tmp_path, mo
     for images, arm, message in (
         (unknown, subject, "people behind 96 of 96 images are unknown"),
         (toy_images, Condition(protocol="published"), "publishes no test part"),
-        (toy_images, replace(thesis_arms(0.3)[2], generator="openai-edits"), "takes its variations from a bank"),
+        (toy_images, replace(thesis_arms(0.3)[2], generator="openai-edits"), "takes its synthetic images from a bank"),
     ):
         with pytest.raises(ValueError, match=message):
             run_study([Condition(), arm], images, n_simulations=1, seed=0, store=Store(tmp_path / "s.sqlite"), n_jobs=1)
