@@ -67,7 +67,7 @@ def test_unknown_option_lists_the_known():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("diffusion", {"config": {"n_steps": 10}}, r"'diffusion' .* config=\{'n_steps': 10\} .*must be a DiffusionConfig, got dict"),
+        ("diffusion", {"config": {"n_steps": 10}}, r"config=\{'n_steps': 10\} .*must be a DiffusionConfig, got dict"),
         ("diffusion", {"strength": "high"}, "'diffusion' cannot be made with strength='high' .*not supported"),
         ("morph", {"path": 0.5}, "'morph' cannot be made with path=0.5 .*MorphGenerator documents"),
         ("openai-edits", {"prices": "free"}, "'openai-edits' .* prices='free' .*'str' object has no attribute"),
