@@ -34,6 +34,31 @@ class DiffusionGenerator:
     :meth:`vary` adds noise to a source up to ``strength`` and removes it again under the source's label (SDEdit, Meng
     et al. 2022): what the noise has hidden is drawn anew, the rest is kept. :meth:`draw` starts from noise alone.
 
+    The model starts from weights trained on phantoms, in the package. On one core of an AMD EPYC, ``fit`` then takes 3
+    minutes in bfloat16 and 4.6 in float32, whatever the number of images (4 in bfloat16 on a busy machine), and a core
+    makes 25 or 17 variations a second. A simulation fits once per real sample; arms that share it share the model.
+
+    Fidelity on the 6,400-image dataset, fitted on 1,094 slices of 114 people (appendix D's table, ``strength`` 0.7):
+
+    =========================  =========  ======  =======  ========  ===========  ====
+    training                   precision  recall  density  coverage  consistency  AUC
+    =========================  =========  ======  =======  ========  ===========  ====
+    1 minute, from phantoms    0.955      0.780   1.15     0.874     0.547        0.95
+    4 minutes, from phantoms   0.962      0.797   1.20     0.882     0.548        0.60
+    the same, strength 0.6     0.964      0.884   1.19     0.920     0.547        0.69
+    4 minutes, from scratch    0.772      0.309   0.42     0.502     0.546        1.00
+    real people                0.939      0.966   1.11     0.947     0.550        0.45
+    =========================  =========  ======  =======  ========  ===========  ====
+
+    AUC is that of real against synthetic, and varies: 0.76 in a second training at twice the learning rate. The row
+    from scratch also lacks the preconditioning of ``predict_velocity`` (1,000 steps of 16 images), so not all of the
+    gap is due to phantoms. No variation was a near copy; the median correlation with the source was 0.979 (0.986 at
+    0.6). By eye, ventricles and outline follow the source, and the cortex is drawn anew in folds that do not all
+    connect. :meth:`draw` is hazier: deep grey matter is often missing.
+
+    ``DiffusionConfig(weights="none", n_steps=8000)`` trains from scratch with some four times the default's cost; how
+    good that is was not measured.
+
     Parameters
     ----------
     strength : float in (0, 1]
