@@ -55,7 +55,7 @@ from mri_aug.provenance import code_fingerprint, machine, project, versions
 # | `papermill notebooks/07_results.ipynb -p real_frac 0.5` | one chapter with another parameter |
 # | `mri-aug study --profile thesis --scheduler tcp://HOST:8786` | the simulations of chapter 7 on a Dask cluster |
 # | `mri-aug study --parts sweep filters` | some parts of them alone |
-# | `mri-aug study --parts cnn --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited as `results/NAME.csv` with its manifest |
+# | `mri-aug study --parts cnn --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited in `results/NAME` with its manifest |
 # | `mri-aug study --pretrained resnet18 vit_b_16` | also networks that start from ImageNet's weights, which are downloaded |
 # | `mri-aug vary --generator NAME --plan` | what a generator's images for a study would cost; without `--plan`, makes those that the bank lacks |
 # | `mri-aug vary --generator NAME --max-usd 20 --max-images 500` | the same, stopping before either limit is exceeded |
