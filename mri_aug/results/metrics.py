@@ -50,7 +50,7 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike) -
     probabilities, labels, subjects = _checked(probabilities, labels, subjects)
     scores = _scores(probabilities, labels)
     if _known(subjects):
-        by_subject_scores = _scores(*_subject_means(probabilities, labels, subjects)[1:3])
+        by_subject_scores = _scores(*subject_means(probabilities, labels, subjects)[1:3])
     else:
         by_subject_scores = dict.fromkeys(scores, float("nan"))
     return scores | {f"subject_{name}": value for name, value in by_subject_scores.items()}
@@ -69,7 +69,7 @@ def by_subject(probabilities: ArrayLike, labels: ArrayLike, subjects: ArrayLike)
     probabilities, labels, subjects = _checked(probabilities, labels, subjects)
     if not _known(subjects):
         return pd.DataFrame({name: [] for name in BY_SUBJECT_COLUMNS})
-    people, means, person_labels, n_images, position = _subject_means(probabilities, labels, subjects)
+    people, means, person_labels, n_images, position = subject_means(probabilities, labels, subjects)
     right = probabilities.argmax(axis=1) == labels
     columns = (
         people,
@@ -122,7 +122,7 @@ def _log_loss(probabilities: NDArray, labels: NDArray) -> NDArray:
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], np.finfo(float).eps, 1))
 
 
-def _subject_means(probabilities: NDArray, labels: NDArray, subjects: NDArray):
+def subject_means(probabilities: NDArray, labels: NDArray, subjects: NDArray):
     """Return people, their mean probabilities, labels and image counts, and each image's row among them."""
     people, first, position, n_images = np.unique(subjects, return_index=True, return_inverse=True, return_counts=True)
     mixed = labels != labels[first][position]

@@ -345,15 +345,11 @@ def _evaluate(trained: Trained, held_out: Mapping[str, ImageSet], *, people: boo
         if not validated:
             table = json.loads(metrics.encode_by_subject(metrics.by_subject(found["test"], *truth["test"])))
     if people:  # enough to score, calibrate and compare people again from the row alone
-        table |= {name: _means(values, truth["test"][1]) for name, values in by_person.items()}
+        table |= {
+            name: metrics.subject_means(values, *truth["test"])[1].round(4).tolist()
+            for name, values in by_person.items()
+        }
     return {**row, "by_subject": json.dumps(table, separators=(",", ":"))}
-
-
-def _means(probabilities: np.ndarray, subjects: np.ndarray) -> list[list[float]]:
-    """Return the mean probabilities over each person's slices, in the order of the people's numbers."""
-    _, position, counts = np.unique(subjects, return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(position, weights=column) for column in probabilities.T], axis=1)
-    return (sums / counts[:, None]).round(4).tolist()
 
 
 @contextmanager

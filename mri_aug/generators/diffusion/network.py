@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mri_aug import provenance
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.models.training import Compute
 
@@ -210,10 +210,9 @@ class Denoiser:
             "config": asdict(self.config),
             "fingerprint": self.fingerprint,
         }
-        part = path.with_suffix(".part")
         weights = {name: weight.half().contiguous() for name, weight in self.unet.state_dict().items()}
-        save_file(weights, part, metadata={"denoiser": json.dumps(kept)})
-        os.replace(part, path)
+        with provenance.atomic_write(path) as part:
+            save_file(weights, part, metadata={"denoiser": json.dumps(kept)})
 
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None) -> Denoiser:

@@ -7,7 +7,6 @@ state are kept. It trains on all the images that it is given and on no others, a
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from mri_aug import provenance
 from mri_aug.generators.diffusion.network import (
     LATENT_SHAPE,
     N_TIMES,
@@ -140,9 +140,8 @@ class _Training:
             "step": self.step, "unet": self.unet.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+        with provenance.atomic_write(path) as part:
+            torch.save(state, part)
 
     def resume(self, path: Path) -> None:
         """Take up the state that :meth:`keep` wrote, if there is one."""
