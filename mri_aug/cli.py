@@ -48,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (study, vary, book):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
         command.add_argument(
-            "--classes", default="", metavar="A,B,...", help="the dataset's classes from least to most severe"
+            "--classes",
+            default="",
+            metavar="A,B,...",
+            help="the dataset's classes from least to most severe; A|B|... where they have no order",
         )
         command.add_argument(
             "--subjects", default="", metavar="RULE", help="its people: a pattern of file names, a column, or a table"
@@ -98,10 +101,10 @@ def _study(options: argparse.Namespace) -> ImageSet:
     from mri_aug.study.run import finished_rows, run_parts
     from mri_aug.study.store import Store
 
-    sizes, parts = _sizes_and_parts(options)
-    start = time.perf_counter()
+    start, sizes = time.perf_counter(), _sizes(options)
     generators = study_generators(options.generator, dict(options.option), folder=options.bank)
     image_set = _images(options, sizes)
+    parts = _parts(options, sizes, image_set)
     store = Store(provenance.artifacts("store.sqlite"))
     if options.source:
         print(f"{store.add(load_deposit(options.source)[0])} rows of {options.source} are new to the store", flush=True)
@@ -119,27 +122,32 @@ def _study(options: argparse.Namespace) -> ImageSet:
     return image_set
 
 
-def _sizes_and_parts(options: argparse.Namespace) -> tuple[dict, list[Part]]:
-    """Return the sizes and the parts that the options name: of chapter 7, of the record, or the settings."""
-    from mri_aug.study.parts import chapter_parts, choose_parts, record_parts, settings_parts
-
+def _sizes(options: argparse.Namespace) -> dict:
+    """Return the profile's sizes, as far as no option replaces them."""
     sizes, n_simulations = profile_parameters(options.profile, options.dataset), options.simulations
     if options.epochs is not None:
         sizes["epochs"] = options.epochs
-    if not (options.record or options.settings):
-        if n_simulations is not None:
-            sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
-        sizes["pretrained"] = list(options.pretrained)
-        parts = chapter_parts(options.real_frac, generator=options.generator, **part_sizes(sizes))
-        return sizes, choose_parts(parts, options.parts)
-    if options.profile == "demo":  # everybody, unless another profile is named
+    if (options.record or options.settings) and options.profile == "demo":  # everybody, unless a profile is named
         sizes["n_subjects"] = 200 if options.dataset == "phantom" else 0
+    elif n_simulations is not None:
+        sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
+    sizes["pretrained"] = list(options.pretrained)
+    return sizes
+
+
+def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: ImageSet) -> list[Part]:
+    """Return the parts that the options name: of chapter 7, of the record, or the settings."""
+    from mri_aug.study.parts import chapter_parts, choose_parts, rare_classes, record_parts, settings_parts
+
     if options.settings:
-        return sizes, settings_parts(n_simulations or 5)
-    parts = choose_parts(record_parts(), options.parts)
-    return sizes, [
-        replace(part, n_simulations=min(part.n_simulations, n_simulations or part.n_simulations)) for part in parts
-    ]
+        return settings_parts(options.simulations or 5)
+    if options.record:
+        cap = options.simulations or sys.maxsize
+        parts = choose_parts(record_parts(), options.parts)
+        return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
+    rare = rare_classes(list(image_set.class_counts().values()))
+    parts = chapter_parts(options.real_frac, generator=options.generator, rare=rare, **part_sizes(sizes))
+    return choose_parts(parts, options.parts)
 
 
 def _images(options: argparse.Namespace, sizes: Mapping[str, object]) -> ImageSet:
@@ -170,6 +178,8 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
         "images": image_set.fingerprint,
         "n_images": len(image_set),
+        "class_names": list(image_set.class_names),
+        "class_counts": list(image_set.class_counts().values()),
         "seed": options.seed,
         **({} if options.record or options.settings else {"profile": options.profile, **sizes}),
         "parts": [
@@ -190,20 +200,22 @@ def _vary(options: argparse.Namespace) -> None:
     from mri_aug.generators.base import make_generator
     from mri_aug.study.variations import fill, plan, wanted_variations
 
-    sizes, parts = _sizes_and_parts(options)
+    sizes = _sizes(options)
     generator = make_generator(options.generator, **dict(options.option))
     limits = {"max_usd": options.max_usd, "max_images": options.max_images}
     bank = Bank(options.bank or provenance.artifacts("bank"), offline=options.offline, **limits)
+    image_set = _images(options, sizes)
     wanted = wanted_variations(
-        parts, _images(options, sizes), generator=options.generator, seed=options.seed, protocol=options.protocol
-    )
+        _parts(options, sizes, image_set), image_set, generator=options.generator, seed=options.seed,
+        protocol=options.protocol,
+    )  # fmt: skip
     print(plan(generator, bank, wanted), flush=True)
     if not options.plan:
         print(fill(generator, bank, wanted, progress=sys.stderr.isatty()))
 
 
 def _book(options: argparse.Namespace) -> None:
-    from mri_aug.book.publishing.notebooks import execute_all
+    from mri_aug.book.publishing.notebooks import execute_all, source_file
     from mri_aug.book.publishing.pages import pages, render
 
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
@@ -213,7 +225,8 @@ def _book(options: argparse.Namespace) -> None:
     image_set = _study(options)
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
     inputs = f"{image_set.fingerprint} {provenance.folder_digest(provenance.results())}"
-    sources = [provenance.project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
+    project, copies = provenance.project(), output / "sources"
+    sources = [source_file(page, project, copies=copies) for page in pages() if page.startswith("notebooks/")]
     known = {"dataset": dataset, "class_names": options.classes, "subjects": options.subjects}
     parameters = {**known, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):

@@ -8,7 +8,7 @@ from mri_aug import cli, provenance
 from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.data import loading as dataset
 from mri_aug.results.deposit import load_deposit
-from mri_aug.study.parts import chapter_parts, listed_conditions
+from mri_aug.study.parts import chapter_parts, listed_conditions, rare_classes
 
 
 @pytest.fixture
@@ -19,19 +19,19 @@ def small(tmp_path, monkeypatch, toy_images):
     return tmp_path
 
 
-def test_a_study_is_run_kept_and_exported(small, capsys):
+def test_a_study_is_run_kept_and_exported(small, capsys, toy_images):
     sizes = ["--profile", "smoke", "--simulations", "1", "--real-frac", "0.5", "--jobs", "2"]
-    command = ["study", *sizes, "--export", "toy"]
+    command, rare = ["study", *sizes, "--export", "toy"], rare_classes(list(toy_images.class_counts().values()))
     assert cli.main(command) == 0
     rows, manifest = load_deposit("toy")
-    parts = chapter_parts(0.5, **part_sizes(profile_parameters("smoke")))
+    parts = chapter_parts(0.5, rare=rare, **part_sizes(profile_parameters("smoke")))
     assert len(rows) == len(listed_conditions(parts)) and rows["key"].is_unique
     assert [(part["part"], part["n_simulations"]) for part in manifest["parts"]] == [(part.name, 1) for part in parts]
     assert manifest["profile"] == "smoke" and manifest["dataset"] == "phantom"
     assert {"machine", "versions", "core_hours", "images", "code"} <= set(manifest)
     assert "96 images of 16 people" in capsys.readouterr().out
     assert cli.main(["study", *sizes, "--parts", "sweep"]) == 0
-    assert f"{len(parts[-3].conditions)} simulations are in the store" in capsys.readouterr().out
+    assert f"{len(parts[-2].conditions)} simulations are in the store" in capsys.readouterr().out
 
 
 def test_another_machine_goes_on_from_a_deposit(small, capsys):
@@ -61,7 +61,7 @@ def test_the_outlook_runs_nothing(small, capsys):
     [
         (["study", "--real-frac", "1.5", "--profile", "smoke"], "real_frac must lie in (0, 1], got 1.5"),
         (["study", "--real-frac", "1", "--profile", "smoke"], "real_frac must be below 1"),
-        (["study", "--parts", "figure"], "there is no part figure; choose from: cnn, policies"),
+        (["study", "--parts", "figure"], "there is no part figure; choose from: draft, people"),
         (["study", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
         (["book", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
     ],

@@ -18,29 +18,29 @@ _SMALL = {
     "sweep": (0.1, 0.6),
     "architectures": _NETWORKS,
     "pretrained": (),  # needs a download of torchvision's weights
-    "network_controls": False,
-    "side_protocols": ("image",),
+    "people_generators": (),  # simulated and diffusion need minutes before their first image
 }
 # smoke: does every line run? Some minutes on two cores; its numbers mean nothing.
 # demo: the notebooks' own defaults, at most a quarter of an hour on two slow cores without bfloat16. Half of it is the
 # study, and half of that the thesis's own comparison; side questions and networks have too few simulations to decide.
-# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images, both protocols:
+# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images:
 # many days on two cores, so use a cluster (--scheduler); one command, resumable.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "smoke": {
             "dataset_subjects": 16, "n_subjects": 16, "epochs": 1, "max_slices": 12,
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
+            "people_steps": 20,
         },
         "demo": {
             "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
-            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL,
+            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "people_steps": 150,
         },
         "thesis": {
             "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
             "n_simulations": 100, "n_side_simulations": 20, "n_network_simulations": 10, **_SMALL,
             "policies": _ALL_POLICIES, "sweep": tuple(tenth / 10 for tenth in range(1, 10)),
-            "network_controls": True, "side_protocols": ("image", "subject"),
+            "people_generators": ("simulated", "diffusion"), "people_steps": 1000,
         },
     }
 )  # fmt: skip

@@ -76,14 +76,11 @@ def numbered_table(
     formats : mapping of column to format specification, optional
         As in ``format(value, ".3f")``; by default numbers other than integers have three decimals.
 
-    Raises
-    ------
-    ValueError
-        If the table is empty.
+    A table without rows is replaced by a sentence: of a comparison that was not computed.
     """
     formats = dict(formats or {})
     if table.empty:
-        raise ValueError(f"table {name!r} has no rows or no columns: nothing to show")
+        return Markdown(f"Not computed: {caption[:1].lower()}{caption[1:]}")
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
     rows = [[_cell(value, formats.get(column)) for column, value in zip(table.columns, row, strict=True)]
             for row in table.itertuples(index=False, name=None)]  # fmt: skip

@@ -54,8 +54,9 @@ def load_images(
         ``"phantom"``; a folder of class folders (``<class>/*.jpg``, below ``train/`` and ``test/`` or not), of images
         and a table, of parquet files or of ``save_to_disk``; or a hub id. ``":name"`` after a hub id or a folder of
         tables picks one of its configurations.
-    class_names : sequence of str, or str with commas, optional
-        The source's classes from least to most severe, for others than the thesis's four; spellings may differ.
+    class_names : sequence of str, or str, optional
+        The source's classes from least to most severe, for others than the thesis's four; spellings may differ. In a
+        text they are separated by commas, or by bars where they have no order: ``"glioma|meningioma|pituitary"``.
     subjects : str or Path, optional
         A regular expression with one group, searched for in each image's path; a column's name; or a table (csv, tsv,
         jsonl). By default a column, a table, ids in names or a folder per person are looked for, and people are
@@ -78,6 +79,8 @@ def load_images(
         reached; or a column or class is missing or unknown, images cannot be read or show nothing, folders hold several
         trees of the same classes, or a parameter is wrong: all faults of a source in one message.
     """
+    if isinstance(class_names, str) and "|" in class_names:
+        class_names, ordered = class_names.split("|"), False
     names = _check_class_names(class_names)
     if str(source) == "phantom":
         if (subjects, columns, ordered) != (None, None, True) or names != CLASS_NAMES:

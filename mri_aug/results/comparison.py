@@ -19,14 +19,8 @@ from mri_aug.results.inference import Interval
 
 MARGIN = log(1.1)  # losses within 10 % of each other are equivalent
 _NAN = float("nan")
-_LOSSES = {"cross_entropy": "cross-entropy", "brier": "Brier score", "ece": "expected calibration error"}
-_GAINS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "kappa": "quadratic weighted kappa",
-    "auc": "area under the curve",
-}
+_LOSSES = ("cross_entropy", "brier", "ece")
+_GAINS = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "auc")
 
 
 def summarise(rows: pd.DataFrame, metric: str, *, by: str = "condition") -> pd.DataFrame:
@@ -207,37 +201,12 @@ def check_known(name: str, names: Iterable[str], role: str, by: str) -> None:
         raise ValueError(f"the {role} {name!r} is not in column {by!r}, which has {list(names)}")
 
 
-def metric_name(column: str) -> str:
-    """Return a column's name in words.
-
-    >>> metric_name("test_validated_calibrated_subject_cross_entropy")
-    'validated, calibrated test cross-entropy per subject'
-    """
-    part, scores, level, measure = _parse(column)
-    if measure.startswith("recall_"):
-        words = f"recall of class {measure.removeprefix('recall_')}"
-    else:
-        words = (_LOSSES | _GAINS).get(measure, measure.replace("_", " "))
-    return " ".join(filter(None, (", ".join(scores), part, words, level and "per subject")))
-
-
 def _lower_is_better(column: str) -> bool:
-    measure = _parse(column)[-1]
+    measure = column
+    for prefix in ("train_", "validation_", "test_", "validated_", "calibrated_", "subject_"):
+        measure = measure.removeprefix(prefix)
     if measure in _LOSSES:
         return True
     if measure in _GAINS or measure.startswith("recall_"):
         return False
-    raise ValueError(f"cannot tell whether a lower {column!r} is better: compare one of {', '.join(_LOSSES | _GAINS)}")
-
-
-def _parse(column: str) -> tuple[str, list[str], str, str]:
-    part, _, rest = column.partition("_")
-    if part not in ("train", "validation", "test"):
-        part, rest = "", column
-    scores = []
-    for name in ("validated", "calibrated"):
-        if rest.startswith(f"{name}_"):
-            scores.append(name)
-            rest = rest.removeprefix(f"{name}_")
-    level = "subject" if rest.startswith("subject_") else ""
-    return part, scores, level, rest.removeprefix("subject_")
+    raise ValueError(f"cannot tell whether a lower {column!r} is better: compare one of {', '.join(_LOSSES + _GAINS)}")

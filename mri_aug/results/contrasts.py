@@ -56,7 +56,8 @@ PLANNED = (
 )
 _COLUMNS = [
     "contrast", "condition", "baseline", "n", "n_repeats", "n_people", "level", "baseline_level", "difference", "low",
-    "high", "method", "margin", "p_value", "p_holm", "outcome", "note", "primary",
+    "high", "method", "unit", "margin", "p_value", "p_holm", "probability", "probability_low", "probability_high",
+    "outcome", "note", "primary",
 ]  # fmt: skip
 
 

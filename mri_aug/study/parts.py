@@ -51,12 +51,13 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     n_network_simulations: int,
     policies: Sequence[str] = conditions.POLICIES,
     sweep: Sequence[float] = conditions.SWEEP,
+    people_generators: Sequence[str] = ("simulated",),
+    people_steps: int = PEOPLE_TRAINING["steps"],
     architectures: Sequence[str] = (),
     pretrained: Sequence[str] = (),
-    network_controls: bool = True,
-    side_protocols: Sequence[str] = ("image",),
+    rare: Sequence[int] = (2, 3),
 ) -> list[Part]:
-    """Return the parts of chapter 7: ``cnn``, the side questions, and one part for each other network.
+    """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own.
 
     The sizes are set by :mod:`mri_aug.book.profiles`.
 
@@ -67,61 +68,72 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     generator : str
         Makes the synthetic images.
     n_simulations : int
-        Of ``cnn``: the thesis's training sets under the image and the subject protocol.
+        Of ``draft``, the thesis's training sets under the image protocol, and of ``people``, scarce people with the
+        references under the subject protocol.
     n_side_simulations : int
         Of ``policies``, ``controls``, ``filters``, ``classes`` and ``sweep``.
     n_network_simulations : int
-        Of the other networks, whose simulations cost at least ten times the CNN's.
+        Of the other networks, whose simulations cost at least five times the CNN's; under the subject protocol.
     policies : sequence of str
     sweep : sequence of float
         Real shares, besides ``real_frac`` and 1.
+    people_generators : sequence of str
+        Compared on people, besides ``generator`` and duplicates.
+    people_steps : int
+        Optimisation steps of ``people`` and of the other networks.
     architectures : sequence of str
         Trained from random weights.
     pretrained : sequence of str
         Started from ImageNet's weights, which are downloaded: the whole network, and its head alone.
-    network_controls : bool
-        False: the other networks get only the real share alone and the mixed set.
-    side_protocols : sequence of str
-        Of all parts but ``cnn``. A part's name ends with a protocol other than image: ``sweep-subject``.
+    rare : sequence of int
+        The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
 
     Raises
     ------
     ValueError
-        If a sequence is given as text (as papermill's ``-p`` does), if there is no policy or no side protocol, or if a
-        condition is impossible.
+        If a sequence is given as text (as papermill's ``-p`` does), if there is no policy, or a condition is
+        impossible.
     """
-    needed = {"policies": policies, "side_protocols": side_protocols}
-    for name, value in {**needed, "sweep": sweep, "architectures": architectures, "pretrained": pretrained}.items():
+    given = {"policies": policies, "sweep": sweep, "people_generators": people_generators}
+    for name, value in {**given, "architectures": architectures, "pretrained": pretrained}.items():
         if isinstance(value, str):
             raise ValueError(f"{name} must be a list, got the text {value!r}; with papermill: -y '{name}: [...]'")
-        if name in needed and not len(value):
-            raise ValueError(f"{name} must name at least one, got an empty list: the chapter compares them")
-    main = [
-        arm
-        for protocol in ("image", "subject")
-        for arm in conditions.thesis_arms(real_frac, generator=generator, protocol=protocol)
-    ]
-    parts = [Part("cnn", tuple(main), n_simulations)]
-    networks = {name: {"architecture": name} for name in architectures}
+    if not len(policies):
+        raise ValueError("policies must name at least one, got an empty list: the chapter compares them")
+    common = {"generator": generator}
+    arms = conditions.thesis_arms(real_frac, **common)
+    kinds = tuple(dict.fromkeys(["duplicate", generator, *people_generators]))
+    sample = replace(EVERYBODY, real_frac=real_frac)
+    filled = [_with(sample, kind, round(1 - real_frac, 10)) for kind in kinds]
+    alone = [_with(sample, kind, 1.0, "only") for kind in kinds if kind == "simulated"]
+    training = {"steps": people_steps}
+    side = {
+        "policies": [*arms, *conditions.policy_arms(real_frac, policies)],
+        "controls": [*arms, *conditions.control_arms(real_frac, **common)],
+        "filters": conditions.filter_arms(real_frac, **common),
+        **({"classes": conditions.selective_arms(real_frac, classes=rare, **common)} if len(rare) else {}),
+        "sweep": conditions.sweep_arms(sorted({*sweep, real_frac, 1.0}), **common),
+    }
+    networks = [replace(one, architecture=name) for name in architectures for one in (sample, *filled[:2])]
     for name in pretrained:
-        networks[f"{name}-imagenet"] = {"architecture": name, "weights": "imagenet"}
-        networks[f"{name}-imagenet-head"] = {"architecture": name, "weights": "imagenet", "fine_tune": "head"}
-    for protocol in side_protocols:
-        end, common = "" if protocol == "image" else f"-{protocol}", {"generator": generator, "protocol": protocol}
-        arms = conditions.thesis_arms(real_frac, **common)
-        side = {
-            "policies": [*arms, *conditions.policy_arms(real_frac, policies, protocol=protocol)],
-            "controls": [*arms, *conditions.control_arms(real_frac, **common)],
-            "filters": [*arms, *conditions.filter_arms(real_frac, **common)],
-            "classes": [*arms, *conditions.selective_arms(real_frac, **common)],
-            "sweep": conditions.sweep_arms(sorted({*sweep, real_frac, 1.0}), **common),
-        }
-        parts += [Part(name + end, tuple(listed), n_side_simulations) for name, listed in side.items()]
-        for name, network in networks.items():
-            listed = conditions.architecture_arms(real_frac=real_frac, **network, **common)
-            kept = listed if network_controls else [listed[0], listed[2]]
-            parts.append(Part(name + end, tuple(kept), n_network_simulations))
-    return parts
+        whole = replace(sample, architecture=name, weights="imagenet", image_size=128)
+        for one in (whole, replace(whole, fine_tune="head", policy="none")):
+            networks += [one, *(_with(one, kind, round(1 - real_frac, 10)) for kind in kinds[:2])]
+    return [
+        Part("draft", tuple(arms), n_simulations),
+        Part("people", (*map(_reference, REFERENCES), sample, EVERYBODY, *filled, *alone), n_simulations, training),
+        *(Part(name, tuple(listed), n_side_simulations) for name, listed in side.items()),
+        *([Part("networks", tuple(networks), n_network_simulations, training)] if networks else []),
+    ]
+
+
+def rare_classes(counts: Sequence[int]) -> list[int]:
+    """Return the classes with fewer than half as many images as the largest, by their numbers of images.
+
+    >>> rare_classes([3200, 2240, 896, 64])
+    [2, 3]
+    """
+    return [label for label, count in enumerate(counts) if 0 < 2 * count < max(counts)]
 
 
 def choose_parts(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
@@ -197,11 +209,15 @@ def _with(
     return replace(base, generator=generator, synth_frac=synth_frac, synth_use=use)
 
 
+def _reference(name: str) -> Condition:
+    # at full size: finding the brain depends on sizes in pixels, and a weaker reference would flatter the networks
+    return replace(EVERYBODY, architecture=name, policy="none", image_size=128)
+
+
 def _references() -> list[Condition]:
     listed = []
     for name in REFERENCES:
-        # at full size: finding the brain depends on sizes in pixels, and a weaker reference would flatter the networks
-        everybody = replace(EVERYBODY, architecture=name, policy="none", image_size=128)
+        everybody = _reference(name)
         some = replace(everybody, real_frac=REAL_FRAC)
         listed += [everybody, some]
         if name != "shares":

@@ -76,6 +76,7 @@ def test_the_readme_loads_as_printed(tmp_path, monkeypatch):
 def test_classes_without_an_order_load_and_say_so(folder):
     images = load_images(tree(folder, "{c}/{p}_{k}.png", ("none", "glioma")), class_names="none,glioma", ordered=False)
     assert not images.ordered and note(images, "The classes have no order")
+    assert load_images(folder, class_names="none|glioma").fingerprint == images.fingerprint
     ordered = load_images(folder, class_names="none,glioma")
     assert ordered.ordered and not note(ordered, "The classes have no order")
 

@@ -7,17 +7,21 @@ import pandas as pd
 import pytest
 
 from mri_aug.results.comparison import compare, summarise
+from mri_aug.results.people import person_scores, summarise_people
 from mri_aug.results.tables import (
     arm_words,
     contrast_table,
     paired_groups,
+    people_table,
     protocol_table,
     recalls,
+    rows_of,
     share_text,
     sweep_curves,
 )
 from mri_aug.study import conditions
 from mri_aug.study.conditions import Condition
+from mri_aug.study.parts import listed_conditions, record_parts
 from tests.results.made_up import made_up_rows, person_condition
 
 LOSS = "test_cross_entropy"
@@ -45,6 +49,7 @@ def test_every_arm_of_the_chapter_has_words_of_its_own():
         *conditions.thesis_arms(0.3), *conditions.control_arms(0.3), *conditions.selective_arms(0.3),
         *conditions.filter_arms(0.3), *conditions.sweep_arms(), *conditions.policy_arms(0.3, ("flip", "mixup")),
         *conditions.architecture_arms("resnet18", 0.3, weights="imagenet", fine_tune="head"),
+        *(arm for arm in listed_conditions(record_parts()) if arm.protocol == "subject"),
     ]  # fmt: skip
     rows = pd.DataFrame(arm.columns() for arm in dict.fromkeys(arms))
     words = arm_words(rows, class_names=("Non", "Very mild", "Mild", "Moderate"))
@@ -57,12 +62,21 @@ def test_every_arm_of_the_chapter_has_words_of_its_own():
         (Condition(), "all real"),
         (Condition(real_frac=0.3, policy="flip", budget="steps"), "30 % real, flip, as many steps as all"),
         (Condition(real_frac=0.3, synth_frac=0.7, generator="duplicate"), "30 % real + 70 % duplicates"),
-        (Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_use="only"), "70 % synthetic alone"),
+        (Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_use="only"), "70 % morph alone"),
         (
             Condition(real_frac=0.3, synth_frac=0.7, generator="morph", synth_classes=(2,), budget="steps"),
-            "30 % real + synthetic of Mild",
+            "30 % real + morph of Mild",
         ),
-        (Condition(architecture="resnet18", weights="/a/mine.pt"), "all real, resnet18, mine weights"),
+        (person_condition(real_frac=0.3, budget="steps"), "30 % people"),
+        (person_condition(scarce="images", real_frac=0.3, budget="steps"), "30 % images"),
+        (person_condition(policy="none", image_size=128, budget="steps"), "all people, no policy, 128 pixels"),
+        (
+            person_condition(
+                architecture="tissue", policy="none", generator="simulated", synth_frac=2.6, synth_use="only"
+            ),
+            "tissue fractions: 260 % simulated alone",
+        ),
+        (Condition(architecture="resnet18", weights="/a/mine.pt"), "all real, ResNet-18, mine weights"),
     ],
 )
 def test_words_follow_the_condition(condition, expected):
@@ -134,8 +148,8 @@ def test_protocols_are_compared_apart():
         pd.testing.assert_frame_equal(found[expected.columns], expected)
         assert found["value"].equals(expected["percent"].rename("value"))
     assert contrast_table(table, words={})["protocol"].nunique() == 2
-    with pytest.raises(ValueError, match="no protocol has simulations of 'nobody'"):
-        paired_groups(rows, LOSS, baseline="nobody")
+    assert paired_groups(rows, LOSS, baseline="nobody").empty
+    assert contrast_table(pd.DataFrame(), words={}).empty
 
 
 def test_people_are_compared_person_by_person_where_their_probabilities_are_kept():
@@ -166,8 +180,33 @@ def test_sweep_is_ordered_by_kind_and_share():
     curves = sweep_curves(rows, LOSS)
     assert curves.groupby("group", sort=False)["real_frac"].agg(list).to_dict() == {
         "real alone": [0.1, 0.6, 1.0],
-        "filled with variations": [0.1, 0.6],
-        "filled with duplicates": [0.1, 0.6],
+        "with synthetic images": [0.1, 0.6],
+        "with duplicates": [0.1, 0.6],
     }
     alone = rows[(rows["real_frac"] == 0.1) & (rows["generator"] == "none")]
     assert curves["value"][0] == alone[LOSS].median()
+
+
+def test_rows_come_in_the_order_of_the_conditions():
+    arms = [*conditions.thesis_arms(0.3), *conditions.thesis_arms(0.3, protocol="subject")]
+    rows = study(arms, n=2).sample(frac=1, random_state=0)
+    wanted = [arms[3], arms[0], Condition(real_frac=0.9)]
+    found = rows_of(rows, wanted)
+    assert list(found["condition"]) == [arms[3].label] * 2 + [arms[0].label] * 2
+    assert set(found["protocol"]) == {"image"} and list(found["simulation"]) == [0, 1, 0, 1]
+    assert rows_of(rows, []).empty
+
+
+def test_people_are_shown_with_their_intervals_and_marked():
+    arms = [
+        person_condition(architecture="tissue", policy="none"),
+        person_condition(real_frac=0.3),
+        person_condition(real_frac=0.5),
+    ]
+    rows = made_up_rows(arms, quality=[1.0, 0.0, 2.0])
+    scores = summarise_people(person_scores(rows), references=[arms[0].label], to_beat=arms[0].label)
+    table = people_table(scores, words={arms[1].label: "few"})
+    assert list(table["training set"]) == [arms[0].label, "few \N{DAGGER}", arms[2].label]
+    assert table["log loss"][1].startswith(f"{scores['log_loss'][1]:.3f} [{scores['low'][1]:.3f},")
+    assert table["against tissue"][0] == "–" and table["against tissue"][2].startswith("\N{MINUS SIGN}")
+    assert {"kappa", "Spearman"} - set(people_table(scores, words={}, ordered=False)) == {"kappa", "Spearman"}

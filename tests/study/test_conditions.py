@@ -11,6 +11,7 @@ from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
 from mri_aug.policies.registry import POLICIES
 from mri_aug.study import conditions
 from mri_aug.study.conditions import (
+    REFERENCES,
     Condition,
     architecture_arms,
     control_arms,
@@ -20,7 +21,7 @@ from mri_aug.study.conditions import (
     sweep_arms,
     thesis_arms,
 )
-from mri_aug.study.parts import chapter_parts, choose_parts, listed_conditions
+from mri_aug.study.parts import chapter_parts, choose_parts, listed_conditions, rare_classes
 
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7, "generator": "morph"}
 
@@ -65,18 +66,28 @@ def test_classes_that_train_alike_make_one_condition(classes):
     assert condition.synth_classes == (2, 3) and {type(label) for label in condition.synth_classes} == {int}
 
 
-@pytest.mark.parametrize("name", ["policies", "sweep", "architectures", "pretrained", "side_protocols"])
+@pytest.mark.parametrize("name", ["policies", "sweep", "architectures", "pretrained", "people_generators"])
 def test_text_instead_of_a_list_is_named(name):
     sizes = part_sizes(profile_parameters("smoke")) | {name: "[]"}
     with pytest.raises(ValueError, match=rf"{name} must be a list, got the text '\[\]'; with papermill: -y '{name}: "):
         chapter_parts(0.3, **sizes)
 
 
-@pytest.mark.parametrize("name", ["policies", "side_protocols"])
-def test_a_chapter_without_anything_to_compare_is_named(name):
-    sizes = part_sizes(profile_parameters("smoke")) | {name: []}
-    with pytest.raises(ValueError, match=f"{name} must name at least one, got an empty list"):
+def test_a_chapter_without_anything_to_compare_is_named():
+    sizes = part_sizes(profile_parameters("smoke")) | {"policies": []}
+    with pytest.raises(ValueError, match="policies must name at least one, got an empty list"):
         chapter_parts(0.3, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("counts", "rare"), [((3200, 2240, 896, 64), [2, 3]), ((98, 155), []), ((10, 30, 30), [0]), ((5, 0, 20), [0])]
+)
+def test_the_rare_classes_are_the_sets_own(counts, rare):
+    assert rare_classes(counts) == rare
+    parts = {part.name: part for part in chapter_parts(rare=rare, **part_sizes(profile_parameters("smoke")))}
+    assert ("classes" in parts) == bool(rare)
+    if rare:
+        assert {label for arm in parts["classes"].conditions for label in arm.synth_classes} == set(rare)
 
 
 def test_arms_fill_up_to_the_full_size():
@@ -158,13 +169,17 @@ def test_a_control_is_no_generator_to_compare_with(make):
 
 def test_the_chapters_parts():
     parts = {part.name: part for part in thesis_parts()}
-    assert {"cnn", "policies", "controls", "filters", "classes", "sweep", "resnet18", "vit_tiny"} <= set(parts)
-    assert {"sweep-subject", "vit_b_16-imagenet", "vit_b_16-imagenet-head"} <= set(parts)
-    assert parts["cnn"].n_simulations == 100 > parts["resnet18"].n_simulations
+    assert list(parts) == ["draft", "people", "policies", "controls", "filters", "classes", "sweep", "networks"]
+    assert parts["draft"].n_simulations == parts["people"].n_simulations == 100 > parts["networks"].n_simulations
     assert {arm.policy for arm in parts["policies"].conditions} == set(POLICIES)
-    assert all(arm.protocol == "subject" for arm in parts["sweep-subject"].conditions)
-    assert [part.name for part in choose_parts(list(parts.values()), ["sweep", "cnn"])] == ["cnn", "sweep"]
-    with pytest.raises(ValueError, match="there is no part gan; choose from: cnn, policies"):
+    people = parts["people"].conditions
+    assert {arm.protocol for arm in (*people, *parts["networks"].conditions)} == {"subject"}
+    assert {"shares", "tissue", "pca", "cnn"} == {arm.architecture for arm in people}
+    assert {"none", "duplicate", "morph", "simulated", "diffusion"} == {arm.generator for arm in people}
+    kinds = {(arm.architecture, arm.weights, arm.fine_tune) for arm in parts["networks"].conditions}
+    assert kinds >= {("vit_b_16", "imagenet", "all"), ("vit_b_16", "imagenet", "head"), ("vit_tiny", "none", "all")}
+    assert [part.name for part in choose_parts(list(parts.values()), ["sweep", "draft"])] == ["draft", "sweep"]
+    with pytest.raises(ValueError, match="there is no part gan; choose from: draft, people"):
         choose_parts(list(parts.values()), ["gan"])
 
 
@@ -172,7 +187,7 @@ def test_no_profile_needs_a_download():
     for profile in PROFILES:
         conditions = listed_conditions(chapter_parts(**part_sizes(profile_parameters(profile))))
         assert {arm.weights for arm in conditions} == {"none"}
-        assert {"cnn", "resnet18", "vit_tiny"} == {arm.architecture for arm in conditions}
+        assert {"cnn", "resnet18", "vit_tiny"} == {arm.architecture for arm in conditions} - set(REFERENCES)
 
 
 def test_profiles_grow_and_unknown_ones_are_named():

@@ -156,7 +156,7 @@ def _write_sides(ax: Axes, table: pd.DataFrame, order: Sequence[str], better: st
         rows, is_share = table.set_index("condition").loc[list(order)], "better in" in table
         for height, text in enumerate(rows["better in"] if is_share else rows["value"].map("{:.3f}".format)):
             ax.text(1.015, height, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-        ax.text(1.015, 1.01, "better in" if is_share else "median", transform=ax.transAxes, **style)
+        ax.text(1.015, 1.01, "better in" if is_share else "value", transform=ax.transAxes, **style)
 
 
 def _label_artists(ax: Axes, table: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -149,6 +150,55 @@ class Execution(NamedTuple):
     fresh: bool  # True: executed now; False: the copy was up to date
 
 
+# Pages that run another page's notebook on the images of this copy: which one, and how the page begins.
+COPIES = {
+    "notebooks/D_copy": (
+        "notebooks/07_results",
+        "# This copy's own run\n\nThe tables and figures of {numref}`Chapter %s <ch-results>`, computed when this copy "
+        "of the book was made, by the same notebook with other parameters: proof that everything runs here, and the "
+        "place of a reader's own images. Few people and few simulations decide nothing.",
+    )
+}
+
+
+def source_of(page: str, folder: Path) -> nbformat.NotebookNode | None:
+    """Return a page's notebook, unexecuted, from the project in ``folder``; None where the page is no notebook.
+
+    Of a notebook that is another one's copy, the code is the same but for labels, which end in ``-copy``, and the
+    dataset, phantoms by default; of the prose only the headings are kept.
+    """
+    original, beginning = COPIES.get(page, (page, ""))
+    path = folder / f"{original}.ipynb"
+    if not path.is_file():
+        return None
+    notebook = read(path)
+    for cell in notebook.cells if beginning else ():
+        if cell.cell_type == "markdown":
+            cell.source = "\n".join(re.findall(r"^(?:#+ .*|\(\S+\)=)$", cell.source, re.MULTILINE))
+        elif "parameters" in tags(cell):
+            cell.source = with_values(cell.source, {"dataset": "phantom"})
+        cell.source = _renamed(
+            re.sub(r"^# .*", beginning, cell.source) if cell.cell_type == "markdown" else cell.source
+        )
+        cell.metadata = nbformat.from_dict(json.loads(_renamed(json.dumps(cell.metadata))))
+    notebook.cells = [cell for cell in notebook.cells if cell.source]
+    return notebook
+
+
+def source_file(page: str, folder: Path, *, copies: Path) -> Path:
+    """Return the file that :func:`source_of` reads, or for a copy, writes it into the folder ``copies``."""
+    if page not in COPIES:
+        return folder / f"{page}.ipynb"
+    path = copies / f"{Path(page).name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(source_of(page, folder), path)
+    return path
+
+
+def _renamed(text: str) -> str:
+    return re.sub(r"\b((?:fig|tab|sec)-[a-z][a-z-]*|(?<=\()ch-results)", r"\1-copy", text)
+
+
 def execute_all(
     notebooks: Iterable[Path], folder: Path, parameters: Mapping[str, Any], *, inputs: str = ""
 ) -> Iterator[Execution]:
@@ -187,7 +237,8 @@ def execute_all(
         output = Path(folder) / notebook.name
         if output.resolve() == notebook.resolve():
             raise ValueError(f"{notebook} would be overwritten by its executed copy; give another folder")
-        own = {name: value for name, value in given.items() if name in names}
+        # a notebook that reads the record reads it in every book
+        own = {name: value for name, value in given.items() if name in names and names.get("dataset") != "record"}
         tasks.append((notebook, output, check_parameters(notebook.stem, names, own)))
     first = [task for task in tasks if "executed" not in task[2]]
     with ThreadPoolExecutor(N_TOGETHER) as pool:

@@ -1,7 +1,7 @@
 """Render the book: the sources with the executed copies' outputs, jupyter-book with warnings as errors, then checks.
 
 It executes no notebook; :mod:`mri_aug.book.publishing.notebooks` does. It is also the book's Sphinx extension: the
-directive ``figurelist`` lists the numbered figures or tables.
+directive ``figurelist`` lists the numbered figures or tables, and the role ``claim`` ties a sentence to the record.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from mri_aug import provenance
@@ -91,10 +93,10 @@ def collect(executed: Path, tree: Path, *, source: Path) -> None:
         shutil.copy(source / name, tree / name)
     faults = []
     for document in pages(source):
-        original, copy = source / f"{document}.ipynb", executed / f"{document}.ipynb"
-        if not original.is_file():
+        copy = executed / f"{document}.ipynb"
+        if (before := cells.source_of(document, source)) is None:
             continue
-        before, after = cells.read(original), cells.read(copy) if copy.is_file() else None
+        after = cells.read(copy) if copy.is_file() else None
         if after is None:
             faults.append(f"{document} has not been executed")
         elif cells.digest(before) != cells.digest(after):
@@ -203,9 +205,48 @@ def _reading_order(app: Sphinx, page: str) -> Iterator[str]:
         yield from _reading_order(app, child)
 
 
+class _ClaimNode(nodes.Inline, nodes.TextElement):
+    """Marks the beginning of a sentence that the record must bear out."""
+
+
+def _claim(name, rawtext, text, lineno, inliner, options=None, content=None):
+    return [_ClaimNode(claim=text)], []
+
+
+def _check_claims(app: Sphinx, doctree: nodes.document) -> None:
+    """Warn of each sentence whose claim the executed notebooks did not find to hold, and remove the marks."""
+    marks = list(doctree.findall(_ClaimNode))
+    held = _claims(Path(app.srcdir)) if marks else {}
+    for mark in marks:
+        if (found := held.get(mark["claim"])) != "holds":
+            after = mark.parent[mark.parent.index(mark) + 1 :]
+            sentence = "".join(node.astext() for node in after).strip().split(". ")[0]
+            why = "no notebook checks" if found is None else "the record no longer bears out"
+            message = f"{why} the claim {mark['claim']!r} of the sentence: {sentence}"
+            logging.getLogger(__name__).warning(message, location=mark.parent, type="claim")
+        mark.parent.remove(mark)
+
+
+@cache
+def _claims(tree: Path) -> dict[str, str]:
+    """Return what the notebooks glued under the names ``claim_...``: "holds" or "fails", by the rest of the name."""
+    found = {}
+    for page in pages(tree):
+        if page in cells.COPIES or not (path := tree / f"{page}.ipynb").is_file():
+            continue
+        for output in (output for cell in cells.code_cells(cells.read(path)) for output in cell.outputs):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
+            if name.startswith("claim_"):
+                value = output["data"]["application/papermill.record/text/plain"]
+                found[name.removeprefix("claim_")] = value.strip("'")
+    return found
+
+
 def setup(app: Sphinx) -> dict[str, bool | str]:
-    """Register the directive ``figurelist`` with Sphinx."""
+    """Register the directive ``figurelist`` and the role ``claim`` with Sphinx."""
     app.add_node(_FigureListNode)
+    app.add_role("claim", _claim)
+    app.connect("doctree-read", _check_claims)
     app.add_directive("figurelist", _FigureList)
     app.connect("doctree-resolved", _fill_lists)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
