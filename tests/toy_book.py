@@ -20,7 +20,8 @@ RESULTS = [
     new_code_cell(
         "import matplotlib.pyplot as plt\nimport numpy as np\nimport pandas as pd\n\n"
         "from mri_aug.book.report import glue_values, numbered_table, use_book_style\n\n"
-        "use_book_style()\nglue_values(share=np.float64(real_frac), source=dataset)",
+        "use_book_style()\nglue_values(share=np.float64(real_frac), source=dataset)\n"
+        "glue_values(claim_rising='holds' if real_frac > 0 else 'fails')",
         metadata={"tags": ["hide-input"]},
     ),
     new_code_cell(
@@ -48,7 +49,7 @@ REPRODUCING = [
 PAGES = {
     "book/index.md": "# A toy book\n\nIt says {cite:t}`knuth1984`, and $e^{i\\pi} = -1$.\n\n```{math}\n:label: eq-one\n"
     "a = b\n```\n\nBy {eq}`eq-one` and {numref}`fig-line` the share is "
-    "{glue:text}`../notebooks/07_results.ipynb::share:.2f`.\n",
+    "{glue:text}`../notebooks/07_results.ipynb::share:.2f`. {claim}`rising` The line *rises* to 3. It ends there.\n",
     "book/lists.md": "# Lists\n\n```{figurelist} figure\n```\n\n```{figurelist} table\n```\n",
     "book/bibliography.md": "# Bibliography\n\n```{bibliography}\n```\n",
     "book/references.bib": "@article{knuth1984, author={Knuth, Donald}, title={Literate Programming}, "

@@ -184,12 +184,7 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
     several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
     records = []
     for row in comparison.to_dict("records"):
-        names, form, unit = ("difference", "low", "high"), "+.3f", ""
-        if row["unit"] == "log ratio":
-            names, form, unit = ("percent", "percent_low", "percent_high"), "+.1f", "\N{NO-BREAK SPACE}%"
-        elif row["unit"] == "nats per person":
-            unit = "\N{NO-BREAK SPACE}nats"
-        value, low, high = (row[name] for name in names)
+        difference, interval = _difference(row)
         records.append(
             {"training set": words.get(row["condition"], row["condition"])}
             | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
@@ -197,14 +192,36 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
             | {
                 "n": row["n"],
                 "mean": row["level"],
-                "difference": minus_signs(f"{value:{form}}{unit}") if pd.notna(value) else None,
-                "interval": interval_text(low, high, form, method=row["method"]),
+                "difference": difference or None,
+                "interval": interval,
                 "better in": share_text(row),
                 "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
                 "outcome": row["outcome"],
             }
         )
     return pd.DataFrame(records)
+
+
+def difference_text(row: Mapping) -> str:
+    r"""Return a paired difference and its interval for a sentence: in percent, nats, or the metric's own unit.
+
+    >>> row = {"unit": "nats per person", "difference": -0.05, "low": -0.09, "high": -0.01, "method": "people"}
+    >>> difference_text(row).replace("\xa0", " ")
+    '−0.050 nats [−0.090, −0.010]'
+    """
+    difference, interval = _difference(row)
+    return f"{difference} ({interval})" if row["method"] == "range" else f"{difference} {interval}"
+
+
+def _difference(row: Mapping) -> tuple[str, str]:
+    names, form, unit = ("difference", "low", "high"), "+.3f", ""
+    if row["unit"] == "log ratio":
+        names, form, unit = ("percent", "percent_low", "percent_high"), "+.1f", "\N{NO-BREAK SPACE}%"
+    elif row["unit"] == "nats per person":
+        unit = "\N{NO-BREAK SPACE}nats"
+    value, low, high = (row[name] for name in names)
+    text = minus_signs(f"{value:{form}}{unit}") if pd.notna(value) else ""
+    return text, interval_text(low, high, form, method=row["method"])
 
 
 def share_text(row: Mapping) -> str:

@@ -65,7 +65,7 @@ def test_every_page_of_the_contents_is_there():
     assert documents[0] == "book/index"
     assert len(documents) == len(set(documents))
     for document in documents:
-        assert any((project() / f"{document}{ending}").is_file() for ending in (".md", ".ipynb")), document
+        assert (project() / f"{document}.md").is_file() or cells.source_of(document, project()), document
 
 
 def test_chapters_are_numbered_like_their_files():
@@ -102,6 +102,43 @@ def test_numbers_reach_every_page(first):
     page = text(first.parents[1] / "notebooks" / "07_results.html")
     assert "The share is 0.50, see Fig. 1.1 and Table 1.1." in page
     assert "class share non 50.0% mild –" in page
+
+
+def test_a_claim_that_holds_leaves_no_mark(first):
+    assert "is 0.50. The line rises to 3. It ends there." in text(first)
+
+
+def test_a_claim_that_fails_stops_the_build_and_names_its_sentence(copied, tmp_path, capfd):
+    executed = copied / "artifacts" / "executed"
+    path = executed / "notebooks" / "07_results.ipynb"
+    made = path.read_text(encoding="utf-8")
+    assert made.count("\"'holds'\"") == 1  # the output, not the code
+    path.write_text(made.replace("\"'holds'\"", "\"'fails'\""), encoding="utf-8")
+    page = copied / "book" / "index.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\n{claim}`unknown` Nobody checks this.\n", encoding="utf-8")
+    with pytest.raises(BookError):
+        render(executed, tmp_path / "out", source=copied)
+    said = " ".join(capfd.readouterr().err.split())
+    assert "the record no longer bears out the claim 'rising' of the sentence: The line rises to 3" in said
+    assert "no notebook checks the claim 'unknown' of the sentence: Nobody checks this" in said
+
+
+def test_a_copy_is_the_chapters_code_under_labels_of_its_own(tmp_path):
+    page = "notebooks/D_copy"
+    chapter, copy = (cells.source_of(name, project()) for name in ("notebooks/07_results", page))
+    theirs, ours = (list(cells.code_cells(notebook)) for notebook in (chapter, copy))
+    assert len(theirs) == len(ours)
+    assert cells.default_parameters(copy) == cells.default_parameters(chapter) | {"dataset": "phantom"}
+    names = [
+        [cell.metadata["mystnb"]["figure"]["name"] for cell in part if "mystnb" in cell.metadata]
+        for part in (theirs, ours)
+    ]
+    assert names[1] == [f"{name}-copy" for name in names[0]]
+    prose = [cell.source for cell in copy.cells if cell.cell_type == "markdown"]
+    assert "# This copy's own run" in prose[0]
+    assert all(line.startswith(("#", "(")) for text in prose[1:] for line in text.splitlines())
+    written = cells.source_file(page, project(), copies=tmp_path)
+    assert cells.digest(cells.read(written)) == cells.digest(copy)
 
 
 def test_the_parameters_cell_shows_the_values_used(first):

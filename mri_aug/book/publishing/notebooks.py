@@ -177,9 +177,9 @@ def source_of(page: str, folder: Path) -> nbformat.NotebookNode | None:
             cell.source = "\n".join(re.findall(r"^(?:#+ .*|\(\S+\)=)$", cell.source, re.MULTILINE))
         elif "parameters" in tags(cell):
             cell.source = with_values(cell.source, {"dataset": "phantom"})
-        cell.source = _renamed(
-            re.sub(r"^# .*", beginning, cell.source) if cell.cell_type == "markdown" else cell.source
-        )
+        cell.source = _renamed(cell.source)
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^# .*", beginning, cell.source, flags=re.MULTILINE)
         cell.metadata = nbformat.from_dict(json.loads(_renamed(json.dumps(cell.metadata))))
     notebook.cells = [cell for cell in notebook.cells if cell.source]
     return notebook
