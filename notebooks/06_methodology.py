@@ -41,7 +41,7 @@ from mri_aug.book import figures
 from mri_aug.book.diagrams import plot_generation_policy
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data import splits
-from mri_aug.data.loading import load_images
+from mri_aug.data.loading import HUB_REVISION, load_images
 from mri_aug.models.networks import CNN, highest_learning_rate
 from mri_aug.models.training import LOOKING_SHARE, TrainConfig
 from mri_aug.policies.notes import POLICY_DRAWS, POLICY_NOTES
@@ -227,6 +227,7 @@ scarcity["slices of a person"] = scarcity["slices"] / scarcity["people"]
 glue_values(
     people_lost=200 * (1 - real_frac) ** 32,  # the thesis's 200 people and 32 slices of each
     n_folds=splits.N_FOLDS,
+    hub_revision=HUB_REVISION[:7],
     test_percent=100 * splits.TEST_SHARE,
     validation_percent=100 * splits.VALIDATION_SHARE,
 )
@@ -273,7 +274,8 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 #
 # The loss of a network means little by itself. Three references without a network, `shares`, `tissue` and `pca`, are scored on the same
 # people ({numref}`sec-references`). They are fitted on the same training people at 128 × 128 pixels. A temperature is not fitted to
-# them: logistic regression is fitted to the log loss already and is strongly regularised. A network that does not beat the tissue reference has
+# them: logistic regression is fitted to the log loss already and is strongly regularised, and a temperature from few people would only add
+# noise. A network that does not beat the tissue reference has
 # learnt less than a handful of measurements would show. It is marked in the tables, and a difference between two such networks is not
 # progress.
 #

@@ -303,7 +303,7 @@ def _draw_token(ax: Axes, x: float, patches: NDArray, index: int | None, brighte
         outline(ax, left=x - 0.18, top=0.78, width=0.36, height=0.36, colour=ORANGE, linewidth=0.8)
         arrow(ax, (x, 0.8), (x, 1.05), mutation_scale=6)
         arrow(ax, (x, 1.31), (x, 1.56), mutation_scale=6)
-    box(ax, x, 1.72, 0.36, 0.3, "class" if is_class else rf"$E x_{{{index + 1}}}$", size=6.5,
+    box(ax, x, 1.72, 0.36, 0.3, "class" if is_class else rf"$x_{{{index + 1}}} E$", size=6.5,
         kind="attention" if is_class else "dense")  # fmt: skip
     box(ax, x, 2.04, 0.36, 0.3, rf"$p_{{{index + 1 if not is_class else 0}}}$", size=SMALL, kind="pooling")
     arrow(ax, (x, 2.19), (x, 2.34), mutation_scale=6)
