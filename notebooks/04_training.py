@@ -53,6 +53,8 @@ from mri_aug.results.metrics import evaluate
 from mri_aug.study.parts import PEOPLE_TRAINING
 
 use_book_style()
+
+# %% tags=["hide-input"]
 source = {"class_names": class_names or None, "subjects": subjects or None, "seed": seed}
 image_set = load_images(dataset, n_subjects=n_subjects or None, **source)
 config = TrainConfig()
@@ -585,15 +587,9 @@ for decay, last in trained.items():
         losses = [score["subject_cross_entropy"] for score in (raw, scaled)]
         rows.append((f"{decay:g}", name, network.step, temperature, *losses, 100 * raw["accuracy"]))
         predicted[decay, name] = found
-columns = [
-    "weight decay",
-    "network",
-    "step",
-    "temperature",
-    "log loss",
-    "log loss at the temperature",
-    "accuracy of slices (%)",
-]
+
+# %% tags=["hide-input"]
+columns = ["weight decay", "network", "step", "temperature", "log loss", "log loss at T", "accuracy of slices (%)"]
 confidence = pd.DataFrame(rows, columns=columns)
 glue_values(
     n_few_people=len(training.subjects[sample].unique()),
@@ -601,7 +597,7 @@ glue_values(
     **{f"{name}_{when}": value for name, values in zip(("last", "validated"), confidence.iloc[:2, 4:6].to_numpy(), strict=True)
        for when, value in zip(("raw", "scaled"), values, strict=True)},
 )  # fmt: skip
-numbered_table(confidence, "Two trainings of the CNN on the same people, each scored at its last and its validated step, per held-out person before and after temperature scaling (nats).",
+numbered_table(confidence, "Two trainings of the CNN on the same people, each scored at its last and its validated step, per held-out person as trained and at the temperature T fitted to validation people (nats).",
                "tab-confidence", formats=dict.fromkeys(columns[3:6], ".2f") | {columns[6]: ".1f"})  # fmt: skip
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Mean cross-entropy of slices against the temperature that divides the logits, for the last and the validated network of the training without weight decay, on validation people and on test people. At temperature 1 the network is as it was trained; the lowest point of a validation curve is the temperature that is used.", "name": "fig-temperature"}, "image": {"alt": "Four curves of cross-entropy against temperature on a logarithmic axis. Those of the last network fall steeply to a minimum well above temperature 1, those of the validated network are nearly flat with a minimum near 1"}}

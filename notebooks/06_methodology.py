@@ -53,6 +53,8 @@ from mri_aug.study.parts import DRAFT_TRAINING, NETWORK_TRAINING, PEOPLE_TRAININ
 from mri_aug.study.simulation import Seeds, assemble, divide, draw_sample
 
 use_book_style(image_format="png")
+
+# %% tags=["hide-input"]
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
@@ -201,9 +203,9 @@ numbered_table(table, "Images of each class in one simulation.", "tab-mix")
 # Under the subject protocol the people are divided into {glue:text}`n_folds:d` folds, stratified by class. One simulation tests one fold and
 # trains on the others, so that {glue:text}`n_folds:d` simulations test every person exactly once. We call these a *repeat*. Simulation $r$ tests
 # fold $r \bmod 5$ of repeat $\lfloor r / 5 \rfloor$, and each repeat divides the people anew. A sixth of the training people are set aside for
-# validation. Every person thus gets one prediction in each repeat, from a network that has seen none of that person's slices. Class shares
-# are the same in every fold, so no difference between protocols comes from another prevalence. The two moderately demented people remain a class of their own; inference on classes
-# merges mild and moderate.
+# validation. Every person thus gets one prediction in each repeat, from a network that has seen none of that person's slices. The class
+# shares of all folds are nearly the same, and nearly those of training, so no difference comes from another prevalence. The two moderately
+# demented people remain a class of their own; inference on classes merges mild and moderate.
 #
 # (sec-scarce)=
 # ### Scarce images and scarce people
