@@ -19,8 +19,7 @@
 #
 # Every result of this thesis is a difference between two networks that were trained on different images. A difference can be attributed
 # to the images only if all other choices are the same. This chapter explains these choices one by one: the network, the loss, the steps
-# that reduce the loss, the weights that training starts from, and what is done about overconfidence. Formulas are followed by the few
-# lines of code that compute them.
+# that reduce the loss, the weights that training starts from, and what is done about overconfidence.
 
 # %% tags=["parameters"]
 dataset: str = "phantom"  # "phantom", a hub id, or a local folder
@@ -164,7 +163,7 @@ glue_values(
 #
 # [^epoch]: The draft calls a step an epoch.
 
-# %%
+# %% tags=["hide-input"]
 pixels = functional.avg_pool2d(image_set.images.double(), 8).flatten(1).numpy()  # 16 x 16 values of each image
 features = (pixels - pixels.mean()) / pixels.std()
 residual = 1 / image_set.n_classes - np.eye(image_set.n_classes)[image_set.labels]  # p - y where all weights are 0
@@ -329,7 +328,7 @@ _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 # {glue:text}`rate_limit:.3f`. Far below the limit progress along the valley is too slow; slightly above it each step across the valley
 # overshoots by more than the last.
 
-# %%
+# %% tags=["hide-input"]
 turn = np.array([[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]])
 hessian = turn @ np.diag([1.0, 25.0]) @ turn.T
 start = turn @ np.array([-2.2, 0.9])
@@ -430,7 +429,7 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # In {numref}`fig-optimisers` the three methods descend the same valley. The paths come from NumPy functions that
 # transcribe {eq}`eq-sgd`, {eq}`eq-momentum` and {eq}`eq-adam`, and that the project's tests compare with `torch.optim` step by step.
 
-# %%
+# %% tags=["hide-input"]
 rate = 0.5 * rate_limit
 by_method = {
     "gradient descent": optimisers.descend(hessian.dot, start, learning_rate=rate, n_steps=80),
@@ -493,7 +492,7 @@ _ = diagrams.plot_transfer(list(parts.items()))
 # are counted. The initial weights are random here, so that this page needs no download;
 # which weights move does not depend on where they start.
 
-# %%
+# %% tags=["hide-input"]
 batch = image_set[rng.choice(len(image_set), 32, replace=False)]
 rows = []
 for way in ("fine-tuning", "feature extraction"):
@@ -558,10 +557,10 @@ numbered_table(moved, "What one step of Adam on 32 images changes, in two ways o
 # neither does the accuracy. A loss after scaling therefore measures what the network sees; the difference to the loss before measures how
 # far its confidence was wrong.
 #
-# The following cells train the CNN at 64 × 64 pixels on 30 % of the training people of this copy, without a policy, and score it on the people of
-# the test part. {numref}`tab-confidence` holds all scores of two trainings, {numref}`fig-temperature` the loss as a function of $T$.
+# As an example the CNN is trained at 64 × 64 pixels on 30 % of the training people of this copy, without a policy, and scored on the people
+# of the test part. {numref}`tab-confidence` holds all scores of two trainings, {numref}`fig-temperature` the loss as a function of $T$.
 
-# %%
+# %% tags=["hide-input"]
 everyone = load_images(dataset, n_subjects=dataset_subjects or None, **source)
 division = split(everyone, "subject", seed=seed)
 training = everyone[division.train]

@@ -88,7 +88,7 @@ _ = diagrams.plot_cnn_outline(image)
 # large, where nothing changes it is zero. In a network the kernels are weights, found by gradient descent like all
 # others.
 
-# %%
+# %% tags=["hide-input"]
 sobel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 grey_levels = image // 26  # ten levels, 0 to 9, so that the numbers fit into the figure
 edges = diagrams.convolve(grey_levels.astype(int), sobel)
@@ -221,7 +221,7 @@ _ = diagrams.plot_residual_block()
 #
 # [^skip]: The draft says that skip connections let a network skip the training of a layer.
 
-# %%
+# %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(seed)
 n_stacked, width = 40, 64
 bound = width**-0.5  # PyTorch's default: uniform between plus and minus one over the root of the fan-in
@@ -346,7 +346,7 @@ np.testing.assert_allclose(output, reference, atol=1e-12)
 # each with matrices of its own and $d_k = d / h$
 # for $h$ heads; their outputs are joined and mixed by one more matrix.
 
-# %%
+# %% tags=["hide-input"]
 n_components = 8
 patches = [diagrams.patches_of(photo, patch_size=patch_size) for photo in image_set.images[::8, 0].numpy()]
 pca = PCA(n_components, whiten=True, random_state=seed).fit(np.concatenate(patches).reshape(-1, patch_size**2))
