@@ -535,9 +535,9 @@ numbered_table(moved, "What one step of Adam on 32 images changes, in two ways o
 # ## Overfitting and calibration
 #
 # A network with far more weights than images can reduce its training loss almost to zero. By then it has long ceased to learn what holds for
-# other people. Its accuracy on them hardly changes, but its loss rises, because it becomes confident where it is wrong
-# {cite:p}`guo2017calibration`. With few training people this effect is larger than the differences that this thesis looks for. Two networks may
-# then differ in loss and agree in what they see. Three means address it.
+# other people. Its accuracy on them may hardly change while its loss rises, because it becomes confident where it is wrong
+# {cite:p}`guo2017calibration`. With few training people this effect can be larger than the differences that this thesis looks for. Two
+# networks may then differ in loss and agree in what they see. Three means address it.
 #
 # **Weight decay** pulls every weight towards zero at each step. Adam with *decoupled* decay, AdamW {cite:p}`loshchilov2019decoupled`, subtracts
 # $\eta \lambda \theta_{t-1}$ besides the step of {eq}`eq-adam`; with $\lambda = 0$ it is Adam. The decay was among the settings that were
@@ -614,8 +614,8 @@ _ = ax.axvline(1, color="0.5", linewidth=0.8)
 # %% [markdown]
 # The networks were trained on {glue:text}`n_few_people:d` people and tested on {glue:text}`n_test_people:d`. Without weight decay, the last network
 # has a log loss of {glue:text}`last_raw:.2f` nats per person as it is and of {glue:text}`last_scaled:.2f` after scaling; the validated one has
-# {glue:text}`validated_raw:.2f` and {glue:text}`validated_scaled:.2f`. A comparison of training sets by the raw loss of the last step, as in the draft, is
-# to a large part a comparison of confidence. Which of the two networks is better after scaling differs from case to case. Therefore every training of the study is scored in all four ways, and held-out people are
+# {glue:text}`validated_raw:.2f` and {glue:text}`validated_scaled:.2f`. Where the two losses of one network differ as much as those of
+# two training sets, a comparison by the raw loss of the last step, as in the draft, is to a large part a comparison of confidence. Which of the two networks is better after scaling differs from case to case. Therefore every training of the study is scored in all four ways, and held-out people are
 # judged by the validated network at its temperature.
 #
 # ## What a comparison must keep fixed

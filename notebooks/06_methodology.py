@@ -254,7 +254,7 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
 # {glue:text}`learning_rate_dense:g` for the weights of its first dense layer. Adam moves every weight by about the rate, so a neuron with many
 # inputs moves most; rates are scaled by layer in the spirit of {cite:t}`yang2022tensor`. ResNet-18 peaks at {glue:text}`learning_rate_resnet18:g`,
-# ViT-Tiny at {glue:text}`learning_rate_vit_tiny:g`, ViT-B/16 at {glue:text}`learning_rate_vit_b_16:g`. These three were chosen by the accuracy on
+# ViT-Tiny at {glue:text}`learning_rate_vit_tiny:g`, ViT-B/16 at {glue:text}`learning_rate_vit_b_16:.5f`. These three were chosen by the accuracy on
 # *training* images, as the highest rate at which the network still learns; they say nothing about held-out people. A network that starts from ImageNet's
 # weights and is trained whole peaks at {glue:text}`learning_rate_imagenet:g`, without a measurement. The draft states neither epochs nor
 # learning rate nor batch size.
@@ -397,7 +397,7 @@ numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true
                "tab-error-rates", formats=dict.fromkeys(columns[2:], ".1f"))  # fmt: skip
 
 # %% [markdown]
-# With two repeats the bootstrap errs in up to {glue:text}`error_bootstrap:.1f` % of the studies; the closed form never in more than
+# With two repeats the bootstrap errs in up to {glue:text}`error_bootstrap:.1f` % of the studies; the closed form in no row errs in more than
 # {glue:text}`error_closed:.1f` %.
 #
 # ### Outcomes
@@ -423,8 +423,8 @@ numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true
 # The number of people limits what can be shown, however many repeats are computed. Suppose two networks disagree about who is graded rightly
 # on 20 % of the people. McNemar's test then finds, with {glue:text}`power_percent:.0f` % power at 5 %, a difference in accuracy of
 # {glue:text}`points_40:.0f` percentage points with the 40 people of one fold, and of {glue:text}`points_200:.0f` with all 200.
-# {numref}`Chapter %s <ch-results>` repeats this with the record's own discordance, for the log loss too, and asks the same question with
-# 50 to 800 simulated people.
+# The record keeps the predictions for every person, so that this can be repeated with the discordance of any two networks; its last parts ask
+# the same question with 50 to 800 simulated people ({numref}`tab-record-plan`).
 #
 # (sec-planned)=
 # ## Planned comparisons
