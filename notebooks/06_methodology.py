@@ -397,7 +397,7 @@ numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true
                "tab-error-rates", formats=dict.fromkeys(columns[2:], ".1f"))  # fmt: skip
 
 # %% [markdown]
-# With two repeats the bootstrap errs in up to {glue:text}`error_bootstrap:.1f` % of the studies; the closed form in no row errs in more than
+# With two repeats the bootstrap errs in up to {glue:text}`error_bootstrap:.1f` % of the studies; the closed form errs in at most
 # {glue:text}`error_closed:.1f` %.
 #
 # ### Outcomes
