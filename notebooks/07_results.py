@@ -63,6 +63,7 @@ from mri_aug.results.people import (
 from mri_aug.results.tables import (
     arm_words,
     contrast_table,
+    difference_text,
     paired_groups,
     people_table,
     protocol_table,
@@ -361,3 +362,35 @@ numbered_table(contrast_table(network_contrasts, words=words), caption, "tab-net
 network_scores = summarise_people(person_scores(networks)) if len(networks) else pd.DataFrame()
 caption = "Larger networks on people: log loss per held-out person, calibrated, with its 95 % interval; before calibration; and other scores."
 numbered_table(people_table(network_scores, words=words, ordered=is_ordered), caption, "tab-networks")
+
+# %% [markdown]
+# (sec-settled)=
+# ## What is settled, and what is not
+
+# %% tags=["remove-cell"]
+by_pair = {}
+if len(planned):
+    by_pair |= {("people", row["condition"], row["baseline"]): row for row in planned.to_dict("records")}
+for table in (against_alone, against_duplicates, exploratory, without):
+    for row in table.to_dict("records"):
+        by_pair[row["metric"], words[row["condition"]], words[row["baseline"]]] = row
+person_loss, plain = "test_subject_cross_entropy", "\N{NO-BREAK SPACE}"
+some, filled_with = f"{x} people", f"{x} people + {y} "
+# name in the prose: what is compared, with what
+asked = {
+    "draft_mixed": (loss, f"{x} real + {y} {generator}", f"{x} real"),
+    "draft_duplicates": (loss, f"{x} real + {y} duplicates", f"{x} real"),
+    "draft_full": (loss, "all real", f"{x} real"),
+    "draft_control": (loss, f"{x} real + {y} {generator}", f"{x} real + {y} duplicates"),
+    "people_all": (person_loss, "all people", some),
+    "people_images": (person_loss, f"{x} images", some),
+    "people_shuffled": (person_loss, f"{filled_with}simulated, labels shuffled", some),
+    "people_simulated": (person_loss, f"{filled_with}simulated", some),
+    "tissue_alone": (person_loss, "260\N{NO-BREAK SPACE}% simulated alone", "tissue fractions: all people"),
+}  # fmt: skip
+short = ("primary", "simulated", "morph", "simulated_all", "alone_all")
+asked |= {name: ("people", row["condition"], row["baseline"]) for name, row in zip(short, planned.to_dict("records"))}
+found = {name: by_pair[pair] for name, pair in asked.items() if pair in by_pair}
+glue_values(**{name: difference_text(row) for name, row in found.items() if row["n"]})
+outcome = {name: row["outcome"] for name, row in found.items()}
+outcome
