@@ -52,7 +52,7 @@ except FileNotFoundError:
 # held-out people it is the mean, with an interval over people and trainings. Dashed lines are the references that know all real images.
 # The Tab key reaches every control; the arrow keys and the space bar change it.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 metrics = {  # columns of the record: words, and whether less is better
     PERSON_LOSS: ("log loss per person, calibrated (nats)", True),
     "test_cross_entropy": ("cross-entropy per image (nats)", True),
@@ -77,14 +77,24 @@ if rows is not None:
     )
     rows["set"] = rows.groupby(["tested", "name"], sort=False).ngroup()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
+counts = {
+    "simulation": "simulation", "repeat": "repeat", "fold": "fold", "n_train": "images", "n_real_people": "real people",
+    "n_synthetic": "synthetic images", "seconds": "seconds",
+}  # fmt: skip
+estimate = {"value": "estimate", "low": "from", "high": "to", "method": "interval", "n": "simulations"}
+tip, row = (
+    [alt.Tooltip(f"{column}:N", title=title) for column, title in [("name", "training set"), *one.items()]]
+    for one in (estimate, {"score": "score"} | counts)
+)
+
+# %% tags=["remove-cell"]
 if rows is not None:
     found = estimates(rows, {metric: lower_is_better for metric, (_, lower_is_better) in metrics.items()})
     known = rows[(rows["real_frac"] == 1) & (rows["generator"] == "none")]
     lines = found["set"].isin(known.loc[known["condition"].isin(reference_conditions(known)), "set"])
     found = found.assign(line=found["name"].where(lines, ""), key=found["set"].astype(str) + found["metric"])
-    kept = ["set", "simulation", "repeat", "fold", "n_train", "n_real_people", "n_synthetic", "seconds", *metrics]
-    tables = {"simulations": rows[kept].round(4), "estimates": found.round(4)}
+    tables = {"simulations": rows[["set", *counts, *metrics]].round(4), "estimates": found.round(4)}
     simulations_data, estimates_data = (
         alt.NamedData(
             name,
@@ -93,7 +103,7 @@ if rows is not None:
         for name, table in tables.items()
     )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 if rows is not None:
     here, best = "datum.tested == tested && indexof(chosen, datum.set) >= 0", [alt.SortField("place")]
     of_metric = alt.Chart(estimates_data).transform_filter("datum.metric == metric")
@@ -104,29 +114,10 @@ if rows is not None:
     points = alt.Chart(simulations_data).transform_calculate(key="datum.set + metric", score="datum[metric]")
     points = points.transform_lookup("key", alt.LookupData(estimates_data, "key", ["name", "tested", "place"]))
     points = points.transform_filter(here).transform_window(row="dense_rank()", sort=best)
-    points = points.transform_calculate(
-        y=f"{middle} + 0.3 * ((datum.simulation * 0.618) % 1 - 0.5)"
-    )  # spread, the same each time
+    spread = "0.3 * ((datum.simulation * 0.618) % 1 - 0.5)"  # the same each time
+    points = points.transform_calculate(y=f"{middle} + {spread}")
 
-# %% tags=["hide-input"]
-if rows is not None:
-    columns = {
-        "name": "training set", "tested": "tested on", "simulation": "simulation", "repeat": "repeat", "fold": "fold",
-        "n_train": "images", "n_real_people": "real people", "n_synthetic": "synthetic images", "seconds": "seconds",
-    }  # fmt: skip
-    estimate = {
-        "name": "training set",
-        "value": "estimate",
-        "low": "from",
-        "high": "to",
-        "method": "interval",
-        "n": "simulations",
-    }
-    tip, row = (
-        [alt.Tooltip(f"{k}:N", title=v) for k, v in one.items()] for one in (estimate, {"score": "score"} | columns)
-    )
-
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 if rows is not None:
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[alt.ExprRef("length(chosen)"), 0], nice=False))
@@ -146,17 +137,12 @@ if rows is not None:
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every simulation of the record (points), with the estimate of each training set and its interval, the best first.", "name": "fig-explorer"}, "image": {"alt": "The simulations of each training set as points on a scale of the chosen score, with an estimate and its interval, and lines of the references"}}
 if rows is not None:
-    title = alt.Title(
-        alt.ExprRef("words[metric]"), orient="bottom", fontSize=12, fontWeight="normal", color="currentColor"
-    )
-    chart = alt.layer(
-        *layers, title=title, datasets={name: table.to_csv(index=False) for name, table in tables.items()}
-    )
+    chart = alt.layer(*layers, datasets={name: table.to_csv(index=False) for name, table in tables.items()})
+    chart = chart.properties(title=alt.Title(alt.ExprRef("words[metric]"), orient="bottom"))
+    chart = chart.add_params(alt.param("words", value=words)).configure_view(stroke=None)
     ink = dict.fromkeys(["labelColor", "tickColor", "domainColor", "gridColor"], "currentColor")
-    chart = chart.configure_axis(**ink, gridOpacity=0.15).configure_view(stroke=None)
-    chart = chart.configure_legend(labelColor="currentColor", labelFontSize=12).add_params(
-        alt.param("words", value=words)
-    )
+    chart = chart.configure_axis(**ink, gridOpacity=0.15).configure_legend(labelColor="currentColor", labelFontSize=12)
+    chart = chart.configure_title(color="currentColor", fontSize=12, fontWeight="normal")
     display(explore(chart, rows.drop_duplicates("set"), words, parts=parts), raw=True)
 
 # %% [markdown]
@@ -166,15 +152,17 @@ if rows is not None:
 
 # %% tags=["hide-input"]
 if rows is not None:
-    table = rows[[*columns, *metrics]].rename(columns=columns | words).round(4)
+    columns = {"name": "training set", "part": "part", "protocol": "protocol"} | counts | words
+    table = rows[list(columns)].rename(columns=columns).round(4)
+    shape = {"classes": "display compact", "scrollX": True, "column_filters": "footer"}
     page = to_html_datatable(
         table,
         connected=False,
         table_id="simulations",
         maxBytes=0,
         showIndex=False,
-        scrollX=True,
-        column_filters="footer",
+        format_floats_in_python=False,
+        **shape,
     )
     page = generate_init_offline_itables_html(options.dt_bundle) + page
     display(

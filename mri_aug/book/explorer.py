@@ -24,14 +24,15 @@ _PAGE = Template("""<form class="explorer" id="$id" aria-label="Choice of simula
 <p><label>Score <select name="metric">$metrics</select></label></p>
 <p><label>Tested on <select name="tested">$tested</select></label></p><details><summary>Training sets</summary>$boxes
 <button>As at first</button></details><div style="width: 100%"></div></form>
-<style>.explorer text { paint-order: stroke; stroke: var(--pst-color-background, Canvas); stroke-width: 3px; }</style>
 <script>(() => {$bundle})()</script><script>(() => {
   const form = document.getElementById("$id");
   vegaEmbed(form.lastChild, $spec, {renderer: "svg", actions: false}).then(({view}) => {
     const show = ({target}) => {
       if (target.matches("legend input"))  // it stands for all below it
         for (const box of target.closest("fieldset").elements) box.checked = target.checked;
-      for (const one of form.querySelectorAll("fieldset")) one.hidden = one.disabled = one.name !== form.tested.value;
+      const parts = [...form.querySelectorAll("fieldset")];
+      for (const one of parts) one.hidden = one.disabled = one.name !== form.tested.value;
+      for (const {elements: [part, ...sets]} of parts) part.checked = sets.every((one) => one.checked);
       const chosen = new FormData(form).getAll("set").map(Number);  // without those of a disabled part
       view.signal("metric", form.metric.value).signal("tested", form.tested.value).signal("chosen", chosen);
       view.height($step * Math.max(1, chosen.length)).run();
