@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 record: str = "record"  # a deposit in results, or the path of one
-parts: list = ["references", "people", "generative", "draft"]  # of the record, whose training sets are shown at first
+parts: list = ["references", "people", "generative", "draft"]  # shown at first
 
 # %% tags=["hide-input"]
 import altair as alt
@@ -94,6 +94,7 @@ if rows is not None:
     known = rows[(rows["real_frac"] == 1) & (rows["generator"] == "none")]
     lines = found["set"].isin(known.loc[known["condition"].isin(reference_conditions(known)), "set"])
     found = found.assign(line=found["name"].where(lines, ""), key=found["set"].astype(str) + found["metric"])
+    found = found[["key", "set", "name", "tested", "metric", "n", "value", "low", "high", "method", "place", "line"]]
     tables = {"simulations": rows[["set", *counts, *metrics]].round(4), "estimates": found.round(4)}
     simulations_data, estimates_data = (
         alt.NamedData(
@@ -121,18 +122,17 @@ if rows is not None:
 if rows is not None:
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[alt.ExprRef("length(chosen)"), 0], nice=False))
-    dark, pale, *colours = (PALETTE[k] for k in (0, 5, 1, 2, 3))
+    blue, *colours = (PALETTE[k] for k in (5, 1, 2, 3))
+    ink = "currentColor"  # of the page, be it light or dark
     colour = alt.Color(
         "line:N", scale=alt.Scale(range=colours), legend=alt.Legend(title=None, orient="top", columns=1, labelLimit=380)
     )
     layers = [
         references.mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(x, color=colour),
-        points.mark_circle(size=22, opacity=0.45, color=pale, aria=False).encode(alt.X("score:Q"), y, tooltip=row),
-        sets.mark_rule(strokeWidth=2.5, color=dark).encode(alt.X("low:Q"), y, alt.X2("high:Q"), tooltip=tip),
-        sets.mark_point(filled=True, size=70, opacity=1, color=dark, shape="diamond").encode(x, y, tooltip=tip),
-        sets.mark_text(align="left", fontSize=12, color="currentColor").encode(
-            x=alt.value(0), y="top:Q", text="name:N"
-        ),
+        points.mark_circle(size=22, opacity=0.6, color=blue, aria=False).encode(alt.X("score:Q"), y, tooltip=row),
+        sets.mark_rule(strokeWidth=2.5, color=ink).encode(alt.X("low:Q"), y, alt.X2("high:Q"), tooltip=tip),
+        sets.mark_point(filled=True, size=70, opacity=1, color=ink, shape="diamond").encode(x, y, tooltip=tip),
+        sets.mark_text(align="left", fontSize=12, color=ink).encode(x=alt.value(0), y="top:Q", text="name:N"),
     ]
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Every simulation of the record (points), with the estimate of each training set and its interval, the best first.", "name": "fig-explorer"}, "image": {"alt": "The simulations of each training set as points on a scale of the chosen score, with an estimate and its interval, and lines of the references"}}
@@ -140,9 +140,9 @@ if rows is not None:
     chart = alt.layer(*layers, datasets={name: table.to_csv(index=False) for name, table in tables.items()})
     chart = chart.properties(title=alt.Title(alt.ExprRef("words[metric]"), orient="bottom"))
     chart = chart.add_params(alt.param("words", value=words)).configure_view(stroke=None)
-    ink = dict.fromkeys(["labelColor", "tickColor", "domainColor", "gridColor"], "currentColor")
-    chart = chart.configure_axis(**ink, gridOpacity=0.15).configure_legend(labelColor="currentColor", labelFontSize=12)
-    chart = chart.configure_title(color="currentColor", fontSize=12, fontWeight="normal")
+    inks = dict.fromkeys(["labelColor", "tickColor", "domainColor", "gridColor"], ink)
+    chart = chart.configure_axis(**inks, gridOpacity=0.15).configure_legend(labelColor=ink, labelFontSize=12)
+    chart = chart.configure_title(color=ink, fontSize=12, fontWeight="normal")
     display(explore(chart, rows.drop_duplicates("set"), words, parts=parts), raw=True)
 
 # %% [markdown]

@@ -26,7 +26,7 @@ _PAGE = Template("""<form class="explorer" id="$id" aria-label="Choice of simula
 <button>As at first</button></details><div style="width: 100%"></div></form>
 <script>(() => {$bundle})()</script><script>(() => {
   const form = document.getElementById("$id");
-  vegaEmbed(form.lastChild, $spec, {renderer: "svg", actions: false}).then(({view}) => {
+  vegaEmbed(form.lastChild, $spec, {renderer: "svg", actions: false, logLevel: vega.Error}).then(({view}) => {
     const show = ({target}) => {
       if (target.matches("legend input"))  // it stands for all below it
         for (const box of target.closest("fieldset").elements) box.checked = target.checked;
@@ -48,8 +48,8 @@ def estimates(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
     """Return the estimate of each training set and metric with its interval, and its place among the others.
 
     Takes a study's rows with ``name`` of the training set, its number ``set``, and ``tested``, on whom; and columns of
-    scores, each with whether less is better. Estimates are medians over simulations, but means of ``PERSON_LOSS`` over
-    people and simulations where the rows keep each person's probabilities.
+    scores, each with whether less is better. Adds ``metric``, ``value`` and ``place`` to what the chapters' summaries
+    have. A value is a median over simulations, but of ``PERSON_LOSS`` a mean where rows keep people's probabilities.
     """
     tables = []
     for _, part in rows.groupby("tested", sort=False):
@@ -61,8 +61,7 @@ def estimates(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
             table = table.rename(columns={"condition": "name"}).astype({"name": str})
             place = table["value"].rank(method="first", ascending=lower_is_better)
             tables.append(table.assign(metric=metric, place=place).join(numbers, on="name").dropna(subset="value"))
-    columns = ["metric", "tested", "set", "name", "n", "value", "low", "high", "method", "place"]
-    return pd.concat(tables, ignore_index=True)[columns]
+    return pd.concat(tables, ignore_index=True)
 
 
 def explore(chart: alt.LayerChart, sets: pd.DataFrame, words: Mapping[str, str], *, parts: Collection[str]) -> dict:

@@ -104,7 +104,7 @@ def test_every_simulation_is_there_once(shown, rows):
     assert len(points) == len(points.drop_duplicates(["set", "simulation"])) == len(rows)
     np.testing.assert_allclose(sorted(points["test_accuracy"]), sorted(rows["test_accuracy"]), atol=1e-4)
     listed = json.loads(json.loads(re.search(r'"data_json": ("(?:[^"\\]|\\.)*")', table)[1]))
-    assert len({tuple(map(str, row[:3])) for row in listed}) == len(listed) == len(rows)
+    assert len({tuple(map(str, row[:4])) for row in listed}) == len(listed) == len(rows)
     assert "by_subject" not in chart + table
 
 
