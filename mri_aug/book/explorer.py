@@ -26,7 +26,7 @@ _PAGE = Template("""<form class="explorer" id="$id" aria-label="Choice of simula
 <button>As at first</button></details><div style="width: 100%"></div></form>
 <script>(() => {$bundle})()</script><script>(() => {
   const form = document.getElementById("$id");
-  vegaEmbed(form.lastChild, $spec, {renderer: "svg", actions: false, logLevel: vega.Error}).then(({view}) => {
+  vegaEmbed(form.lastChild, $spec, {renderer: "svg", actions: false, logLevel: 1}).then(({view}) => {
     const show = ({target}) => {
       if (target.matches("legend input"))  // it stands for all below it
         for (const box of target.closest("fieldset").elements) box.checked = target.checked;
