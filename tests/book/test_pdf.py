@@ -26,14 +26,14 @@ def latex():
     [
         ("LaTeX Warning: Reference `book/a:b' on page 3 undefined on input line 7.", "book/a:b is undefined"),
         ("LaTeX Warning: Citation `knuth' on page 3 undefined on input line 7.", "knuth is undefined"),
-        ("Missing character: There is no ⁻ (U+207B) in font [texgyrepagella-regular.otf]/OT:scr!", "has no ⁻"),
+        ("Missing character: There is no ⁻ (U+207B) in font [texgyrepagella-regular.otf]/OT:scr!", "no font has ⁻"),
         (
             r"Overfull \hbox (5.1pt too wide) in paragraph at lines 3--4",
             "line after a:tab-b is 5.1 pt too wide: 'A long line of the results'",
         ),
         (r"Overfull \hbox (812.0pt too wide) in alignment at lines 9--12", "line after a:tab-b is 812.0 pt too wide"),
         ("! Undefined control sequence.", "Undefined control sequence."),
-        ("LaTeX Warning: Float too large for page by 31.0pt on input line 12.", "31.0 pt higher than its page"),
+        ("LaTeX Warning: Float too large for page by 31.0pt on input line 12.", "31.0pt higher than its page"),
     ],
 )
 def test_a_fault_in_the_log_is_named(line, said):
@@ -48,7 +48,7 @@ def test_what_a_reader_does_not_see_is_no_fault():
 
 def test_what_is_missing_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match=r"lacks latexmk, xelatex, .*apt-get install \S+ latexmk texlive-xetex "):
+    with pytest.raises(RuntimeError, match=r"PDF, and latexmk, xelatex, .*apt-get install \S+ latexmk texlive-xetex "):
         pdf.check_latex()
 
 
