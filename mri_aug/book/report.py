@@ -11,11 +11,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
 from matplotlib.axes import Axes
-from matplotlib_inline.backend_inline import set_matplotlib_formats
+from matplotlib_inline.backend_inline import InteractiveShell, set_matplotlib_formats
 
 # Okabe and Ito's colours (2008), told apart under every common colour blindness; the pale yellow is left out
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,9 +43,8 @@ def use_book_style(*, image_format: str = "svg") -> None:
     )  # fmt: skip
     metadata = {"metadata": {"Date": None}} if image_format == "svg" else {}
     set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
-    # the printed thesis takes this, the pages the other
-    as_pdf = partial(print_figure, fmt="pdf", bbox_inches=None, base64=True, dpi=200, metadata={"CreationDate": None})
-    InteractiveShell.instance().display_formatter.formatters["application/pdf"].for_type(mpl.figure.Figure, as_pdf)
+    printed = partial(print_figure, fmt="pdf", bbox_inches=None, base64=True, dpi=200, metadata={"CreationDate": None})
+    InteractiveShell.instance().display_formatter.formatters["application/pdf"].for_type(mpl.figure.Figure, printed)
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the old date of Matplotlib's mathematical font
 
 

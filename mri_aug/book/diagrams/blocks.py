@@ -36,8 +36,7 @@ def canvas(width: float, height: float, ax: Axes | None = None) -> Axes:
     Those given are scaled to fit; by default they are a new figure of exactly that size.
     """
     if ax is None:
-        # "none" would be forgotten when the figure is saved in a second format
-        figure = plt.figure(figsize=(width, height), layout=PlaceHolderLayoutEngine(True, True))
+        figure = plt.figure(figsize=(width, height), layout=PlaceHolderLayoutEngine(True, True))  # "none" is not kept
         ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.set_axis_off()

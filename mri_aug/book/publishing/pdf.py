@@ -1,12 +1,10 @@
-"""Typeset the thesis with XeLaTeX: the executed notebooks and the pages again, in the form of the university.
+"""Typeset the executed notebooks and the pages with XeLaTeX, as a thesis; its form is in ``book/_latex/thesis.sty``.
 
-It executes no notebook and renders no page. As a Sphinx extension it arranges the book for LaTeX; the form itself is in
-``book/_latex/thesis.sty``.
+It executes no notebook and renders no page. As a Sphinx extension it arranges the book for LaTeX.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +15,6 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-from mri_aug import provenance
 from mri_aug.book.publishing import pages
 
 # a program or a file of each Debian package that is needed
@@ -31,8 +28,7 @@ FAULTS = {
     r"Warning: (?:Reference|Citation|Hyper reference) [`'](.+?)' .*undefined": "{} is undefined",
     r"too large for page by (\S+)": "a figure is {} higher than its page",
 }  # fmt: skip
-WIDEST = 5.0  # points that a line may stick out
-LETTERS = {94: r"\small", 105: r"\footnotesize", 999: r"\scriptsize"}  # for at most so many in a line of a table
+LETTERS = {88: r"\small", 98: r"\footnotesize", 9999: r"\scriptsize"}  # for at most so many in a line of a table
 
 
 def check_latex() -> None:
@@ -54,60 +50,48 @@ def typeset(executed: Path, output: Path, *, source: Path | None = None) -> Path
     check_latex()
     folder = output.resolve() / "pdf"
     shutil.rmtree(folder, ignore_errors=True)  # latexmk does not try again what stopped before
-    latex = pages.build(executed, folder, "latex", source=source or provenance.project())
-    for font in Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans*.ttf"):
-        shutil.copy(font, latex)
-    command = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]
-    environment = {**os.environ, "max_print_line": "1000"}  # else the log breaks its lines
-    failed = subprocess.run(command, cwd=latex, env=environment, capture_output=True, check=False).returncode
-    log, text = (latex / f"thesis.{kind}" for kind in ("log", "tex"))
-    found = complaints(log.read_text(encoding="utf-8", errors="replace"), text.read_text(encoding="utf-8"))
-    if failed or found:
-        raise pages.BookError(f"LaTeX did not typeset the thesis well: {'; '.join(found) or 'it stopped'}; see {log}")
+    latex = pages.build(executed, folder, "latex", source=source)
+    shutil.copytree(Path(matplotlib.get_data_path(), "fonts", "ttf"), latex / "fonts")
+    command = ["env", "max_print_line=1000", "latexmk", "-xelatex", "-interaction=nonstopmode", "thesis.tex"]
+    failed = subprocess.run(command, cwd=latex, capture_output=True, check=False).returncode
+    log, text = ((latex / f"thesis.{kind}").read_text(encoding="utf-8", errors="replace") for kind in ("log", "tex"))
+    if (found := complaints(log, text)) or failed:
+        raise pages.BookError(f"LaTeX found faults: {'; '.join(found) or 'it stopped'}; see {latex / 'thesis.log'}")
     return Path(shutil.copy(latex / "thesis.pdf", output))
 
 
 def complaints(log: str, source: str) -> list[str]:
-    """Return what is wrong with a typeset document, from LaTeX's log and its source: faults, and lines too wide."""
+    """Return what is wrong with a typeset document: faults in LaTeX's log, and lines that stick out by over 5 pt."""
     found = [said.format(name) for fault, said in FAULTS.items() for name in re.findall(fault, log, re.MULTILINE)]
     for width, place in re.findall(r"Overfull \\hbox \((\S+)pt too wide\)\D*(\d*)", log):
         before = source.splitlines()[: int(place or 0)] or ["?"]
         label = ["the beginning", *re.findall(r"\\label{\\detokenize{(.+?)}}", "\n".join(before))][-1]
-        if float(width) > WIDEST:
+        if float(width) > 5:
             found.append(f"a line after {label} is {width} pt too wide: {before[-1][:60]!r}")
     return list(dict.fromkeys(found))
 
 
 def _arrange(app: Sphinx, tree: nodes.document, docname: str) -> None:
-    """Bring the assembled book into the order of a thesis, with the pages' numbers, for LaTeX only."""
-    if app.builder.name != "latex" or docname != app.config.root_doc:
+    """Bring the assembled book into a thesis's order, with the pages' numbers, without what is for the web alone."""
+    if app.builder.name != "latex":
         return
-    _leave_out(tree, app.config.thesis_without)
-    root, files = (
-        tree.next_node(nodes.section),
-        {part["docname"]: part for part in tree.findall(addnodes.start_of_file)},
-    )
-    root.children[1:] = []  # the title is not printed, and the first page is for the web
-    for name in sorted(files, key=lambda name: not name.endswith("abstract")):
-        number = "".join(map(str, app.env.toc_secnumbers.get(name, {}).get("", ())))
-        command = r"\thesisabstract" if name.endswith("abstract") else rf"\thesischapter{{{number}}}"
-        root += [nodes.raw("", command, format="latex"), files[name]]
-    for table in list(tree.findall(nodes.table)):
-        _fit(table)
-
-
-def _leave_out(tree: nodes.document, documents: list[str]) -> None:
-    """Remove what is for the web alone: pages, hidden code, and outputs that only a browser shows."""
-    unwanted = [part for part in tree.findall(addnodes.start_of_file) if part["docname"] in documents]
+    files, web = {part["docname"]: part for part in tree.findall(addnodes.start_of_file)}, app.config.thesis_without
+    unwanted = [files.pop(name) for name in web if name in files]
     for cell in tree.findall(nodes.container):
         hidden = {tag.replace("tag_hide-", "cell_").replace("tag_parameters", "cell_input") for tag in cell["classes"]}
         unwanted += [part for part in cell.children if hidden & set(part["classes"])]
     unwanted += [block for block in tree.findall(nodes.literal_block) if re.fullmatch(r"<.* object>", block.astext())]
     for node in unwanted:
         node.parent.remove(node)
-    for link in list(tree.findall(nodes.reference)):
-        if link.get("refuri", "")[1:].partition("#")[0] in documents:
-            link.replace_self(link.children)
+    for link in [one for one in tree.findall(nodes.reference) if one.get("refuri", "")[1:].partition("#")[0] in web]:
+        link.replace_self(link.children)
+    (root := tree.next_node(nodes.section)).children[1:] = []  # its title is not printed, and the page is for the web
+    for name in sorted(files, key=lambda name: not name.endswith("abstract")):
+        number = "".join(map(str, app.env.toc_secnumbers.get(name, {}).get("", ())))
+        command = r"\thesisabstract" if name.endswith("abstract") else rf"\thesischapter{{{number}}}"
+        root += [nodes.raw("", command, format="latex"), files[name]]
+    for table in list(tree.findall(nodes.table)):
+        _fit(table)
 
 
 def _fit(table: nodes.table) -> None:
