@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from mri_aug.book.publishing import pdf
+from mri_aug.provenance import project
 
 SOURCE = "\n".join([r"\chapter{Results}", r"\label{\detokenize{a:tab-b}}", "A long line of the results"])
 
@@ -80,3 +81,8 @@ def test_figures_are_vectors_and_hidden_code_is_left_out(thesis):
     text = (thesis[1] / "thesis.tex").read_text()
     assert re.search(r"includegraphics\{\{\w+}\.pdf}", text)
     assert "subplots" in text and "glue" not in text
+
+
+def test_the_readme_names_every_package():
+    text = (project() / "README.md").read_text(encoding="utf-8")
+    assert all(package in text for package in pdf.PACKAGES.values())
