@@ -16,17 +16,20 @@ SMOKE := artifacts/smoke
 # no progress bars and no dates in what notebooks show, as when mri-aug runs them
 KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
 
-.PHONY: help book test test-library test-book thorough bench lab lint house sync lock clean
+.PHONY: help book pdf test test-library test-book thorough bench lab lint house sync lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make book DATASET=phantom|<hub id>|<folder> PROFILE=smoke|demo|thesis   (default: $(DATASET), $(PROFILE))'
+	@echo '  make book|pdf DATASET=phantom|<hub id>|<folder> PROFILE=smoke|demo|thesis   (default: $(DATASET), $(PROFILE))'
 	@echo '  CLASSES=CN,MCI,AD names the classes of your own images, least severe first; SUBJECTS= says who is in them.'
 	@echo '  PYTHON=python3.12 chooses the Python (3.11 or newer) that the environment is made with.'
 
 book: .venv/installed  ## Run the study and the notebooks, then draw the book
 	$(BIN)/mri-aug book --dataset "$$DATASET" --profile "$$PROFILE" --classes "$$CLASSES" --subjects "$$SUBJECTS"
+
+pdf: .venv/installed  ## The same book typeset as a thesis, by LaTeX; what the book has run is not run again
+	$(BIN)/mri-aug book --pdf --dataset "$$DATASET" --profile "$$PROFILE" --classes "$$CLASSES" --subjects "$$SUBJECTS"
 
 test: .venv/installed lint  ## Check the style; test the library, the notebooks (run twice, outputs compared) and the book
 	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory --jobs=2 test-library test-book

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--export", metavar="NAME", help="add the finished rows to results/NAME, with their manifest")
     study.add_argument("--mix", action="store_true", help="export although other code or images made the rows there")
     _add_vary_options(vary)
+    book.add_argument("--pdf", action="store_true", help="typeset the thesis as a PDF, by LaTeX, in place of the pages")
     book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
     defaults = vars(study.parse_args([]))  # also of the other commands, which run or fill the same study
     for command, function in ((study, _study), (vary, _vary), (book, _book)):
@@ -217,7 +218,10 @@ def _vary(options: argparse.Namespace) -> None:
 def _book(options: argparse.Namespace) -> None:
     from mri_aug.book.publishing.notebooks import execute_all, source_file
     from mri_aug.book.publishing.pages import pages, render
+    from mri_aug.book.publishing.pdf import check_latex, typeset
 
+    if options.pdf:
+        check_latex()  # before hours of computation
     dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
@@ -231,8 +235,8 @@ def _book(options: argparse.Namespace) -> None:
     parameters = {**known, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
-    first = render(output / "executed", output)
-    print(f"\nThe book is ready. Open {first} in a browser.")
+    made = (typeset if options.pdf else render)(output / "executed", output)
+    print(f"\nThe {'thesis' if options.pdf else 'book'} is ready. Open {made}{'' if options.pdf else ' in a browser'}.")
 
 
 def _add_generator_options(command: argparse.ArgumentParser) -> None:

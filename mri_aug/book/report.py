@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
 from matplotlib.axes import Axes
-from matplotlib_inline.backend_inline import set_matplotlib_formats
+from matplotlib_inline.backend_inline import InteractiveShell, set_matplotlib_formats
 
 # Okabe and Ito's colours (2008), told apart under every common colour blindness; the pale yellow is left out
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -40,6 +43,9 @@ def use_book_style(*, image_format: str = "svg") -> None:
     )  # fmt: skip
     metadata = {"metadata": {"Date": None}} if image_format == "svg" else {}
     set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
+    printed = partial(print_figure, fmt="pdf", bbox_inches=None, base64=True, dpi=200, metadata={"CreationDate": None})
+    InteractiveShell.instance().display_formatter.formatters["application/pdf"].for_type(mpl.figure.Figure, printed)
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the old date of Matplotlib's mathematical font
 
 
 def new_axes(height: float) -> Axes:

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from numpy.typing import NDArray
 from scipy.signal import correlate2d
@@ -35,7 +36,7 @@ def canvas(width: float, height: float, ax: Axes | None = None) -> Axes:
     Those given are scaled to fit; by default they are a new figure of exactly that size.
     """
     if ax is None:
-        figure = plt.figure(figsize=(width, height), layout="none")
+        figure = plt.figure(figsize=(width, height), layout=PlaceHolderLayoutEngine(True, True))  # "none" is not kept
         ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.set_axis_off()

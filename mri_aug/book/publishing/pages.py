@@ -68,18 +68,22 @@ def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
         If a notebook has not been executed since its code changed, Sphinx warns or fails (its messages are on stderr),
         or the pages fail :func:`complaints`.
     """
-    source = source or provenance.project()
-    tree, documents = output.resolve() / "source", pages(source)
-    collect(executed, tree, source=source)
-    # --all: an incremental build leaves old numbers in pages that quote a notebook which ran again
-    options = ["--all", "-W", "-n", "--keep-going", "-q", "--path-output", str(output.resolve())]
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), *options]
-    if subprocess.run(command, check=False).returncode:
-        raise BookError(f"jupyter-book found faults in the pages of {source}, named above")
-    html = output / "_build" / "html"
+    documents, html = pages(source), build(executed, output, "html", source=source)
     if found := complaints(html, documents):
         raise BookError("the pages were rendered, but " + "; ".join(found))
     return html / f"{documents[0]}.html"
+
+
+def build(executed: Path, output: Path, builder: str, *, source: Path | None = None) -> Path:
+    """Run jupyter-book, warnings as errors, by the builder "html" or "latex"; return the folder of what it wrote."""
+    source, tree = source or provenance.project(), output.resolve() / "source"
+    collect(executed, tree, source=source)
+    # --all: an incremental build leaves old numbers in pages that quote a notebook which ran again
+    options = ["--all", "-W", "-n", "--keep-going", "-q", "--builder", builder, "--path-output", str(output.resolve())]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tree), *options]
+    if subprocess.run(command, check=False).returncode:
+        raise BookError(f"jupyter-book found faults in the pages of {source}, named above")
+    return output / "_build" / builder
 
 
 def collect(executed: Path, tree: Path, *, source: Path) -> None:
