@@ -83,7 +83,8 @@ def make_toy_book(folder: Path) -> Path:
         path.write_text(text, encoding="utf-8")
     (folder / "_toc.yml").write_text(yaml.safe_dump(TOC, sort_keys=False))
     shutil.copy(project() / "_config.yml", folder)
-    shutil.copytree(project() / "book" / "_static", folder / "book" / "_static")
+    for name in ("_static", "_ext"):
+        shutil.copytree(project() / "book" / name, folder / "book" / name)
     (folder / "notebooks").mkdir()
     for name, cells in (("07_results", RESULTS), ("B_reproducing", REPRODUCING)):
         write_notebook(folder / "notebooks" / f"{name}.ipynb", cells)
