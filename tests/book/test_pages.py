@@ -162,6 +162,7 @@ def test_short_titles():
         "Eight slices of Fig.\u00a03.1. More.": "Eight slices of Fig.\u00a03.1",
         "Left, deletion: the probability. Right.": "Left, deletion: the probability",
         "The schedule over the steps: the rate.": "The schedule over the steps",
+        "A source and the difference (red: brighter). Blue.": "A source and the difference (red: brighter)",
     }
     for caption, title in titles.items():
         assert short_title(nodes.caption("", caption)) == title

@@ -190,7 +190,7 @@ def short_title(caption: nodes.Element) -> str:
         return caption[0].astext().rstrip(".:")
     sentence = re.match(r".*?(?=[.;] |\.?$)", caption.astext().replace("\n", " "))[0]
     head = sentence.split(": ")[0]
-    return head if head.count(" ") > 2 else sentence  # more than "Left, deletion"
+    return head if head.count(" ") > 2 and head.count("(") == head.count(")") else sentence  # not "Left, deletion"
 
 
 def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
