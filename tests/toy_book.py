@@ -46,12 +46,12 @@ REPRODUCING = [
     new_markdown_cell("# Reproducing\n\n(sec-toy)=\n## Costs\n\n{numref}`tab-costs` is in {numref}`sec-toy`, and $a$."),
     new_code_cell('executed: str = ""', metadata={"tags": ["parameters", "hide-input"]}),
     new_code_cell(
-        "from mri_aug.book.publishing.notebooks import executions\n"
-        'print(executions(executed, without=["B_reproducing"]).notebook.to_list() if executed else "none")'
-    ),
-    new_code_cell(
         "import pandas as pd\nfrom mri_aug.book.report import numbered_table\n"
         "numbered_table(pd.DataFrame({'what': ['time'], 'seconds': [-0.0]}), '**Costs.** All of them', 'tab-costs')"
+    ),
+    new_code_cell(
+        "from mri_aug.book.publishing.notebooks import executions\n"
+        'print(executions(executed, without=["B_reproducing"]).notebook.to_list() if executed else "none")'
     ),
 ]
 PAGES = {
