@@ -196,19 +196,20 @@ glue_values(
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The three steps on one test slice. From the left: the slice; the two feature maps with the most positive weight for the class asked about; the two with the most negative; their weighted sum, cut off at zero; the same, enlarged, over the slice.", "name": "fig-gradcam-steps"}, "image": {"alt": "The three steps on one test slice"}}
 use_book_style(image_format="png")
 weights, maps = alpha[0, :, 0, 0].detach(), feature_maps[0][0].detach()
-order = weights.argsort(descending=True)
-figure, axes = plt.subplots(1, 7, figsize=(PAGE_WIDTH, 1.35))
+order = [k for k in weights.argsort(descending=True).tolist() if maps[k].any()]
+figure, panels = plt.subplot_mosaic("AABBCCDD\n.EEFFGG.", figsize=(PAGE_WIDTH, 3.9))
+axes = list(panels.values())
 axes[0].imshow(image[0, 0])
-axes[0].set_title("slice", fontsize=7)
-for axis, k in zip(axes[1:5], [*order[:2].tolist(), *order[-2:].tolist()], strict=True):
+axes[0].set_title("slice", fontsize=8)
+for axis, k in zip(axes[1:5], order[:2] + order[-2:], strict=True):
     axis.imshow(maps[k], cmap="viridis")
-    axis.set_title(rf"$A^{{{k}}}$, $\alpha$ = {weights[k]:.1g}", fontsize=7, fontweight="normal")
+    axis.set_title(rf"$A^{{{k}}}$, $\alpha$ = {power_text(weights[k])}", fontsize=8, fontweight="normal")
 axes[5].imshow(cam, cmap="inferno")
-axes[5].set_title("ReLU of sum", fontsize=7)
+axes[5].set_title("ReLU of sum", fontsize=8)
 enlarged = heatmaps(network, image, target=asked, **scaling)[0]
 axes[6].imshow(image[0, 0])
 axes[6].imshow(enlarged, cmap="inferno", alpha=0.8 * enlarged)
-axes[6].set_title("heat map", fontsize=7)
+axes[6].set_title("heat map", fontsize=8)
 for axis in axes:
     axis.set_axis_off()
 plt.show()

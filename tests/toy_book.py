@@ -27,7 +27,12 @@ RESULTS = [
     new_code_cell(
         "_, ax = plt.subplots()\nax.plot([0, real_frac, 1], [1, 2, 3], marker='o')\n"
         "_ = ax.set(xlabel='real share', ylabel='value')",
-        metadata={"mystnb": {"image": {"alt": "A line"}, "figure": {"caption": "A *rising* line", "name": "fig-line"}}},
+        metadata={
+            "mystnb": {
+                "image": {"alt": "A *rising* line of sec-toy"},
+                "figure": {"caption": "A *rising* line over 4 x 4 points. It rises.", "name": "fig-line"},
+            }
+        },
     ),
     new_code_cell(
         "numbered_table(pd.DataFrame({'class': ['non', 'mild'], 'share': [real_frac, None]}), "
@@ -39,8 +44,12 @@ RESULTS = [
     ),
 ]
 REPRODUCING = [
-    new_markdown_cell("# Reproducing"),
+    new_markdown_cell("# Reproducing\n\n(sec-toy)=\n## Costs\n\n{numref}`tab-costs` is in {numref}`sec-toy`, and $a$."),
     new_code_cell('executed: str = ""', metadata={"tags": ["parameters", "hide-input"]}),
+    new_code_cell(
+        "import pandas as pd\nfrom mri_aug.book.report import numbered_table\n"
+        "numbered_table(pd.DataFrame({'what': ['time'], 'seconds': [-0.0]}), '**Costs.** All of them', 'tab-costs')"
+    ),
     new_code_cell(
         "from mri_aug.book.publishing.notebooks import executions\n"
         'print(executions(executed, without=["B_reproducing"]).notebook.to_list() if executed else "none")'
@@ -61,11 +70,8 @@ TOC = {
     "parts": [
         {"caption": "Front", "numbered": False, "chapters": [{"file": "book/lists"}]},
         {"caption": "Thesis", "numbered": True, "chapters": [{"file": "notebooks/07_results"}]},
-        {
-            "caption": "Back",
-            "numbered": False,
-            "chapters": [{"file": "notebooks/B_reproducing"}, {"file": "book/bibliography"}],
-        },
+        {"caption": "Appendices", "numbered": True, "chapters": [{"file": "notebooks/B_reproducing"}]},
+        {"caption": "Back", "numbered": False, "chapters": [{"file": "book/bibliography"}]},
     ],
 }
 
@@ -78,7 +84,7 @@ def make_toy_book(folder: Path) -> Path:
         path.write_text(text, encoding="utf-8")
     (folder / "_toc.yml").write_text(yaml.safe_dump(TOC, sort_keys=False))
     shutil.copy(project() / "_config.yml", folder)
-    for name in ("_static", "_latex"):
+    for name in ("_static", "_latex", "_ext"):
         shutil.copytree(project() / "book" / name, folder / "book" / name)
     (folder / "notebooks").mkdir()
     for name, cells in (("07_results", RESULTS), ("B_reproducing", REPRODUCING)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+import re
 from collections.abc import Collection, Mapping
 from functools import partial
 
@@ -87,13 +88,17 @@ def numbered_table(
     formats = dict(formats or {})
     if table.empty:
         return Markdown(f"Not computed: {caption[:1].lower()}{caption[1:]}")
-    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table.columns]
     rows = [[_cell(value, formats.get(column)) for column, value in zip(table.columns, row, strict=True)]
             for row in table.itertuples(index=False, name=None)]  # fmt: skip
-    lines = [[_cell(column, None) for column in table.columns], ["---:" if right else ":---" for right in numeric]]
+    right = [2 * sum(map(bool, map(_NUMBER.fullmatch, column))) > len(column) - column.count("–")
+             for column in zip(*rows, strict=True)]  # fmt: skip
+    lines = [[_cell(column, None) for column in table.columns], ["---:" if one else ":---" for one in right]]
     body = "\n".join("| " + " | ".join(row) + " |" for row in lines + rows)
     # colons, not backticks: JupyterLab, which has no directives, then still shows the table
     return Markdown(f":::{{table}} {caption}\n:name: {name}\n\n{body}\n:::\n")
+
+
+_NUMBER = re.compile(r"[+\-−]?\d[\d,]*(\.\d+)?( ?%)?")  # a column of more of them than of words is aligned on the right
 
 
 def _cell(value: object, specification: str | None) -> str:
@@ -111,7 +116,7 @@ def power_text(value: float, digits: int = 0) -> str:
     >>> power_text(4.2e-07, 1)
     '4.2 × 10⁻⁷'
     """
-    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    mantissa, exponent = f"{value:.{digits}e}".replace("-", "−", 1 if value < 0 else 0).split("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 

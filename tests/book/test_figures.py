@@ -189,6 +189,17 @@ def test_regions_are_outlined_and_differences_have_a_scale():
     assert len(ax.figure.axes) == 2
 
 
+def test_heat_maps_have_a_scale_of_their_colours_over_grey():
+    cams = np.zeros(IMAGES.shape)
+    cams[0] = 1
+    grey = np.full(IMAGES.shape, 128, np.uint8)
+    ax = figures.plot_sheet([figures.SheetRow("map", grey, cams)])
+    _, bar = ax.figure.axes
+    colours = bar.collections[-1].cmap
+    np.testing.assert_allclose(colours(1.0)[:3], ax.images[0].get_array()[10, 5])
+    np.testing.assert_allclose(colours(0.0)[:3], ax.images[0].get_array()[10, 20])
+
+
 def test_a_map_of_zero_leaves_the_slice_and_a_strong_one_covers_it():
     grey = overlaid(IMAGES[0], None)
     np.testing.assert_allclose(overlaid(IMAGES[0], np.zeros(IMAGES[0].shape)), grey)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from toy_book import change_cell, make_toy_book
 
 from mri_aug.book.publishing import notebooks as cells
-from mri_aug.book.publishing.pages import BookError, collect, complaints, merge, pages, render
+from mri_aug.book.publishing.pages import BookError, collect, complaints, merge, pages, render, short_title
 from mri_aug.provenance import project
 
 GOOD = (
@@ -70,7 +72,7 @@ def test_every_page_of_the_contents_is_there():
 
 def test_chapters_are_numbered_like_their_files():
     toc = yaml.safe_load((project() / "_toc.yml").read_text())
-    (thesis,) = [part for part in toc["parts"] if part.get("numbered")]
+    (thesis,) = [part for part in toc["parts"] if part["caption"] == "Thesis"]
     for number, chapter in enumerate(thesis["chapters"], start=1):
         assert chapter["file"].split("/")[1].startswith(f"{number:02d}_")
 
@@ -101,7 +103,7 @@ def test_numbers_reach_every_page(first):
     assert "Fig. 1.1 the share is 0.50." in text(first)
     page = text(first.parents[1] / "notebooks" / "07_results.html")
     assert "The share is 0.50, see Fig. 1.1 and Table 1.1." in page
-    assert "class share non 50.0% mild –" in page
+    assert "class share non 50.0 % mild –" in page
 
 
 def test_a_claim_that_holds_leaves_no_mark(first):
@@ -149,9 +151,74 @@ def test_the_parameters_cell_shows_the_values_used(first):
 
 def test_lists_link_to_numbered_figures_and_tables(first):
     html = (first.parent / "lists.html").read_text(encoding="utf-8")
-    assert "1.1 A rising line" in text(first.parent / "lists.html")
+    shown = "Lists# 1.1 A rising line over 4 × 4 points 1.1 The shares B.1 Costs"  # captions' first sentences
+    assert text(first.parent / "lists.html").endswith(shown)
     assert 'href="../notebooks/07_results.html#fig-line"' in html
     assert 'href="../notebooks/07_results.html#tab-toy"' in html
+
+
+def test_appendices_have_letters(first):
+    path = first.parents[1] / "notebooks" / "B_reproducing.html"
+    words = text(path)
+    assert words.startswith('class="bd-article"> Appendix B Reproducing#')
+    assert "B.1. Costs#" in words and "Table B.1 is in Section B.1, and" in words
+    assert "<title>Appendix B. Reproducing " in path.read_text(encoding="utf-8")
+    assert "B. Reproducing" in first.read_text(encoding="utf-8")  # in the contents
+
+
+def test_numbers_stay_with_their_signs_and_units(first):
+    pages = first.parents[1] / "notebooks"
+    assert ">50.0\u00a0%<" in (pages / "07_results.html").read_text(encoding="utf-8")
+    assert ">0.000<" in (pages / "B_reproducing.html").read_text(encoding="utf-8")  # minus zero
+    assert "</span>\u2060." in (pages / "B_reproducing.html").read_text(encoding="utf-8")  # the formula's full stop
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "expected"),
+    [
+        (" % of 40 %", "7", "~% of 40~%"),
+        ("30% and 5 % of 9", " ", "30~% and 5~% of 9"),
+        (" = 5, n = 6", "n", "~=~5, n~=~6"),
+        ("200 × 32, 4 x 4 of an x ray", " ", "200~×~32, 4~×~4 of an x ray"),
+        ("-0.36 (-0.00) to -0.004, −0", " ", "−0.36 (0.00) to −0.004, 0"),
+        ("-18 and 2024-05-01, 3-5", "t", "-18 and 2024-05-01, 3-5"),
+        ("see Fig. 3.1, Appendix A. It", " ", "see Fig.~3.1, Appendix~A. It"),
+        ("1.30 [1.1, 2.0] (−1 to 2)", " ", "1.30 [1.1,~2.0] (−1 to~2)"),
+        ("in 5 s or 3 kB, 3 people", " ", "in 5~s or 3~kB, 3 people"),
+    ],
+)
+def test_typeset(text, before, expected, monkeypatch):
+    monkeypatch.syspath_prepend(project() / "book" / "_ext")
+    from typography import typeset  # as the book's configuration finds it
+
+    assert typeset(text, before).replace("\u00a0", "~") == expected
+
+
+def test_short_titles():
+    titles = {
+        "Eight slices of Fig.\u00a03.1. More.": "Eight slices of Fig.\u00a03.1",
+        "Left, deletion: the probability. Right.": "Left, deletion: the probability",
+        "The schedule over the steps: the rate.": "The schedule over the steps",
+        "A source and the difference (red: brighter). Blue.": "A source and the difference (red: brighter)",
+    }
+    for caption, title in titles.items():
+        assert short_title(nodes.caption("", caption)) == title
+    assert short_title(nodes.caption("", "", nodes.strong("", "Costs."), nodes.Text(" All: some"))) == "Costs"
+
+
+def test_the_theme_is_mended_and_relieved(first):
+    html = first.parents[1]
+    page = (html / "notebooks" / "07_results.html").read_text(encoding="utf-8")
+    assert page.count('name="viewport"') == 1 and "thebe" not in page.lower()
+    assert '<th scope="col" class="head' in page and '<th scope="row" class="stub' in page and "<th class" not in page
+    assert 'alt="A rising line over 4\u00a0×\u00a04 points"' in page
+    icons = (html / "_static" / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
+    assert all(f'"{name}":[' in icons for name in ("magnifying-glass", "arrow-up", "circle-half-stroke"))
+    assert "monero" not in icons and len(icons) < 200_000
+    loaded = re.search(r'src="\.\./(_static/mathjax/[^"?]*)', first.read_text(encoding="utf-8"))[1]
+    assert (html / loaded).is_file() and not (html / "_static" / "mathjax" / "tex-svg.js").exists()
+    fonts = list((html / "_static" / "fonts").glob("*.woff2"))
+    assert len(fonts) == 4 and sum(font.stat().st_size for font in fonts) < 200_000
 
 
 @pytest.fixture
@@ -208,4 +275,5 @@ def test_merge_takes_prose_from_the_source_and_outputs_from_the_copy(tmp_path):
     merged = merge(source, copy, folder=tmp_path)
     assert [cell.source for cell in merged.cells] == ["new", "a = 2\ndata = 'scans'", "print(a)"]
     assert merged.cells[2].outputs[0].text == "2\n"
+    assert cells.tags(merged.cells[1]) == ["parameters", "hide-input"]
     assert cells.tags(merged.cells[2]) == ["hide-input"]

@@ -35,6 +35,11 @@ def test_numbered_table_is_a_directive_around_a_table():
     ]
 
 
+def test_columns_of_numbers_are_aligned_on_the_right_whatever_their_type():
+    table = pd.DataFrame({"change": ["+1.5 %", "-2.0 %", None], "n": ["all", "3", "4"], "interval": ["1 [0, 2]"] * 3})
+    assert numbered_table(table, "c", "t").data.splitlines()[4] == "| ---: | ---: | :--- |"
+
+
 def test_a_table_without_rows_is_a_sentence():
     assert numbered_table(TABLE.iloc[:0], "The *arms* of nobody.", "t").data == "Not computed: the *arms* of nobody."
 

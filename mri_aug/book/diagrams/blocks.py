@@ -22,7 +22,7 @@ from mri_aug.book.report import INK, PALETTE
 
 BLUE, RED, _, _, ORANGE, *_ = PALETTE
 GREY = "#8A8A8A"
-SMALL, NORMAL = 7.0, 8.0  # points
+SMALL, NORMAL = 7.5, 8.5  # points
 # Fill by kind of layer: tints that also differ in lightness, for print without colour.
 FILLS = {
     "convolution": "#9CC9E8", "pooling": "#F6D58E", "dense": "#B9E0CC", "norm": "#EFEFEF", "attention": "#E8C3D8",

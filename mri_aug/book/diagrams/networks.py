@@ -150,18 +150,18 @@ def plot_layers(rows: Sequence[LayerRow], image) -> Axes:
     layer before them. There is room for nine others.
     """
     steps = _merge(rows)
-    ax = canvas(6.8, 2.6)
+    ax = canvas(7.2, 2.7)
     size = np.asarray(image).shape[0]
-    middle, pitch = 1.75, 5.85 / len(steps)
+    middle, pitch = 1.85, 6.2 / len(steps)
     picture(ax, image, left=0.06, bottom=middle - 0.425, side=0.85)
-    label(ax, 0.48, 0.86, f"1 × {size} × {size}\n\ninput", size=6.4, va="top")
+    label(ax, 0.48, 0.96, f"1 × {size} × {size}\n\ninput", size=SMALL, va="top")
     right = 0.93
     for i, (kind, shape, n_parameters, text) in enumerate(steps):
         centre = 0.98 + pitch * (i + 0.5)
         half = _draw_values(ax, kind, shape, size, centre, middle)
         arrow(ax, (right + 0.04, middle), (centre - half - 0.03, middle), color=GREY, mutation_scale=6)
         right = centre + half
-        label(ax, centre, 0.86, f"{' × '.join(map(str, shape))}\n{n_parameters:,} par.\n{text}", size=6.4, va="top")
+        label(ax, centre, 0.96, f"{' × '.join(map(str, shape))}\n{n_parameters:,} par.\n{text}", size=SMALL, va="top")
     return ax
 
 
@@ -303,7 +303,7 @@ def _draw_token(ax: Axes, x: float, patches: NDArray, index: int | None, brighte
         outline(ax, left=x - 0.18, top=0.78, width=0.36, height=0.36, colour=ORANGE, linewidth=0.8)
         arrow(ax, (x, 0.8), (x, 1.05), mutation_scale=6)
         arrow(ax, (x, 1.31), (x, 1.56), mutation_scale=6)
-    box(ax, x, 1.72, 0.36, 0.3, "class" if is_class else rf"$x_{{{index + 1}}} E$", size=6.5,
+    box(ax, x, 1.72, 0.36, 0.3, "class" if is_class else rf"$x_{{{index + 1}}} E$", size=7,
         kind="attention" if is_class else "dense")  # fmt: skip
     box(ax, x, 2.04, 0.36, 0.3, rf"$p_{{{index + 1 if not is_class else 0}}}$", size=SMALL, kind="pooling")
     arrow(ax, (x, 2.19), (x, 2.34), mutation_scale=6)

@@ -16,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -25,6 +25,7 @@ from mri_aug.book.report import PAGE_WIDTH, PALETTE, new_axes
 
 _GAP = 4  # pixels between pictures
 _OPACITY = 0.8  # of a heat map's strongest place
+_LEVELS = 64  # of a heat map, as colours and as opacities: more are not visible and cost bytes
 _LIMIT = 100  # grey levels at which the colour of a difference is darkest
 _DIVERGING = "RdBu_r"  # told apart under the common colour blindnesses
 
@@ -43,7 +44,7 @@ def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
     """Draw rows of pictures side by side.
 
     Grey values have one scale, 0 black to 255 white. A difference is red where it is positive and blue where it is
-    negative; the scale stands beside the sheet. A heat map is the more opaque the stronger it is.
+    negative. A heat map is the more opaque the stronger it is. The scale of either stands beside the sheet.
 
     Rows stand from the top; a ValueError says that their pictures differ in height or width. A row may be shorter than
     the first.
@@ -62,19 +63,28 @@ def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
         for column, picture in enumerate(_pictures(row)):
             left = column * (width + _GAP)
             sheet[top : top + height, left : left + width] = picture
-    signed = any(_is_difference(row) for row in rows)
+    scale = _scale(rows)
     if ax is None:
-        ax = new_axes((inches - 0.9 * signed) * sheet.shape[0] / sheet.shape[1])
+        ax = new_axes((inches - 0.9 * bool(scale)) * sheet.shape[0] / sheet.shape[1])
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
     for row, top in zip(rows, tops, strict=True):
         _annotate(ax, row, top, height, width)
-    if signed:
-        scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), mpl.colormaps[_DIVERGING])
-        bar = ax.figure.colorbar(scale, ax=ax, shrink=0.5, pad=0.02)
-        bar.set_label("difference in grey levels", fontsize=8)
+    if scale:
+        bar = ax.figure.colorbar(scale[1], ax=ax, shrink=min(1, 2 / ax.figure.get_figheight()), pad=0.02)
+        bar.set_label(scale[0], fontsize=8)
         bar.ax.tick_params(labelsize=8)
     return ax
+
+
+def _scale(rows: Sequence[SheetRow]) -> tuple[str, ScalarMappable] | None:
+    """Return what the colours of a sheet mean, and the colours; a heat map's as they are over a middle grey."""
+    if any(_is_difference(row) for row in rows):
+        return "difference in grey levels", ScalarMappable(Normalize(-_LIMIT, _LIMIT), mpl.colormaps[_DIVERGING])
+    if any(row.cams is not None for row in rows):
+        colours = overlaid(np.full((1, _LEVELS), 128), np.linspace(0, 1, _LEVELS)[None])[0]
+        return "heat map, share of its strongest place", ScalarMappable(Normalize(0, 1), ListedColormap(colours))
+    return None
 
 
 def overlaid(image: ArrayLike, cam: ArrayLike | None) -> NDArray[np.float64]:
@@ -104,10 +114,8 @@ def _annotate(ax: Axes, row: SheetRow, top: int, height: int, width: int) -> Non
     for column, region in enumerate(np.asarray(() if row.regions is None else row.regions, float)):
         if region.max() >= 0.5 > region.min():
             x, y = np.arange(width) + column * (width + _GAP), np.arange(height) + top
-            ax.contour(x, y, region, levels=[0.5], colors=PALETTE[5], linewidths=0.7)
+            ax.contour(x, y, region, levels=[0.5], colors=PALETTE[5], linewidths=0.4)
 
-
-_LEVELS = 64  # of a heat map, as colours and as opacities: more are not visible and cost bytes
 
 _STYLE = """
 <style>

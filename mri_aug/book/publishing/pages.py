@@ -1,7 +1,8 @@
 """Render the book: the sources with the executed copies' outputs, jupyter-book with warnings as errors, then checks.
 
 It executes no notebook; :mod:`mri_aug.book.publishing.notebooks` does. It is also the book's Sphinx extension: the
-directive ``figurelist`` lists the numbered figures or tables, and the role ``claim`` ties a sentence to the record.
+directive ``figurelist`` lists the numbered figures or tables, the role ``claim`` ties a sentence to the record, and
+appendices have letters. How the pages are set is up to ``book/_ext/typography.py`` and ``book/_static/thesis.css``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -123,6 +125,7 @@ def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, f
         cell.outputs, cell.execution_count = run.outputs, run.execution_count
         if "parameters" in cells.tags(cell):
             cell.source = cells.with_values(cell.source, values)
+            cell.metadata["tags"] = [*cells.tags(cell), "hide-input"]
     return original
 
 
@@ -174,6 +177,28 @@ class _FigureList(SphinxDirective):
         return [_FigureListNode(kind=directives.choice(self.arguments[0], ("figure", "table")))]
 
 
+def _letter_appendices(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Replace the number of ``A_people`` and its like by A, A.1, Fig. A.1; Sphinx continues the chapters'."""
+    for document in env.found_docs:
+        if not (letter := re.search(r"(?:^|/)([A-Z])_[^/]*$", document)):
+            continue
+        for numbers in (env.toc_secnumbers.get(document, {}), *env.toc_fignumbers.get(document, {}).values()):
+            numbers.update({place: (letter[1], *number[1:]) for place, number in numbers.items() if number})
+        for node in (env.titles[document], *env.tocs[document].findall(nodes.reference)):
+            if node.get("secnumber"):
+                node["secnumber"] = [letter[1], *node["secnumber"][1:]]
+    return []
+
+
+def short_title(caption: nodes.Element) -> str:
+    """Return what a list shows of a caption: what it begins with in bold, else its first sentence, up to a colon."""
+    if isinstance(caption.children[:1] and caption[0], nodes.strong):
+        return caption[0].astext().rstrip(".:")
+    sentence = re.match(r".*?(?=[.;] |\.?$)", caption.astext().replace("\n", " "))[0]
+    head = sentence.split(": ")[0]
+    return head if head.count(" ") > 2 and head.count("(") == head.count(")") else sentence  # not "Left, deletion"
+
+
 def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Replace each mark by links to the figures or tables, in the order of the book."""
     for mark in list(doctree.findall(_FigureListNode)):
@@ -183,17 +208,17 @@ def _fill_lists(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def _entries(app: Sphinx, kind: str, docname: str) -> Iterator[nodes.list_item]:
-    numbering = app.env.domains["std"]
     for page in _reading_order(app, app.config.root_doc):
         figures = app.env.toc_fignumbers.get(page, {}).get(kind, {})
         if not figures:
             continue
         tree = app.env.get_and_resolve_doctree(page, app.builder, prune_toctrees=False)  # references as words
         captions = {
-            target: title
+            target: short_title(title)
             for node in tree.findall(nodes.Element)
-            for target in node.get("ids", [])
-            if (title := numbering.get_numfig_title(node))
+            for target in figures.keys() & node.get("ids", [])
+            for title in node.children
+            if isinstance(title, nodes.caption | nodes.title)
         }
         for target, number in sorted(figures.items(), key=lambda item: item[1]):
             uri = f"{app.builder.get_relative_uri(docname, page)}#{target}"
@@ -247,10 +272,11 @@ def _claims(tree: Path) -> dict[str, str]:
 
 
 def setup(app: Sphinx) -> dict[str, bool | str]:
-    """Register the directive ``figurelist`` and the role ``claim`` with Sphinx."""
+    """Register the directive ``figurelist``, the role ``claim`` and the numbers of appendices with Sphinx."""
     app.add_node(_FigureListNode)
     app.add_role("claim", _claim)
     app.connect("doctree-read", _check_claims)
     app.add_directive("figurelist", _FigureList)
+    app.connect("env-get-updated", _letter_appendices, priority=900)  # when everything is numbered
     app.connect("doctree-resolved", _fill_lists)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
