@@ -146,8 +146,11 @@ def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: 
         cap = options.simulations or sys.maxsize
         parts = choose_parts(record_parts(), options.parts)
         return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
-    rare = rare_classes(list(image_set.class_counts().values()))
-    parts = chapter_parts(options.real_frac, generator=options.generator, rare=rare, **part_sizes(sizes))
+    own = {
+        "rare": rare_classes(list(image_set.class_counts().values())),
+        "known_people": bool((image_set.subjects >= 0).all()),
+    }
+    parts = chapter_parts(options.real_frac, generator=options.generator, **own, **part_sizes(sizes))
     return choose_parts(parts, options.parts)
 
 

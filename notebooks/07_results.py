@@ -46,7 +46,7 @@ from mri_aug import provenance
 from mri_aug.book import figures
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.results.comparison import summarise
-from mri_aug.results.contrasts import DRAFT, planned_arms, planned_contrasts
+from mri_aug.results.contrasts import DRAFT, PLANNED, planned_arms, planned_contrasts
 from mri_aug.results.deposit import load_deposit
 from mri_aug.results.people import (
     MARGIN,
@@ -81,7 +81,7 @@ is_record = dataset == "record"
 if is_record:
     rows, made = load_deposit("record")
     rows = rows[rows["images"] == made["images"]]  # not those of simulated people
-    classes, counts, is_ordered = made["class_names"], made["class_counts"], True
+    classes, counts, is_ordered, known_people = made["class_names"], made["class_counts"], True, True
     policies, sweep, architectures = DRAFT_POLICIES, conditions.SWEEP, ["resnet18", "vit_tiny"]
 else:
     from mri_aug.data.loading import load_images  # torch takes seconds, and reading the record does not need it
@@ -89,10 +89,12 @@ else:
     known = {"class_names": class_names or None, "subjects": subjects or None}
     image_set = load_images(dataset, **known, n_subjects=n_subjects or None, seed=seed)
     classes, counts, is_ordered = image_set.class_names, list(image_set.class_counts().values()), image_set.ordered
+    known_people = bool((image_set.subjects >= 0).all())  # else nobody can be held out
 parts = chapter_parts(
     real_frac, generator=generator, n_simulations=n_simulations, n_side_simulations=n_side_simulations,
     n_network_simulations=n_network_simulations, policies=policies, sweep=sweep, people_generators=people_generators,
     people_steps=people_steps, architectures=architectures, pretrained=pretrained, rare=rare_classes(counts),
+    known_people=known_people,
 )  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -102,8 +104,6 @@ if not is_record:
     from mri_aug.study.run import run_parts
     from mri_aug.study.store import Store
 
-    if (image_set.subjects < 0).any():  # nobody can be held out where people are unknown
-        parts = [part for part in parts if part.name not in ("people", "networks")]
     given = study_generators(generator, generator_options)  # what costs money comes from the bank alone
     store, config = Store(provenance.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
     rows = run_parts(parts, image_set, seed=seed, store=store, config=config, generators=given)
@@ -126,14 +126,15 @@ glue_values(n_rows=len(rows), n_conditions=len(computed), core_hours=float(rows[
 
 # %% mystnb={"figure": {"caption": "The thesis's comparison: test cross-entropy of every simulation (image protocol, equal epochs), joined across the training sets: points of one simulation share their split, their sample and their initial weights. Above them medians with 95 % intervals; crosses are the draft's medians of 100 simulations.", "name": "fig-by-simulation"}, "image": {"alt": "Test cross-entropy of every simulation in the thesis's comparison, with medians and intervals, and the draft's medians as crosses"}} tags=["hide-input"]
 main = rows_of(rows, arms_of["draft"])
-table = summarise(main, loss).rename(columns={"median": "value"})
-table, points = table.assign(draft=table["condition"].map(draft)), main.assign(value=main[loss])
-_ = figures.plot_forest(table, points=points, labels=words, x_label=loss_label)
+if len(main):
+    table = summarise(main, loss).rename(columns={"median": "value"})
+    table, points = table.assign(draft=table["condition"].map(draft)), main.assign(value=main[loss])
+    figures.plot_forest(table, points=points, labels=words, x_label=loss_label)
 
 # %% tags=["hide-input"]
 measures = {loss: "loss", calibrated: "calibrated loss", "test_accuracy": "accuracy, %"}
 numbered_table(
-    protocol_table(main, list(table["condition"]), measures=measures, words=words, draft=draft),
+    protocol_table(main, list(main["condition"].unique()), measures=measures, words=words, draft=draft),
     "The thesis's comparison: medians over simulations with their 95 % intervals, beside the draft's medians (its validation loss). Calibrated: at one "
     "temperature, fitted on the validation part.",
     "tab-cross-entropy",
@@ -153,9 +154,10 @@ numbered_table(
 
 # %% mystnb={"figure": {"caption": "Policies on the real sample, at its epochs and at the full set's steps, beside synthetic images and duplicates (image protocol): test cross-entropy of every simulation, medians with 95 % intervals; crosses are the draft's medians.", "name": "fig-policies-compared"}, "image": {"alt": "Test cross-entropy of every policy at the sample's epochs and at the full set's steps, beside synthetic images and duplicates"}} tags=["hide-input"]
 tried = pd.concat([main, rows_of(rows, arms_of["policies"])]).drop_duplicates("key")
-table = summarise(tried, loss).rename(columns={"median": "value"})
-table, points = table.assign(draft=table["condition"].map(draft)), tried.assign(value=tried[loss])
-_ = figures.plot_forest(table, points=points, labels=words, x_label=loss_label)
+if tried["policy"].nunique() > 1:
+    table = summarise(tried, loss).rename(columns={"median": "value"})
+    table, points = table.assign(draft=table["condition"].map(draft)), tried.assign(value=tried[loss])
+    figures.plot_forest(table, points=points, labels=words, x_label=loss_label)
 
 # %% tags=["hide-input"]
 pairs = [arm.label for arm in conditions.policy_arms(real_frac, policies)]
@@ -368,29 +370,37 @@ numbered_table(people_table(network_scores, words=words, ordered=is_ordered), ca
 # ## What is settled, and what is not
 
 # %% tags=["remove-cell"]
-by_pair = {}
-if len(planned):
-    by_pair |= {("people", row["condition"], row["baseline"]): row for row in planned.to_dict("records")}
-for table in (against_alone, against_duplicates, exploratory, without):
-    for row in table.to_dict("records"):
-        by_pair[row["metric"], words[row["condition"]], words[row["baseline"]]] = row
-person_loss, plain = "test_subject_cross_entropy", "\N{NO-BREAK SPACE}"
-some, filled_with = f"{x} people", f"{x} people + {y} "
-# name in the prose: what is compared, with what
-asked = {
-    "draft_mixed": (loss, f"{x} real + {y} {generator}", f"{x} real"),
-    "draft_duplicates": (loss, f"{x} real + {y} duplicates", f"{x} real"),
-    "draft_full": (loss, "all real", f"{x} real"),
-    "draft_control": (loss, f"{x} real + {y} {generator}", f"{x} real + {y} duplicates"),
-    "people_all": (person_loss, "all people", some),
-    "people_images": (person_loss, f"{x} images", some),
-    "people_shuffled": (person_loss, f"{filled_with}simulated, labels shuffled", some),
-    "people_simulated": (person_loss, f"{filled_with}simulated", some),
-    "tissue_alone": (person_loss, "260\N{NO-BREAK SPACE}% simulated alone", "tissue fractions: all people"),
+tables = [against_alone, against_duplicates, exploratory, without, planned]
+found = {(row["condition"], row["baseline"]): row for table in tables for row in table.to_dict("records")}
+label = {words[name].replace("\N{NO-BREAK SPACE}", " "): name for name in words}
+simulated_alone = planned_labels.get("simulated alone")
+pairs = {
+    "draft_mixed": (mixed, alone), "draft_duplicates": (duplicates, alone), "draft_full": (full, alone),
+    "draft_control": (mixed, duplicates),
+    **dict(zip(("primary", "simulated", "morph", "simulated_all", "alone_all"), [row[:2] for row in PLANNED], strict=True)),
+    "people_all": (everybody, sample), "people_images": (label.get("30 % images"), sample),
+    "people_shuffled": (label.get("30 % people + 70 % simulated, labels shuffled"), sample),
+    "people_simulated": (planned_labels.get("30 % of people + 70 % simulated"), sample),
+    "people_morph": (planned_labels.get("30 % of people + 70 % morph"), sample),
+    "people_duplicates": (planned_labels.get("30 % of people + 70 % duplicates"), sample),
+    "alone_tissue": (simulated_alone, to_beat),
 }  # fmt: skip
-short = ("primary", "simulated", "morph", "simulated_all", "alone_all")
-asked |= {name: ("people", row["condition"], row["baseline"]) for name, row in zip(short, planned.to_dict("records"))}
-found = {name: by_pair[pair] for name, pair in asked.items() if pair in by_pair}
-glue_values(**{name: difference_text(row) for name, row in found.items() if row["n"]})
-outcome = {name: row["outcome"] for name, row in found.items()}
-outcome
+said = {name: found[pair] for name, pair in pairs.items() if pair in found and found[pair]["n"]}
+outcome = {name: row["outcome"] for name, row in said.items()}
+
+# %% tags=["hide-input"]
+questions = {
+    "primary": "Diffusion against duplicates, 30 % of the people (primary)",
+    "simulated": "Simulated people against duplicates",
+    "morph": "Deformation against duplicates",
+    "simulated_all": "30 % of the people with simulated ones against all real people",
+    "alone_all": "Simulated people alone against all real people",
+    "draft_mixed": "The draft's gain: deformed images beside 30 % of the images, at equal epochs",
+    "draft_control": "The same gain, with duplicates in their place",
+}
+table = pd.DataFrame(
+    {"question": text, "difference": difference_text(said[name]), "n": said[name]["n"], "outcome": outcome[name]}
+    for name, text in questions.items()
+    if name in said
+)
+numbered_table(table, "What was asked, and what the record says so far.", "tab-settled")

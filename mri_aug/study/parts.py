@@ -56,6 +56,7 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     architectures: Sequence[str] = (),
     pretrained: Sequence[str] = (),
     rare: Sequence[int] = (2, 3),
+    known_people: bool = True,
 ) -> list[Part]:
     """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own.
 
@@ -87,6 +88,8 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
         Started from ImageNet's weights, which are downloaded: the whole network, and its head alone.
     rare : sequence of int
         The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
+    known_people : bool
+        False, where nobody can be held out: without the parts under the subject protocol.
 
     Raises
     ------
@@ -119,12 +122,13 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
         whole = replace(sample, architecture=name, weights="imagenet", image_size=128)
         for one in (whole, replace(whole, fine_tune="head", policy="none")):
             networks += [one, *(_with(one, kind, round(1 - real_frac, 10)) for kind in kinds[:2])]
-    return [
+    parts = [
         Part("draft", tuple(arms), n_simulations),
         Part("people", (*map(_reference, REFERENCES), sample, EVERYBODY, *filled, *alone), n_simulations, training),
         *(Part(name, tuple(listed), n_side_simulations) for name, listed in side.items()),
         *([Part("networks", tuple(networks), n_network_simulations, training)] if networks else []),
     ]
+    return [part for part in parts if known_people or part.conditions[0].protocol != "subject"]
 
 
 def rare_classes(counts: Sequence[int]) -> list[int]:
