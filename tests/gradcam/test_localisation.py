@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.gradcam.measures import brain_masks, energy_share, on_common_outline, pointing_hits
+from mri_aug.gradcam.measures import (
+    brain_masks,
+    elsewhere_share,
+    energy_share,
+    fluid_masks,
+    on_common_outline,
+    pointing_hits,
+)
 
 
 @pytest.fixture
@@ -107,3 +114,36 @@ def test_no_brain_no_outline(brain):
         on_common_outline(np.ones(brain.shape), np.zeros_like(brain))
     with pytest.raises(ValueError, match="share one shape"):
         on_common_outline(np.ones((3, 8, 8)), brain)
+
+
+def test_fluid_is_what_is_dark_inside_the_brain():
+    images = torch.full((2, 1, 16, 16), 100, dtype=torch.uint8)
+    images[0, 0, 6:9, 6:9] = 50  # below 0.55 of the median
+    images[0, 0, 10, 10] = 60  # above it
+    images[0, 0, 0, 0] = 0  # outside
+    brain = np.zeros((2, 16, 16), dtype=bool)
+    brain[0, 4:12, 4:12] = True
+    expected = np.zeros_like(brain)
+    expected[0, 6:9, 6:9] = True
+    assert (fluid_masks(images, brain) == expected).all()
+
+
+def test_energy_elsewhere_is_the_mean_over_other_people(brain):
+    rng = np.random.default_rng(1)
+    cams, regions = rng.random(brain.shape), rng.random(brain.shape) < 0.3
+    subjects = np.array([5, 5, 7])
+    found = elsewhere_share(cams, regions, subjects, within=brain)
+    by_hand = [
+        [energy_share(cams[i : i + 1], regions[j : j + 1], within=brain[i : i + 1])[0] for j in range(3)]
+        for i in range(3)
+    ]
+    expected = [by_hand[0][2], by_hand[1][2], np.mean(by_hand[2][:2])]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_map_of_one_place_reaches_as_much_in_other_people(brain):
+    regions = np.zeros_like(brain)
+    regions[:, 5:7, 5:7] = True  # everybody's region lies in one place
+    cams = np.ones(brain.shape) * regions
+    np.testing.assert_allclose(elsewhere_share(cams, regions, [0, 1, 2], within=brain), 1)
+    assert np.isnan(elsewhere_share(cams, regions, [0, 0, 0], within=brain)).all()  # there is nobody else
