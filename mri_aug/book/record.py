@@ -19,6 +19,7 @@ from mri_aug import provenance
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.people import audit_split, recover_subjects
 from mri_aug.data.phantom.people import load_phantoms
+from mri_aug.data.sampling import stratified_sample
 from mri_aug.fidelity.features import anatomy_table, domain_network
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.fidelity.table import ALL_CLASSES, fidelity_table, make_candidate
@@ -31,6 +32,7 @@ from mri_aug.study.conditions import Condition
 from mri_aug.study.simulation import Seeds, divide, draw_sample
 
 REAL_FRAC = 0.3  # of the training people, as in the study
+MEASURED = 0.6  # of the people that a generator is fitted on: its images of their slices are measured
 N_SPLITS = 5  # of each protocol that are audited: of people, five test everybody once
 N_NETWORKS = 3  # of each training set that maps are drawn for, each with other people to test
 N_SLICES = 2  # of a person that maps are drawn for
@@ -88,16 +90,17 @@ def _fidelity(images: ImageSet, seed: int) -> pd.DataFrame:
     )
     chosen = train[draw_sample(part, images[train], seed=Seeds.of(seed, 0).sample).real]
     sample, others = images[chosen], images[np.setdiff1d(np.arange(len(images)), chosen)]
-    candidates, costs = {}, []
+    rows = stratified_sample(sample.labels.numpy(), MEASURED, seed=seed, subjects=sample.subjects.numpy())
+    measured, candidates, costs = sample[rows], {}, []
     for name in ("duplicate", "morph", "simulated", "diffusion"):
         start = time.perf_counter()
         fitted = fit_generator(make_generator(name), sample.images, sample.labels, sample.subjects, seed=seed)
-        candidates[name] = make_candidate(fitted, sample, seed=seed)
+        candidates[name] = make_candidate(fitted, measured, seed=seed)
         costs.append((name, ALL_CLASSES, "seconds", time.perf_counter() - start))
-    config = TrainConfig(epochs=6)
+    config = TrainConfig(epochs=2)  # 200 steps
     network = domain_network(load_phantoms(seed=seed), seed=seed, name="slices of phantoms", config=config)
-    detector = replace(DETECTOR_CONFIG, epochs=3)  # more steps than its default has with a few hundred images
-    table = fidelity_table(candidates, sample, others, network=network, seed=seed, config=detector)
+    detector = replace(DETECTOR_CONFIG, epochs=2)  # as many steps as its default has with a few hundred images
+    table = fidelity_table(candidates, measured, others, network=network, seed=seed, config=detector)
     return pd.concat([table, pd.DataFrame(costs, columns=table.columns[:4])], ignore_index=True)
 
 
