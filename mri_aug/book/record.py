@@ -84,19 +84,17 @@ def _anatomy(images: ImageSet, seed: int) -> pd.DataFrame:
 
 
 def _fidelity(images: ImageSet, seed: int) -> pd.DataFrame:
-    train, part = (
-        divide(images, "subject", seed=seed, simulation=0).train,
-        Condition(scarce="subjects", real_frac=REAL_FRAC),
-    )
+    train = divide(images, "subject", seed=seed, simulation=0).train
+    part = Condition(scarce="subjects", real_frac=REAL_FRAC)
     chosen = train[draw_sample(part, images[train], seed=Seeds.of(seed, 0).sample).real]
     sample, others = images[chosen], images[np.setdiff1d(np.arange(len(images)), chosen)]
     rows = stratified_sample(sample.labels.numpy(), MEASURED, seed=seed, subjects=sample.subjects.numpy())
     measured, candidates, costs = sample[rows], {}, []
     for name in ("duplicate", "morph", "simulated", "diffusion"):
-        start = time.perf_counter()
+        start = time.process_time()
         fitted = fit_generator(make_generator(name), sample.images, sample.labels, sample.subjects, seed=seed)
         candidates[name] = make_candidate(fitted, measured, seed=seed)
-        costs.append((name, ALL_CLASSES, "seconds", time.perf_counter() - start))
+        costs.append((name, ALL_CLASSES, "seconds", time.process_time() - start))
     config = TrainConfig(epochs=2)  # 200 steps
     network = domain_network(load_phantoms(seed=seed), seed=seed, name="slices of phantoms", config=config)
     detector = replace(DETECTOR_CONFIG, epochs=2)  # as many steps as its default has with a few hundred images
@@ -165,14 +163,14 @@ def make_tables(
     if any(entry["images"] != image_set.fingerprint for entry in entries.values()):
         raise ValueError(f"{folder} holds tables of other images: name another folder")
     for name in names or [name for name in TABLES if name not in entries]:
-        start = time.perf_counter()
+        start = time.process_time()
         table = TABLES[name](image_set, seed)
         with provenance.atomic_write(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False, compression="zstd")
         entries[name] = {
             "dataset": dataset, "images": image_set.fingerprint, "n_images": len(image_set), "n_rows": len(table),
             "n_people": len(image_set.subjects.unique()), "seed": seed, "date": time.strftime("%Y-%m-%d"),
-            "seconds": round(time.perf_counter() - start), "code": provenance.code_fingerprint(__name__),
+            "core_seconds": round(time.process_time() - start), "code": provenance.code_fingerprint(__name__),
             "machine": provenance.machine(), "versions": provenance.versions(),
         }  # fmt: skip
         with provenance.atomic_write(path) as temporary:

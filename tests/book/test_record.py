@@ -96,7 +96,7 @@ def test_what_is_there_is_kept_and_what_is_named_is_made_anew(images, folder, mo
     assert list(make_tables(images, names=["people"], **shared)) == ["people"] and calls.count("people") == 2
     entries = json.loads((folder / "tables.json").read_text())
     assert set(entries) == set(TABLES) and entries["people"]["images"] == images.fingerprint
-    assert {"n_people", "seconds", "machine", "code", "seed", "date"} <= set(entries["people"])
+    assert {"n_people", "core_seconds", "machine", "code", "seed", "date"} <= set(entries["people"])
     with pytest.raises(ValueError, match="no table is called figures; there are counts"):
         next(make_tables(images, names=["figures"], **shared))
     with pytest.raises(ValueError, match="holds tables of other images"):
