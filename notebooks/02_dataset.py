@@ -115,11 +115,8 @@ numbered_table(counts if record else ABSENT, caption, "tab-classes")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Groups of slices as the threshold of correlation rises, in the thesis's dataset and in as many phantoms. On the shaded plateau the groups of the dataset do not change: they are the people.", "name": "fig-components"}, "image": {"alt": "The number of groups of slices stays at two hundred over a range of thresholds, in the real dataset and in phantoms"}}
 names = {"real": "the dataset", "phantoms": "200 phantoms"}
-found = (
-    record["people"]
-    if record
-    else pd.DataFrame({"source": ["the record lacks this table"], "threshold": 0.9, "groups": 1})
-)
+absent = pd.DataFrame({"source": ["the record lacks this table"], "threshold": 0.9, "groups": 1})
+found = record["people"].query("groups > 0") if record else absent
 curves = {names.get(name, name): (one["threshold"], one["groups"]) for name, one in found.groupby("source", sort=False)}
 axes = figures.plot_curves(curves, x_label="Correlation above which two images are joined", y_label="Groups of images")
 axes.set_yscale("log")

@@ -98,18 +98,16 @@ glue_values(
 #
 # {numref}`tab-people` gives the groups by threshold, in the thesis's dataset and in 200 phantoms, as the record keeps them. The dataset has
 # {glue:text}`record_people:s` groups from {glue:text}`record_low:s` to {glue:text}`record_high:s`, the phantoms from
-# {glue:text}`record_phantom_low:s` to {glue:text}`record_phantom_high:s`: two phantoms are told apart at lower correlations than two real people,
-# whose slices differ less. No list of the people exists to compare with; the evidence is the length of the plateau, the equal sizes of the groups
+# {glue:text}`record_phantom_low:s` to {glue:text}`record_phantom_high:s`: two phantoms are less alike than two real
+# people, and so are the neighbouring slices of one. No list of the people exists to compare with; the evidence is the length of the plateau, the equal sizes of the groups
 # and their agreement with the classes, of which the method knows nothing. OASIS-1 itself comes with ids and would test the method, but it
 # was not at hand. {glue:text}`record_note:s`
 
 # %% tags=["hide-input"]
 if record:
-    shown = record["people"].assign(
-        size=[f"{row.smallest} to {row.largest}" for row in record["people"].itertuples()],
-        pure=100 * record["people"]["of_one_class"],
-        source=record["people"]["source"].replace("real", "dataset"),
-    )
+    shown = record["people"].query("groups > 0").replace({"source": {"real": "dataset"}})  # 0: all are joined into one
+    shown["size"] = [f"{row.smallest} to {row.largest}" for row in shown.itertuples()]
+    shown["pure"] = 100 * shown["of_one_class"]
     shown = shown.pivot(index="threshold", columns="source", values=["groups", "size", "pure"]).reset_index()
     words = {"groups": "groups", "size": "slices in each", "pure": "of one class, %"}
     shown.columns = ["joined above", *(f"{source}: {words[what]}" for what, source in shown.columns[1:])]
