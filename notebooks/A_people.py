@@ -106,7 +106,8 @@ glue_values(
 # %% tags=["hide-input"]
 if record:
     shown = record["people"].query("groups > 0").replace({"source": {"real": "dataset"}})  # 0: all are joined into one
-    shown["size"] = [f"{row.smallest} to {row.largest}" for row in shown.itertuples()]
+    ends = zip(shown["smallest"], shown["largest"], strict=True)
+    shown["size"] = [f"{low}" if low == high else f"{low} to {high}" for low, high in ends]
     shown["pure"] = 100 * shown["of_one_class"]
     shown = shown.pivot(index="threshold", columns="source", values=["groups", "size", "pure"]).reset_index()
     words = {"groups": "groups", "size": "slices in each", "pure": "of one class, %"}

@@ -149,7 +149,9 @@ glue_values(
 # %% [markdown]
 # The sample has {glue:text}`record_sample:s` people and {glue:text}`record_others:s` are outside it. {glue:text}`record_answer:s`
 #
-# FIDELITY_PROSE
+# Precision and density say whether the images lie where people are, recall and coverage how much of the people's variety they reach. The distance to the
+# sources isolates the generator, since the same people are on both sides. Label consistency means little by itself: where the first column is near the share of the
+# most frequent class, the classifier that judges knows little about the labels.
 #
 # How the tissue of phantoms and of simulated people differs from that of real people, grade by grade, is shown in
 # {ref}`chapter 2 <sec-phantoms-real>`.
