@@ -141,20 +141,10 @@ def make_tables(
 ) -> Iterator[str]:
     """Compute the tables that a folder lacks, or those named anew, and yield each one's name once it is written.
 
-    Parameters
-    ----------
-    image_set, dataset : ImageSet, str
-        Images of known people, and what the manifest calls them.
-    folder : Path
-        All tables take about an hour of one core with the thesis's 6,400 images, nearly all of it the last two.
-    seed : int
-    names : sequence of str
-        Of ``TABLES``.
+    ``image_set`` has known people and ``dataset`` is what the manifest calls it. All tables take about half an hour of
+    one core with the thesis's 6,400 images, nearly all of it the last two.
 
-    Raises
-    ------
-    ValueError
-        If a name is unknown, or the folder holds tables of other images.
+    Raises a ValueError if a name is not in ``TABLES``, or the folder holds tables of other images.
     """
     if unknown := set(names) - set(TABLES):
         raise ValueError(f"no table is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
@@ -181,6 +171,5 @@ def make_tables(
 def load_tables(*names: str, folder: Path | None = None) -> dict[str, pd.DataFrame]:
     """Return the record's tables by name, or none at all where ``folder`` (``results/record``) lacks one of them."""
     paths = {name: (folder or provenance.results("record")) / f"{name}.parquet" for name in names}
-    return (
-        {name: pd.read_parquet(path) for name, path in paths.items()} if all(map(Path.is_file, paths.values())) else {}
-    )
+    missing = [name for name, path in paths.items() if not path.is_file()]
+    return {} if missing else {name: pd.read_parquet(path) for name, path in paths.items()}

@@ -199,9 +199,8 @@ def _distances(
 
 def generator_kinds() -> pd.DataFrame:
     """Return what each kind says of itself: columns ``generator`` and those of :func:`generation_card`'s ``card``."""
-    return pd.DataFrame([{"generator": name, **_card(generator_kind(name))} for name in GENERATORS]).reindex(
-        columns=["generator", *_CARD]
-    )
+    rows = [{"generator": name, **_card(generator_kind(name))} for name in GENERATORS]
+    return pd.DataFrame(rows, columns=["generator", *_CARD])
 
 
 def generation_card(
