@@ -255,8 +255,6 @@ plt.show()
 #   the brain. A third region can be had of every slice: its *fluid*, the pixels inside the brain that are darker than 0.55 of its median.
 # - *Others' region*: the same share in the atrophied tissue (or, where that is not known, the fluid) of the *other* test people. Fluid lies in typical places, and a map
 #   that always lights up the middle of the head reaches as much there as in the person's own tissue.
-# - *Pointing*: how often the map's maximum lies in the atrophied tissue, again divided by chance
-#   {cite:p}`zhang2018excitation`.
 # - *Deletion* and *insertion* {cite:p}`petsiuk2018rise`: pixels of the brain are replaced by those of a blurred copy, in the order of
 #   the map, and the area under the probability of the class is taken; or they are put back into the blurred copy. From both,
 #   the area for a random order as coarse as the map is subtracted. A map that ranks what the network uses has a
@@ -279,20 +277,26 @@ names = {
     "eigencam": "Eigen-CAM", "layercam": "LayerCAM", "scorecam": "Score-CAM",
 }  # fmt: skip
 by_method["method"] = by_method["method"].map(names)
+known = bool(by_method["energy"].notna().any())
+unshown = ["fluid"] if known else []  # the disease's own region is the better one
 numbered_table(
-    measure_table(by_method, by="method", seed=seed),
+    measure_table(by_method, by="method", seed=seed).drop(columns=unshown),
     "The measures of the trained CNN's maps, with 95 % intervals over people in brackets. For an uninformative map "
-    "brain, atrophy and pointing are 1, deletion and insertion 0.",
+    "brain, atrophy or fluid, and others' region are 1, deletion and insertion 0.",
     "tab-gradcam-methods",
 )
 
 # %% tags=["hide-input"]
-known = bool(by_method["energy"].notna().any())
 measure, region = ("energy", "atrophied tissue") if known else ("fluid", "dark fluid")
 chance = f"{measure}_chance"
+parts_of = {
+    "own": (measure, chance),
+    "random": (f"{measure}_random", chance),
+    "others": ("elsewhere", "elsewhere_chance"),
+}
 for rows in (by_method, by_network):
-    rows["own"], rows["random"] = (rows[name] / rows[chance].mean() for name in (measure, f"{measure}_random"))
-    rows["others"] = rows["elsewhere"] / rows["elsewhere_chance"].mean()
+    for name, (value, level) in parts_of.items():  # 1 is a uniform map, however large a person's region
+        rows[name] = 1 + (rows[value] - rows[level]) / rows[level].mean()
 levels = pd.concat(
     over_people(by_method, name, by=["method"], seed=seed).assign(group=words)
     for name, words in (("own", "trained"), ("random", "random weights"), ("others", "others' region"))
@@ -521,7 +525,7 @@ _ = plot_sheet([*rows, SheetRow("for true", slices[k], for_truth)])
 answered = by_network[by_network["network"] == "CNN"].copy()
 answered["prediction"] = np.where(answered["target"] == answered["label"], "right", "wrong")
 numbered_table(
-    measure_table(answered, by="prediction", seed=seed),
+    measure_table(answered, by="prediction", seed=seed).drop(columns=unshown),
     "The measures of the CNN's HiResCAM maps where its prediction is right and where it is wrong, with 95 % intervals.",
     "tab-gradcam-right-wrong",
 )
@@ -573,7 +577,7 @@ glue_values(
 share = f"{100 * real_frac:g} % of the images"
 by_network["network"] = by_network["network"].str.replace("part", share)
 accuracy = {name.replace("part", share): (found == truth).mean() for name, found in predictions.items()}
-table = measure_table(by_network, by="network", seed=seed)
+table = measure_table(by_network, by="network", seed=seed).drop(columns=unshown)
 table.insert(1, "accuracy", [f"{100 * accuracy[name]:.0f} %" for name in table["network"]])
 numbered_table(
     table,
@@ -640,8 +644,8 @@ if record is not None:
     record = record.reindex(columns=[*record, *(name for name in wanted if name not in record)])
     record = record.assign(image=record["subject"], map=record["method"].map(names))
     for name in ("fluid", "fluid_random", "elsewhere"):
-        level = "elsewhere_chance" if name == "elsewhere" else "fluid_chance"
-        record[f"{name}_level"] = record[name] / record[level].mean()
+        level = record["elsewhere_chance" if name == "elsewhere" else "fluid_chance"]
+        record[f"{name}_level"] = 1 + (record[name] - level) / level.mean()
     arms = record[record["method"] == "hirescam"]
     people = arms["subject"].nunique()
     right = arms.groupby("network")["right"].mean()

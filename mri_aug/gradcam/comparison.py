@@ -93,8 +93,8 @@ def measure_maps(
     -------
     DataFrame
         ``image`` (its position), ``subject``, ``label``, ``target``; ``brain`` (share of the energy in the brain),
-        ``energy`` and ``pointing`` (in the atrophied tissue within the brain; NaN where it is unknown), ``fluid`` (in
-        the dark fluid within the brain), ``elsewhere`` (in other people's atrophied tissue, or their fluid), ``shift``,
+        ``energy`` (in the atrophied tissue within the brain; NaN where it is unknown), ``fluid`` (in the dark fluid
+        within the brain), ``elsewhere`` (in other people's atrophied tissue, or their fluid), ``shift``,
         ``rank`` (correlation with the map of the same network with random weights), ``deletion`` and ``insertion``
         (areas). ``..._chance`` is the value of a uniform map or a random order, ``..._random`` the mean of networks
         with random weights.
@@ -116,7 +116,6 @@ def measure_maps(
         columns[f"fluid{ending}"] = _average(measures.energy_share(one, fluid, within=brain) for one in maps)
         shares = (measures.elsewhere_share(one, region, test.subjects.numpy(), within=brain) for one in maps)
         columns[f"elsewhere{ending}"] = _average(shares)
-        columns[f"pointing{ending}"] = _average(measures.pointing_hits(one, lesion, within=brain) for one in maps)
     columns["shift"] = measures.shift_likeness(partial(explain, classifier.model), test.images, within=brain)
     columns["rank"] = _average(measures.rank_correlation(cams, one, within=brain) for one in random)
     grid = map_grid(classifier.model, test.images[:1])

@@ -86,19 +86,6 @@ def elsewhere_share(
     return pd.DataFrame(np.where(others, shares, np.nan)).mean(axis=1).to_numpy()
 
 
-def pointing_hits(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
-    """Return whether each map's maximum inside ``within`` lies in ``regions``: the pointing game.
-
-    Zhang et al. (2018, Int. J. Comput. Vis. 126:1084) allow a margin of 15 pixels around large objects; atrophy is a
-    few pixels wide, so no margin is used here. Where several pixels share the maximum, the value is the share of them
-    that hit. Chance level, NaN and errors are those of :func:`energy_share`.
-    """
-    cams, regions, within = _checked(cams, regions, within)
-    energy = cams * within
-    maxima = energy.max(axis=(1, 2), keepdims=True, initial=0)
-    return energy_share((energy == maxima) & (maxima > 0), regions, within=within)
-
-
 def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return maps shifted and scaled so that all brains fill one box, and the outline that they then share.
 

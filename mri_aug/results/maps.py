@@ -36,7 +36,6 @@ MEASURES = (
     Measure("energy", "energy_chance", "ratio", "atrophy"),
     Measure("fluid", "fluid_chance", "ratio", "fluid"),
     Measure("elsewhere", "elsewhere_chance", "ratio", "others' region"),
-    Measure("pointing", "pointing_chance", "ratio", "pointing"),
     Measure("deletion", "deletion_chance", "difference", "deletion"),
     Measure("insertion", "insertion_chance", "difference", "insertion"),
     Measure("shift", None, "difference", "shift"),

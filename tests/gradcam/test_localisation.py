@@ -12,7 +12,6 @@ from mri_aug.gradcam.measures import (
     energy_share,
     fluid_masks,
     on_common_outline,
-    pointing_hits,
 )
 
 
@@ -68,28 +67,6 @@ def test_brain_is_the_largest_bright_region_without_holes():
     masks = brain_masks(images)
     np.testing.assert_array_equal(masks[0], expected)
     assert not masks[1].any()
-
-
-def test_pointing_counts_the_maximum_and_its_ties(brain):
-    region = np.zeros_like(brain)
-    region[:, 4:8, 4:12] = True
-    cams = np.zeros(brain.shape)
-    cams[0, 5, 5] = cams[1, 10, 10] = 1
-    cams[2, 5, 5] = cams[2, 10, 10] = 1  # one of two maxima
-    cams[:, 0, 0] = 2  # outside the brain: no maximum of it
-    np.testing.assert_allclose(pointing_hits(cams, region, within=brain), [1, 0, 0.5])
-    np.testing.assert_allclose(pointing_hits(np.ones(brain.shape), region, within=brain), 0.5)  # chance
-
-
-def test_pointing_is_undefined_where_nothing_is_there(brain):
-    region = brain.copy()
-    region[0] = False
-    cams = np.ones(brain.shape)
-    cams[1] = 0
-    hits = pointing_hits(cams, region, within=brain)
-    assert np.isnan(hits[:2]).all() and hits[2] == 1
-    with pytest.raises(ValueError, match="negative"):
-        pointing_hits(-cams, region, within=brain)
 
 
 def test_brains_are_brought_to_one_outline():

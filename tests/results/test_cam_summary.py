@@ -73,8 +73,8 @@ def test_table_shows_what_could_be_measured():
     rows = people().assign(network="a", shift=0.5, rank=0.1)
     for name in ("brain", "fluid", "elsewhere", "deletion", "insertion"):
         rows = rows.assign(**{name: rows["value"], f"{name}_chance": rows["chance"]})
-    rows = rows.assign(energy=np.nan, energy_chance=np.nan, pointing=np.nan, pointing_chance=np.nan)
+    rows = rows.assign(energy=np.nan, energy_chance=np.nan)
     table = measure_table(rows, by="network")
-    words = [measure.words for measure in MEASURES if measure.value not in ("energy", "pointing")]
+    words = [measure.words for measure in MEASURES if measure.value != "energy"]
     assert table.columns.tolist() == ["network", *words]
     assert table.loc[0, "shift"].replace("\xa0", " ") == "0.50 [0.50, 0.50]"
