@@ -305,6 +305,8 @@ beyond = {
     words: over_people(by_method, "own", name, by=["method"], seed=seed).set_index("method")
     for name, words in (("random", "own region, trained minus random weights"), ("others", "own minus others' region"))
 }
+
+# %% tags=["hide-input"]
 better_than = {words: [name for name in table.index if table["low"][name] > 0] for words, table in beyond.items()}
 controls = pd.DataFrame(
     {
@@ -313,8 +315,6 @@ controls = pd.DataFrame(
     },
     index=beyond["own minus others' region"].index,
 )
-
-# %% tags=["hide-input"]
 caption = f"How much more energy the CNN's maps put into the {region}, relative to a uniform map: paired differences over people with 95 % intervals. A method whose intervals both lie above 0 shows something learned that is not a typical place."
 numbered_table(controls.reset_index(), caption, "tab-gradcam-controls")
 
