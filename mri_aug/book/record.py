@@ -34,7 +34,7 @@ from mri_aug.study.simulation import Seeds, divide, draw_sample
 REAL_FRAC = 0.3  # of the training people, as in the study
 MEASURED = 0.6  # of the people that a generator is fitted on: its images of their slices are measured
 N_SPLITS = 5  # of each protocol that are audited: of people, five test everybody once
-N_NETWORKS = 3  # of each training set that maps are drawn for, each with other people to test
+N_NETWORKS = 2  # of each training set that maps are drawn for, each with other people to test
 N_SLICES = 2  # of a person that maps are drawn for
 ABSENT = pd.DataFrame({"missing": ["The record lacks this table: mri-aug tables --dataset FOLDER computes it."]})
 THRESHOLDS = (0.9, 0.92, 0.94, 0.95, 0.955, 0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99)
