@@ -147,7 +147,8 @@ glue_values(
 )
 
 # %% [markdown]
-# The sample has {glue:text}`record_sample:s` people and {glue:text}`record_others:s` are outside it. {glue:text}`record_answer:s`
+# The generators were fitted on the whole sample, and the images that they made for {glue:text}`record_sample:s` of its people are measured;
+# {glue:text}`record_others:s` people are outside it. {glue:text}`record_answer:s`
 #
 # Precision and density say whether the images lie where people are, recall and coverage how much of the people's variety they reach. The distance to the
 # sources isolates the generator, since the same people are on both sides. Label consistency means little by itself: where the first column is near the share of the
