@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="run the simulations of chapter 7, resuming what was interrupted")
     vary = commands.add_parser("vary", help="make the synthetic images that a study will need, and keep them in a bank")
     book = commands.add_parser("book", help="run the study and the notebooks, and render the book")
-    for command in (study, vary, book):
+    tables = commands.add_parser("tables", help="compute the small tables of the record: people, leaks, fidelity, maps")
+    for command in (study, vary, book, tables):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
         command.add_argument(
             "--classes",
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (study, book):
         command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
         command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
+    tables.add_argument("--seed", type=int, default=0)
+    tables.add_argument("--export", metavar="NAME", help="write to results/NAME (default: record)")
+    tables.add_argument("names", nargs="*", metavar="TABLE", help="these alone, anew (default: those that are missing)")
     for command in (study, vary):
         command.add_argument("--real-frac", type=float, default=0.3, metavar="X", help="share of real images (0.3)")
         command.add_argument("--simulations", type=int, metavar="N", help="repetitions, in place of the profile's")
@@ -89,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--pdf", action="store_true", help="typeset the thesis as a PDF, by LaTeX, in place of the pages")
     book.add_argument("--output", type=Path, metavar="FOLDER", help="where pages and executed notebooks go")
     defaults = vars(study.parse_args([]))  # also of the other commands, which run or fill the same study
-    for command, function in ((study, _study), (vary, _vary), (book, _book)):
+    for command, function in ((study, _study), (vary, _vary), (book, _book), (tables, _tables)):
         command.set_defaults(**{**defaults, "command": function})
     return parser
 
@@ -179,7 +183,7 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         rows = rows[[name for name in rows if not name.startswith("test_") and name != "by_subject"]]
     manifest = {
         "date": time.strftime("%Y-%m-%d"),
-        "dataset": Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset,
+        "dataset": _dataset_name(options),
         "images": image_set.fingerprint,
         "n_images": len(image_set),
         "class_names": list(image_set.class_names),
@@ -197,6 +201,21 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "versions": provenance.versions(),
     }
     print(f"wrote {export(rows, options.export, manifest=manifest, mix=options.mix)}")
+
+
+def _dataset_name(options: argparse.Namespace) -> str:
+    return Path(options.dataset).name if Path(options.dataset).is_dir() else options.dataset
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from mri_aug.book.record import make_tables
+
+    image_set, folder = _images(options, {"n_subjects": 0}), provenance.results(options.export or "record")
+    shared = {"dataset": _dataset_name(options), "seed": options.seed, "names": options.names}
+    for name in tqdm(make_tables(image_set, folder=folder, **shared), unit=" tables", disable=not sys.stderr.isatty()):
+        print(f"wrote {folder / name}.parquet", flush=True)
 
 
 def _vary(options: argparse.Namespace) -> None:

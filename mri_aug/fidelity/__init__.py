@@ -5,7 +5,6 @@ from mri_aug.fidelity.filters import FILTERS, apply_filter
 from mri_aug.fidelity.table import (
     MEASURES,
     Candidate,
-    compared_with_real,
     fidelity_table,
     generation_card,
     generator_kinds,
@@ -18,7 +17,6 @@ __all__ = [
     "Candidate",
     "FeatureNetwork",
     "apply_filter",
-    "compared_with_real",
     "domain_network",
     "fidelity_table",
     "generation_card",

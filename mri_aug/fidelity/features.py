@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from mri_aug.data.imageset import ImageSet
-from mri_aug.data.people import recover_subjects
 from mri_aug.models.frozen import FROZEN_MEAN, FROZEN_STD
 from mri_aug.models.networks import backbone_and_head, make_model
 from mri_aug.models.references import TISSUE_FEATURES, tissue_features
@@ -112,15 +111,3 @@ def anatomy_table(image_set: ImageSet) -> pd.DataFrame:
                 "mean": values.mean(), "sd": values.std(ddof=0), "p10": low, "p50": middle, "p90": high,
             })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def people_plateau(image_set: ImageSet) -> dict[str, float]:
-    """Return how clearly people can be told apart by pixel correlation, as the dataset's were found.
-
-    The keys are ``n_found`` people (0 where :func:`mri_aug.data.people.recover_subjects` finds none), ``n_people`` by
-    the set's own subjects, and ``low`` and ``high``, the plateau of correlations that give the people found (or NaN).
-    """
-    audit = recover_subjects(image_set.images)
-    low, high = audit.plateau
-    n_people = len(image_set.subjects.unique())
-    return {"n_found": float(audit.n_subjects), "n_people": float(n_people), "low": low, "high": high}

@@ -49,10 +49,6 @@ MEASURES: Mapping[str, str] = MappingProxyType(
         "auc": "real or synthetic, area under the curve",
     }
 )
-_HIGHER_IS_WORSE = ("mmd", "mmd_sources", "ms_ssim", "near_copies", "auc")
-_LOWER_IS_WORSE = ("precision", "coverage", "consistency")
-_NULL = {"mmd_sources": 0.0, "auc": 0.5}  # known values, which are compared with in place of real people's
-_TOLERANCE = 1e-6  # rounding errors, by which duplicates may differ from their sources
 _MAX_NEIGHBOURS = 256  # real images that are compared with their neighbours for MS-SSIM
 _CARD = ("learns from", "who sees the images", "licence and limits")
 
@@ -175,25 +171,6 @@ def fidelity_table(
     return table.sort_values("class", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
 
-def compared_with_real(table: pd.DataFrame) -> pd.DataFrame:
-    """Return, by measure and generator, "worse" where its interval over all classes lies beyond real people's.
-
-    Those of ``mmd_sources`` and ``auc`` are compared with the known values 0 and 0.5. "–" where intervals overlap,
-    which does not show equality, or where one is undefined.
-    """
-    rows = table[table["class"] == ALL_CLASSES].set_index(["generator", "measure"])[["low", "high"]]
-    names = [name for name in table["generator"].unique() if name != REAL]
-    found = pd.DataFrame("–", index=[*_HIGHER_IS_WORSE, *_LOWER_IS_WORSE], columns=names)
-    for measure in found.index:
-        low, high = (_NULL[measure],) * 2 if measure in _NULL else rows.loc[(REAL, measure)]
-        for name in names:
-            own_low, own_high = rows.loc[(name, measure)]
-            beyond = own_low - high if measure in _HIGHER_IS_WORSE else low - own_high
-            if beyond > _TOLERANCE:
-                found.loc[measure, name] = "worse"
-    return found
-
-
 def _by_class(
     image_set: ImageSet, values: Mapping[str, np.ndarray], resample: Callable[..., People], estimate=mean_estimate
 ) -> Iterator[tuple]:
@@ -221,9 +198,9 @@ def _distances(
 
 
 def generator_kinds() -> pd.DataFrame:
-    """Return what is known of each kind beforehand: columns ``generator``, ``learns from``, ``who sees the images``."""
+    """Return what each kind says of itself: columns ``generator`` and those of :func:`generation_card`'s ``card``."""
     rows = [{"generator": name, **_card(generator_kind(name))} for name in GENERATORS]
-    return pd.DataFrame(rows, columns=["generator", *_CARD[:2]])
+    return pd.DataFrame(rows, columns=["generator", *_CARD])
 
 
 def generation_card(

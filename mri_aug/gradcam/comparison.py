@@ -15,9 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mri_aug.data.imageset import ImageSet
+from mri_aug.gradcam import measures
 from mri_aug.gradcam.maps import heatmaps, map_grid
-from mri_aug.gradcam.measures import brain_masks, energy_share, perturbation_curves, pointing_hits, random_maps
-from mri_aug.gradcam.sanity import randomised, rank_correlation, shift_likeness
 from mri_aug.models.training import Classifier, TrainConfig, keep_freed_memory
 from mri_aug.study.conditions import Condition
 from mri_aug.study.simulation import Seeds, train_arm
@@ -94,7 +93,8 @@ def measure_maps(
     -------
     DataFrame
         ``image`` (its position), ``subject``, ``label``, ``target``; ``brain`` (share of the energy in the brain),
-        ``energy`` and ``pointing`` (in the atrophied tissue within the brain; NaN where it is unknown), ``shift``,
+        ``energy`` (in the atrophied tissue within the brain; NaN where it is unknown), ``fluid`` (in the dark fluid
+        within the brain), ``elsewhere`` (in other people's atrophied tissue, or their fluid), ``shift``,
         ``rank`` (correlation with the map of the same network with random weights), ``deletion`` and ``insertion``
         (areas). ``..._chance`` is the value of a uniform map or a random order, ``..._random`` the mean of networks
         with random weights.
@@ -102,22 +102,28 @@ def measure_maps(
     explain = partial(heatmaps, method=method, target=target, mean=classifier.mean, std=classifier.std)
     draws = np.random.SeedSequence(seed).generate_state(n_draws).tolist()
     cams = explain(classifier.model, test.images)
-    random = [explain(randomised(classifier.model, seed=draw), test.images) for draw in draws]
-    brain = brain_masks(test.images)
+    random = [explain(measures.randomised(classifier.model, seed=draw), test.images) for draw in draws]
+    brain = measures.brain_masks(test.images)
     everywhere = np.ones_like(brain)
     lesion = np.zeros_like(brain) if test.atrophy is None else test.atrophy[:, 0].numpy()
+    fluid = measures.fluid_masks(test.images, brain)
+    region = fluid if test.atrophy is None else lesion
     columns = {"image": np.arange(len(test)), "subject": test.subjects.numpy(), "label": test.labels.numpy(),
                "target": np.asarray(target)}  # fmt: skip
     for ending, maps in (("", [cams]), ("_random", random), ("_chance", [everywhere])):
-        columns[f"brain{ending}"] = _average(energy_share(one, brain, within=everywhere) for one in maps)
-        columns[f"energy{ending}"] = _average(energy_share(one, lesion, within=brain) for one in maps)
-        columns[f"pointing{ending}"] = _average(pointing_hits(one, lesion, within=brain) for one in maps)
-    columns["shift"] = shift_likeness(partial(explain, classifier.model), test.images, within=brain)
-    columns["rank"] = _average(rank_correlation(cams, one, within=brain) for one in random)
+        columns[f"brain{ending}"] = _average(measures.energy_share(one, brain, within=everywhere) for one in maps)
+        columns[f"energy{ending}"] = _average(measures.energy_share(one, lesion, within=brain) for one in maps)
+        columns[f"fluid{ending}"] = _average(measures.energy_share(one, fluid, within=brain) for one in maps)
+        shares = (measures.elsewhere_share(one, region, test.subjects.numpy(), within=brain) for one in maps)
+        columns[f"elsewhere{ending}"] = _average(shares)
+    columns["shift"] = measures.shift_likeness(partial(explain, classifier.model), test.images, within=brain)
+    columns["rank"] = _average(measures.rank_correlation(cams, one, within=brain) for one in random)
     grid = map_grid(classifier.model, test.images[:1])
-    noise = random_maps(len(test), grid=grid, size=test.images.shape[-1], seed=seed)
+    noise = measures.random_maps(len(test), grid=grid, size=test.images.shape[-1], seed=seed)
     for ending, order in (("", cams), ("_chance", noise)):
-        curves = perturbation_curves(classifier, test.images, order, columns["target"], within=brain, n_steps=n_steps)
+        curves = measures.perturbation_curves(
+            classifier, test.images, order, columns["target"], within=brain, n_steps=n_steps
+        )
         columns[f"deletion{ending}"], columns[f"insertion{ending}"] = curves.areas()
     constant = np.ptp(cams, axis=(1, 2)) == 0  # such a map orders nothing
     columns |= {name: np.where(constant, np.nan, columns[name]) for name in ("deletion", "insertion")}

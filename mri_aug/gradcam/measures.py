@@ -1,4 +1,4 @@
-"""Where heat maps fall, and whether they rank the pixels that the network uses.
+"""Where heat maps fall, whether they rank the pixels that the network uses, and whether they depend on its weights.
 
 Works on maps of any origin and returns one value per image; :mod:`mri_aug.results.maps` averages over people and adds
 intervals. Unless said otherwise maps are float (n, height, width), regions and ``within`` bool of the same shape, and
@@ -7,21 +7,26 @@ images uint8 tensors (n, 1, height, width).
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
-from torch import Tensor
+from scipy import ndimage, stats
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transforms
 
 from mri_aug.data.imageset import IMAGE_SIZE
 from mri_aug.gradcam.maps import check_images
+from mri_aug.models.references import DARK_LEVEL
 from mri_aug.models.training import Classifier, predict
 
 BRAIN_THRESHOLD = 16  # of 255: above the ringing that JPEG leaves on a black background
+SHIFT_PIXELS = 3
 BLUR = 1 / 16  # standard deviation as a share of the side: sulci and edges of ventricles vanish, brightness stays
 
 
@@ -37,6 +42,13 @@ def brain_masks(images: Tensor) -> NDArray[np.bool_]:
         if n_regions:
             mask[:] = ndimage.binary_fill_holes(regions == np.bincount(regions.ravel())[1:].argmax() + 1)
     return masks
+
+
+def fluid_masks(images: Tensor, brain: ArrayLike) -> NDArray[np.bool_]:
+    """Return the dark fluid inside each of ``brain``: pixels below 0.55 of the brain's median grey value, (n, h, w)."""
+    pixels, brain = images[:, 0].numpy(), np.asarray(brain, bool)
+    median = [np.median(image[mask]) if mask.any() else 0 for image, mask in zip(pixels, brain, strict=True)]
+    return brain & (pixels < DARK_LEVEL * np.array(median)[:, None, None])
 
 
 def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
@@ -57,17 +69,21 @@ def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> N
     return np.divide(inside, total, out=np.full(len(cams), np.nan), where=defined)
 
 
-def pointing_hits(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
-    """Return whether each map's maximum inside ``within`` lies in ``regions``: the pointing game.
+def elsewhere_share(
+    cams: ArrayLike, regions: ArrayLike, subjects: ArrayLike, *, within: ArrayLike
+) -> NDArray[np.float64]:
+    """Return the share of each map's energy inside ``within`` that falls inside other people's ``regions``, on average.
 
-    Zhang et al. (2018, Int. J. Comput. Vis. 126:1084) allow a margin of 15 pixels around large objects; atrophy is a
-    few pixels wide, so no margin is used here. Where several pixels share the maximum, the value is the share of them
-    that hit. Chance level, NaN and errors are those of :func:`energy_share`.
+    A map that always lights up the same place reaches as much there as in the person's own region: the control of
+    :func:`energy_share`, with its chance level and errors. NaN where the map is empty or nobody else has a region.
     """
     cams, regions, within = _checked(cams, regions, within)
-    energy = cams * within
-    maxima = energy.max(axis=(1, 2), keepdims=True, initial=0)
-    return energy_share((energy == maxima) & (maxima > 0), regions, within=within)
+    flat, n = (cams * within).reshape(len(cams), -1), len(cams)
+    with np.errstate(invalid="ignore"):
+        shares = flat / flat.sum(axis=1, keepdims=True) @ regions.reshape(n, -1).T
+    subjects = np.asarray(subjects)
+    others = (subjects[:, None] != subjects) & regions.any(axis=(1, 2))
+    return pd.DataFrame(np.where(others, shares, np.nan)).mean(axis=1).to_numpy()
 
 
 def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -205,3 +221,129 @@ def _ranks(cams: NDArray, within: NDArray[np.bool_]) -> NDArray[np.float64]:
     np.put_along_axis(places, order, np.arange(order.shape[1])[None].astype(float), axis=1)
     counts = np.maximum(within.sum(axis=(1, 2)), 1)[:, None]
     return np.where(within.reshape(n, -1), places / counts, np.inf).reshape(n, *size)
+
+
+def weighted_layers(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the modules that hold weights of their own, from the input to the output."""
+    return tuple(name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False)))
+
+
+def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Module:
+    """Return a copy of a network with its last layers re-randomised.
+
+    It is the parameter randomisation of Adebayo et al. (2018, arXiv 1810.03292, section 3): a map that does not change
+    with random weights explains nothing that was learned. Weights are drawn from a normal distribution around zero with
+    the root mean square of the trained ones, so that the scale of a map stays and no head starts from zero, as those of
+    transformers do. Biases, the parameters of normalisation layers and their running statistics are permuted.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    seed : int
+        With the same seed a layer is randomised in the same way, however many others are.
+    last : int, optional
+        How many of :func:`weighted_layers`, from the output; all by default.
+
+    Raises
+    ------
+    ValueError
+        If ``last`` is not between 0 and the number of layers.
+    """
+    names = weighted_layers(model)
+    last = len(names) if last is None else last
+    if not 0 <= last <= len(names):
+        raise ValueError(f"last must lie in 0..{len(names)}, the number of layers with weights, got {last}")
+    random = copy.deepcopy(model)
+    seeds = np.random.SeedSequence(seed).generate_state(len(names))
+    with torch.no_grad():
+        for name, layer_seed in list(zip(names, seeds.tolist(), strict=True))[len(names) - last :]:
+            rng = torch.Generator().manual_seed(layer_seed)
+            layer = random.get_submodule(name)
+            for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+                if tensor.ndim > 1:
+                    scale = tensor.square().mean().sqrt()
+                    tensor.copy_(torch.randn(tensor.shape, generator=rng).to(tensor.device) * scale)
+                else:
+                    order = torch.randperm(tensor.numel(), generator=rng).to(tensor.device)
+                    tensor.copy_(tensor.flatten()[order].view_as(tensor))
+    return random
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
+    """Return Spearman's correlation of two maps of each image, (n,); NaN where one is constant or no pixel counts.
+
+    Only the pixels in ``within`` count, such as the brain: on the background both maps are zero and agree.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    first, second, within = np.asarray(first), np.asarray(second), np.asarray(within, bool)
+    if first.ndim != 3 or not first.shape == second.shape == within.shape:
+        raise ValueError(
+            f"both maps and within must share one shape (n, height, width), got {first.shape}, {second.shape} and "
+            f"{within.shape}"
+        )
+    pairs = ((a[inside], b[inside]) for a, b, inside in zip(first, second, within, strict=True))
+    return np.array([_correlation(*map(stats.rankdata, pair)) for pair in pairs], dtype=float)
+
+
+def shift_likeness(explain: Callable[[Tensor], NDArray], images: Tensor, *, within: ArrayLike) -> NDArray[np.float64]:
+    """Return how well each map follows a shift of the image by ``SHIFT_PIXELS``, (n,).
+
+    It is Pearson's correlation of the map with that of the shifted image, shifted back, averaged over four directions;
+    NaN where a map is constant.
+
+    Parameters
+    ----------
+    explain : callable
+        Images to maps, for a fixed class, for example ``partial(heatmaps, model, target=predicted)``.
+    images : Tensor of uint8, shape (n, 1, height, width)
+        With a dark border: pixels that leave on one side return on the other.
+    within : array of bool
+    """
+    within, still = np.asarray(within, bool), explain(images)
+    correlations = []
+    for shift in ((SHIFT_PIXELS, 0), (-SHIFT_PIXELS, 0), (0, SHIFT_PIXELS), (0, -SHIFT_PIXELS)):
+        moved = explain(torch.roll(images, shift, dims=(2, 3)))
+        back = np.roll(moved, (-shift[0], -shift[1]), axis=(1, 2))
+        correlations.append([_correlation(a[k], b[k]) for a, b, k in zip(still, back, within, strict=True)])
+    return np.mean(correlations, axis=0)
+
+
+def own_and_other(first: ArrayLike, second: ArrayLike, subjects: ArrayLike, classes: ArrayLike) -> pd.DataFrame:
+    """Return how similar the map of each image is to maps of the same person and of other people.
+
+    Parameters
+    ----------
+    first, second : array of float
+        For example maps of images and of their variations; of one array, no map is compared with itself.
+    subjects, classes : array of int, shape (n,)
+        The person in each image, and the class that its map explains.
+
+    Returns
+    -------
+    DataFrame
+        ``own``, Pearson's correlation of a map with its counterpart (where ``first`` is ``second``, the mean over the
+        person's other maps), and ``other``, the mean over other people's maps for the same class; NaN where there is
+        none or a map is constant.
+    """
+    subjects, classes, n = np.asarray(subjects), np.asarray(classes), len(first)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pixels = (np.asarray(maps).reshape(n, -1) for maps in (first, second))
+        centred = [maps - maps.mean(axis=1, keepdims=True) for maps in pixels]
+        left, right = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in centred)
+    correlations = left @ right.T
+    same_person, itself = subjects[:, None] == subjects, np.eye(n, dtype=bool)
+    chosen = {"own": same_person & ~itself if first is second else itself}
+    chosen["other"] = ~same_person & (classes[:, None] == classes)
+    means = {name: pd.DataFrame(np.where(pairs, correlations, np.nan)).mean(axis=1) for name, pairs in chosen.items()}
+    return pd.DataFrame(means)
+
+
+def _correlation(first: NDArray, second: NDArray) -> float:
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1])

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mri_aug.results.comparison import require_columns
-from mri_aug.results.tables import estimate_text, minus_signs
+from mri_aug.results.tables import estimate_text
 
 MIN_PEOPLE = 5  # resamples of fewer people differ in too few ways, and the interval is far too narrow
 _CONFIDENCE_LEVEL = 0.95
@@ -34,7 +34,8 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("brain", "brain_chance", "ratio", "brain"),
     Measure("energy", "energy_chance", "ratio", "atrophy"),
-    Measure("pointing", "pointing_chance", "ratio", "pointing"),
+    Measure("fluid", "fluid_chance", "ratio", "fluid"),
+    Measure("elsewhere", "elsewhere_chance", "ratio", "others' region"),
     Measure("deletion", "deletion_chance", "difference", "deletion"),
     Measure("insertion", "insertion_chance", "difference", "insertion"),
     Measure("shift", None, "difference", "shift"),
@@ -120,35 +121,6 @@ def paired(rows: pd.DataFrame, value: str, condition: str, baseline: str, *, by:
     first, second = (rows[rows[by] == name].set_index("image") for name in (condition, baseline))
     both = first[["subject"]].assign(value=first[value], baseline=second[value])
     return over_people(both, "value", "baseline", seed=seed).iloc[0]
-
-
-def finding(row: pd.Series, *, level: float, above: str, below: str, undecided: str) -> str:
-    """Return the sentence that an interval warrants, with its numbers in brackets before the full stop.
-
-    The row has ``effect``, ``low`` and ``high``; ``level`` is 1 for ratios and 0 for differences. The sentences have no
-    full stop.
-    """
-    effect, low, high = row[["effect", "low", "high"]]
-    sentence = {"above": above, "below": below, "undecided": undecided}[against(low, high, level)]
-    known = np.isfinite([low, high]).all()
-    interval = f"95 % interval {low:.2f} to {high:.2f}" if known else "too few people for an interval"
-    numbers = minus_signs(f"{effect:.2f}, {interval}" if np.isfinite(effect) else interval)
-    return f"{sentence} ({numbers})."
-
-
-def listed(names: Sequence[str], *, none: str = "none") -> str:
-    """Return names as words: "a, b and c".
-
-    >>> listed(["a", "b", "c"]), listed(["a"]), listed([])
-    ('a, b and c', 'a', 'none')
-    """
-    *others, last = names or [none]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def against(low: float, high: float, level: float) -> Literal["above", "below", "undecided"]:
-    """Return on which side of ``level`` an interval lies; "undecided" where it holds it or is not defined."""
-    return "above" if low > level else "below" if high < level else "undecided"
 
 
 def _effects(weights: NDArray, values: NDArray, effect: Effect) -> NDArray[np.float64]:

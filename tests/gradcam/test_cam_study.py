@@ -70,7 +70,9 @@ def test_every_measure_has_its_columns(rows):
     for measure in MEASURES:
         assert rows[measure.value].notna().any()
         assert measure.reference is None or rows[measure.reference].notna().any()
-    shares = rows[[name for name in rows if name.startswith(("brain", "energy", "pointing", "deletion", "insertion"))]]
+    shares = rows[
+        [name for name in rows if name.startswith(("brain", "energy", "fluid", "elsewhere", "deletion", "insertion"))]
+    ]
     assert shares.min().min() >= 0 and shares.max().max() <= 1
     assert rows[["shift", "rank"]].abs().max().max() <= 1
 
@@ -87,7 +89,7 @@ def test_same_seed_same_measures(phantoms, networks):
 def test_unknown_atrophy_is_missing_and_not_zero(phantoms, networks):
     test = ImageSet(**{name: getattr(phantoms[:3], name) for name in ("images", "labels", "subjects", "source_ids")})
     rows = measure_maps(networks["0"], test, target=[0, 1, 1], n_draws=1, n_steps=2, seed=0)
-    assert rows[["energy", "pointing", "energy_random"]].isna().all(axis=None)
+    assert rows[["energy", "energy_random"]].isna().all(axis=None)
     assert rows[["brain", "deletion", "insertion"]].notna().all(axis=None)
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.gradcam.measures import brain_masks, energy_share, on_common_outline, pointing_hits
+from mri_aug.gradcam.measures import (
+    brain_masks,
+    elsewhere_share,
+    energy_share,
+    fluid_masks,
+    on_common_outline,
+)
 
 
 @pytest.fixture
@@ -63,28 +69,6 @@ def test_brain_is_the_largest_bright_region_without_holes():
     assert not masks[1].any()
 
 
-def test_pointing_counts_the_maximum_and_its_ties(brain):
-    region = np.zeros_like(brain)
-    region[:, 4:8, 4:12] = True
-    cams = np.zeros(brain.shape)
-    cams[0, 5, 5] = cams[1, 10, 10] = 1
-    cams[2, 5, 5] = cams[2, 10, 10] = 1  # one of two maxima
-    cams[:, 0, 0] = 2  # outside the brain: no maximum of it
-    np.testing.assert_allclose(pointing_hits(cams, region, within=brain), [1, 0, 0.5])
-    np.testing.assert_allclose(pointing_hits(np.ones(brain.shape), region, within=brain), 0.5)  # chance
-
-
-def test_pointing_is_undefined_where_nothing_is_there(brain):
-    region = brain.copy()
-    region[0] = False
-    cams = np.ones(brain.shape)
-    cams[1] = 0
-    hits = pointing_hits(cams, region, within=brain)
-    assert np.isnan(hits[:2]).all() and hits[2] == 1
-    with pytest.raises(ValueError, match="negative"):
-        pointing_hits(-cams, region, within=brain)
-
-
 def test_brains_are_brought_to_one_outline():
     masks, maps = np.zeros((3, 64, 64), bool), np.zeros((3, 64, 64))
     masks[0, 10:30, 10:40] = masks[1, 20:60, 22:52] = True
@@ -107,3 +91,36 @@ def test_no_brain_no_outline(brain):
         on_common_outline(np.ones(brain.shape), np.zeros_like(brain))
     with pytest.raises(ValueError, match="share one shape"):
         on_common_outline(np.ones((3, 8, 8)), brain)
+
+
+def test_fluid_is_what_is_dark_inside_the_brain():
+    images = torch.full((2, 1, 16, 16), 100, dtype=torch.uint8)
+    images[0, 0, 6:9, 6:9] = 50  # below 0.55 of the median
+    images[0, 0, 10, 10] = 60  # above it
+    images[0, 0, 0, 0] = 0  # outside
+    brain = np.zeros((2, 16, 16), dtype=bool)
+    brain[0, 4:12, 4:12] = True
+    expected = np.zeros_like(brain)
+    expected[0, 6:9, 6:9] = True
+    assert (fluid_masks(images, brain) == expected).all()
+
+
+def test_energy_elsewhere_is_the_mean_over_other_people(brain):
+    rng = np.random.default_rng(1)
+    cams, regions = rng.random(brain.shape), rng.random(brain.shape) < 0.3
+    subjects = np.array([5, 5, 7])
+    found = elsewhere_share(cams, regions, subjects, within=brain)
+    by_hand = [
+        [energy_share(cams[i : i + 1], regions[j : j + 1], within=brain[i : i + 1])[0] for j in range(3)]
+        for i in range(3)
+    ]
+    expected = [by_hand[0][2], by_hand[1][2], np.mean(by_hand[2][:2])]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_map_of_one_place_reaches_as_much_in_other_people(brain):
+    regions = np.zeros_like(brain)
+    regions[:, 5:7, 5:7] = True  # everybody's region lies in one place
+    cams = np.ones(brain.shape) * regions
+    np.testing.assert_allclose(elsewhere_share(cams, regions, [0, 1, 2], within=brain), 1)
+    assert np.isnan(elsewhere_share(cams, regions, [0, 0, 0], within=brain)).all()  # there is nobody else

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from mri_aug.gradcam.sanity import own_and_other, randomised, rank_correlation, shift_likeness, weighted_layers
+from mri_aug.gradcam.measures import own_and_other, randomised, rank_correlation, shift_likeness, weighted_layers
 from mri_aug.models.networks import make_model
 
 EVERYWHERE = np.ones((2, 32, 32), bool)

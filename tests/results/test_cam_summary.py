@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mri_aug.results.maps import MEASURES, against, finding, listed, measure_table, over_people, paired
+from mri_aug.results.maps import MEASURES, measure_table, over_people, paired
 
 
 def people(n=20, n_slices=4, effect=0.5, seed=0):
@@ -71,32 +71,10 @@ def test_networks_are_compared_on_the_same_images():
 
 def test_table_shows_what_could_be_measured():
     rows = people().assign(network="a", shift=0.5, rank=0.1)
-    for name in ("brain", "deletion", "insertion"):
+    for name in ("brain", "fluid", "elsewhere", "deletion", "insertion"):
         rows = rows.assign(**{name: rows["value"], f"{name}_chance": rows["chance"]})
-    rows = rows.assign(energy=np.nan, energy_chance=np.nan, pointing=np.nan, pointing_chance=np.nan)
+    rows = rows.assign(energy=np.nan, energy_chance=np.nan)
     table = measure_table(rows, by="network")
-    words = [measure.words for measure in MEASURES if measure.value not in ("energy", "pointing")]
+    words = [measure.words for measure in MEASURES if measure.value != "energy"]
     assert table.columns.tolist() == ["network", *words]
     assert table.loc[0, "shift"].replace("\xa0", " ") == "0.50 [0.50, 0.50]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "side", "sentence"),
-    [
-        (1.1, 1.4, "above", "More (1.20, 95 % interval 1.10 to 1.40)."),
-        (0.7, 0.9, "below", "Less (1.20, 95 % interval 0.70 to 0.90)."),
-        (0.9, 1.3, "undecided", "Perhaps (1.20, 95 % interval 0.90 to 1.30)."),
-        (1.0, 1.3, "undecided", "Perhaps (1.20, 95 % interval 1.00 to 1.30)."),
-        (-0.2, 0.3, "below", "Less (1.20, 95 % interval \N{MINUS SIGN}0.20 to 0.30)."),
-        (np.nan, np.nan, "undecided", "Perhaps (1.20, too few people for an interval)."),
-    ],
-)
-def test_sentence_follows_the_interval(low, high, side, sentence):
-    row = pd.Series({"effect": 1.2, "low": low, "high": high})
-    assert against(low, high, 1) == side
-    assert finding(row, level=1, above="More", below="Less", undecided="Perhaps") == sentence
-
-
-def test_names_in_a_row():
-    assert listed(["a", "b", "c"]) == "a, b and c" and listed(["a", "b"]) == "a and b"
-    assert listed(["a"]) == "a" and listed([]) == "none" and listed([], none="nobody") == "nobody"
