@@ -151,15 +151,18 @@ def finished_rows(
         One row per part: ``part``, ``n_simulations`` that every condition has, ``finished`` and ``wanted``
         simulations, the ``hours`` of the finished, and the expected ``hours_left``, both of one core.
     """
-    tables, outlook = [], []
+    rows: dict[str, dict] = {}
+    outlook = []
     for part in parts:
         chosen = replace(config or TrainConfig(), **part.training)
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
         if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
             study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
-            found = store.rows(tasks := study.tasks(part.n_simulations))
-            tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
+            tasks = study.tasks(part.n_simulations)
+            new = store.rows(key for key in tasks if key not in rows)  # parts share conditions
+            rows |= {key: {"key": key, **row, "part": part.name} for key, row in new.items()}
+            found = {key: rows[key] for key in tasks if key in rows}
         done = Counter(tasks[key][0] for key in found)
         seconds, trained = sum(row["seconds"] for row in found.values()), sum(costs[one] * n for one, n in done.items())
         left = part.n_simulations * sum(costs.values()) - trained
@@ -171,8 +174,7 @@ def finished_rows(
             "hours": seconds / 3600,
             "hours_left": left * (seconds / trained if trained else SECONDS_PER_IMAGE) / 3600,
         })  # fmt: skip
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return rows.drop_duplicates("key", ignore_index=True) if len(rows) else rows, pd.DataFrame(outlook)
+    return pd.DataFrame(list(rows.values())), pd.DataFrame(outlook)
 
 
 def _images(part: Part, image_set: ImageSet) -> ImageSet:
@@ -182,8 +184,6 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
 def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
     """Add the name of the first part that holds each row's condition."""
     names = {(one.label, one.protocol): part.name for part in reversed(parts) for one in part.conditions}
-    if table.empty:
-        return table
     return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
 
 
