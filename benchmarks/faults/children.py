@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
+import subprocess
 import sys
 import time
 from functools import cache
@@ -31,13 +33,16 @@ from mri_aug.generators.openai import service  # noqa: F401  as above
 from mri_aug.generators.openai.faults import ImageServiceError
 from mri_aug.models.networks import make_model
 from mri_aug.results import deposit
-from mri_aug.study.conditions import Condition
 from mri_aug.study import run
+from mri_aug.study.conditions import Condition
 from mri_aug.study.run import _prepare, run_study
 from mri_aug.study.store import Store
 
 REFERENCES = tuple(Condition(architecture="shares", real_frac=share, policy="none") for share in (0.25, 0.5, 0.75, 1.0))
 N_IMAGES, N_NUMBERS = 10, 3  # of a bank fill that is killed
+MOST_MEMORY = (
+    16 * 2**30
+)  # bytes of address space, libraries included: a device that never ends must not end the machine
 torch.set_num_threads(1)  # no thread may be running when a child is forked
 
 
@@ -53,6 +58,7 @@ def begin(log: str, function, arguments: tuple) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     os.environ["OPENAI_API_KEY"] = KEY
     openai._base_client.INITIAL_RETRY_DELAY = 0.01
     try:
@@ -87,6 +93,15 @@ def quick_study(store: str, n_simulations: int, jump: int = 0) -> None:
 def study_of_references(store: str, n_simulations: int, options: dict) -> None:
     """Run a study without networks: some hundredths of a second a simulation."""
     run_study(REFERENCES, toy(), n_simulations=n_simulations, seed=0, store=Store(store), **options)
+
+
+def again_from_cache(folder: str, words: list[str], pickled: object) -> None:
+    """Load a dataset twice, with archives that lead outside and hold a pickle in place of what was cached."""
+    with contextlib.suppress(SystemExit):
+        command(folder, *words)
+    for path in Path(folder, "artifacts", "cache").glob("*.npz"):
+        np.savez(path, allow_pickle=True, **{"../../../evil": np.zeros(1), "images": np.array([pickled], dtype=object)})
+    command(folder, *words)
 
 
 def keys_of_references(n_simulations: int) -> list[str]:
@@ -157,6 +172,13 @@ def parameters(notebook: str, word: str, text: str) -> None:
         given = yaml.safe_load(text)
         values = check_parameters(source.name, default_parameters(read(source)), {word: given})
         print("output", default_output(source, values).resolve())
+
+
+def execute(source: str, output: str, url: str) -> None:
+    """Execute a notebook beside its copy."""
+    os.environ["OPENAI_BASE_URL"] = url
+    words = [sys.executable, "-m", "papermill", source, output, "-k", "python3", "--cwd", str(Path(source).parent)]
+    subprocess.run([*words, "--no-progress-bar"], check=True)
 
 
 def export(folder: str, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,11 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds without an end are a hang
+import psutil
+
+PATIENCE = 60.0  # seconds without work are a hang
+IDLE = 1.0  # seconds of work in that time that count as none: a client that waits for its server ticks
+LONGEST = 1500.0  # seconds that a child may take in all
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = multiprocessing.get_context("fork")  # of a process that has no threads and has imported what they need
 
@@ -86,8 +91,7 @@ class Campaign:
 
     def finish(self, child, tally: Tally, *, of: str = "") -> int:
         """Wait for a child, note a hang or a traceback, and return its exit status."""
-        child.join(PATIENCE)
-        if child.exitcode is None:
+        if not _ends(child):
             tally.hangs += 1
             tally.found.append(f"{of or child.log.name} hung")
             kill(child)
@@ -100,6 +104,32 @@ class Campaign:
     def run(self, tally: Tally, function, *arguments, of: str = "") -> int:
         """Run a child to its end and return its exit status."""
         return self.finish(self.start(function, *arguments), tally, of=of)
+
+
+def _ends(child) -> bool:
+    """Wait while a child and its own get anywhere; return whether it ended.
+
+    On a machine under load a second of work may take a minute: a hang is a minute without work, not one without an end.
+    """
+    worked, since, begun = 0.0, time.monotonic(), time.monotonic()
+    while child.is_alive():
+        child.join(1)
+        now, seconds = time.monotonic(), _seconds_worked(child.pid)
+        if seconds >= worked + IDLE:
+            worked, since = seconds, now
+        if now - since > PATIENCE or now - begun > LONGEST:
+            return False
+    return True
+
+
+def _seconds_worked(pid: int) -> float:
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        head = psutil.Process(pid)
+        for process in [head, *head.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += sum(process.cpu_times()[:2])
+    return total
 
 
 def kill(child) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paid_service import COST, PaidGenerator
+
 from benchmarks.faults import children
 from benchmarks.faults.engine import Campaign, Tally
 from benchmarks.faults.kills import N_SIMULATIONS, _check_all, _check_rows, _reference
 from mri_aug.generators.bank import Bank
 from mri_aug.study.store import Store
-from paid_service import COST, PaidGenerator
 
 KIB = 1024
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-
 import openai_server as fake
+from nbformat.v4 import new_code_cell
+from openai_server import USD, altered, error, reply
+from toy_book import write_notebook
+
 from benchmarks.faults import children
 from benchmarks.faults.engine import Campaign, Tally
 from benchmarks.faults.kills import served
 from mri_aug.generators.bank import Bank
-from openai_server import USD, altered, error, reply
 
 N_SOURCES = 100
 
@@ -22,7 +24,6 @@ def calls(campaign: Campaign) -> Tally:
     with served(plan=plan(campaign.seed)) as (url, ask):
         bank, options = Bank(campaign.place("calls") / "bank"), {"timeout_seconds": 5.0, "max_retries": 3}
         child = campaign.start(children.service_fill, str(bank.folder), url, rest, n_numbers, options)
-        child.join(max(600.0, wanted * 1.0))  # as long as it goes on: one that is longer than a minute is no hang
         campaign.finish(child, tally)
         counts, account = ask(), bank.account()
         kept = len(bank.records())
@@ -57,3 +58,28 @@ FAULTS = (
     reply(200, {"error": {"message": "inside an answer", "code": "server_error"}}), reply(200, ["no", "image"]),
     reply(200, "{half"), reply(500, "\x00\xff"), reply(400, {"error": None}), reply(400, {"error": {"message": [1]}}),
 )  # fmt: skip
+
+
+def notebook(campaign: Campaign) -> Tally:
+    """Execute a notebook that fills a bank and prints what it may of its errors, with the key in the environment."""
+    tally = Tally("notebooks executed with the key")
+    home = campaign.place("notebook")
+    path = home / "fill.ipynb"
+    write_notebook(path, [new_code_cell(cell) for cell in CELLS])
+    with served(plan=lambda number, source: FAULTS[(6, 8, 13)[number % 3]]) as (url, _):
+        campaign.run(tally, children.execute, str(path), str(home / "executed.ipynb"), url)
+    tally.trials = 1
+    said = (home / "executed.ipynb").read_text() if (home / "executed.ipynb").exists() else ""
+    if "ImageServiceError" not in said or "[secret]" not in said:
+        tally.found.append("the notebook did not show the errors that quote the key")
+    return tally
+
+
+CELLS = (
+    "import torch\nfrom mri_aug.generators.bank import Bank\nfrom openai_server import make_sources\n"
+    "from benchmarks.faults.children import service_generator",
+    "for number in range(6):\n    try:\n        Bank('bank').vary(service_generator(), make_sources(4), "
+    "torch.zeros(4, dtype=torch.int64), indices=[number] * 4, source_ids=range(4))\n"
+    "    except Exception as error:\n        print(type(error).__name__, error, vars(error))",
+    "service_generator(), Bank('bank')",
+)

@@ -72,17 +72,18 @@ class Store:
     def add(self, rows: pd.DataFrame) -> int:
         """Keep the rows of a deposit whose keys are new, in one transaction, and return their number.
 
-        ``rows`` has a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them.
+        ``rows`` has a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them; a ValueError if it
+        has not, or holds anything but numbers, booleans and strings.
         """
+        if "key" not in rows or not rows["key"].map(lambda key: isinstance(key, str)).all():
+            raise ValueError("these are no rows of a study: each needs a key, as text, in the column 'key'")
+        try:
+            texts = [(row.pop("key"), json.dumps(row, default=lambda v: v.item())) for row in rows.to_dict("records")]
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"these are no rows of a study: a column holds other values ({error})") from None
         with self._connection() as connection:
             before = connection.total_changes
-            connection.executemany(
-                _INSERT,
-                (
-                    (row.pop("key"), json.dumps(row, default=lambda value: value.item()))
-                    for row in rows.to_dict("records")
-                ),
-            )
+            connection.executemany(_INSERT, texts)
             return connection.total_changes - before
 
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
@@ -90,7 +91,7 @@ class Store:
         keys = list(keys)
         with self._connection() as connection:
             found = dict(connection.execute(_SELECT, (json.dumps(keys),)))
-            return {key: json.loads(found[key]) for key in keys if key in found}
+            return {key: {**json.loads(found[key])} for key in keys if key in found}
 
     def table(self, keys: Iterable[str]) -> pd.DataFrame:
         """Return the rows of ``keys``, in their order.
