@@ -10,9 +10,10 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from multiprocessing import connection
 from pathlib import Path
 
-from benchmarks.faults.engine import Campaign, Tally, import_path
+from benchmarks.faults.engine import PROCESSES, Campaign, Tally, import_path
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- written by python -m benchmarks.faults -->", "<!-- end of faults -->"
@@ -31,15 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in parts]:
         raise SystemExit(f"there is no part {', '.join(unknown)}; choose from {', '.join(parts)}")
     with home:
-        campaign = Campaign(Path(home.name), options.seed, options.scale)
-        tallies, start = [], time.monotonic()
-        for name in names:
-            begun = time.monotonic()
-            tallies.append(parts[name](campaign))
-            print(f"{_line(tallies[-1])} ({time.monotonic() - begun:.0f} s)", flush=True)
-            for found in tallies[-1].found:
-                print(f"    {found}", flush=True)
-        tallies.append(secrets(campaign))
+        campaign, start = Campaign(Path(home.name), options.seed, options.scale), time.monotonic()
+        tallies = [*_run([(name, parts[name]) for name in names], campaign, options.together), secrets(campaign)]
         print(_line(tallies[-1]))
     clean = all(tally.is_clean for tally in tallies)
     text = _report(tallies, seed=options.seed, minutes=(time.monotonic() - start) / 60)
@@ -48,6 +42,37 @@ def main(arguments: list[str] | None = None) -> int:
         before, rest = README.read_text(encoding="utf-8").split(BEGIN)
         README.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
     return 0 if clean else 1
+
+
+def _run(parts: list[tuple], campaign: Campaign, together: int) -> list[Tally]:
+    """Run the parts, some side by side, each in a process and a folder of its own; return their tallies in order."""
+    waiting, running, tallies = list(parts), {}, {}
+    while waiting or running:
+        while waiting and len(running) < together:
+            name, part = waiting.pop(0)
+            receiver, sender = PROCESSES.Pipe(duplex=False)
+            inner = Campaign(campaign.folder / name, campaign.seed, campaign.scale)
+            inner.folder.mkdir()
+            process = PROCESSES.Process(target=_one, args=(part, inner, sender))
+            process.start()
+            sender.close()
+            running[receiver] = name, process, time.monotonic()
+        for receiver in connection.wait(list(running)):
+            name, process, begun = running.pop(receiver)
+            try:
+                tallies[name] = receiver.recv()
+            except EOFError:
+                tallies[name] = Tally(name, found=["the campaign itself failed"])
+            process.join()
+            print(f"{_line(tallies[name])} ({time.monotonic() - begun:.0f} s)", flush=True)
+            for found in tallies[name].found:
+                print(f"    {found}", flush=True)
+    return [tallies[name] for name, _ in parts]
+
+
+def _one(part, campaign: Campaign, sender) -> None:
+    os.setsid()
+    sender.send(part(campaign))
 
 
 def secrets(campaign: Campaign) -> Tally:
@@ -103,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of trials (default: 1, half an hour)")
     parser.add_argument("--only", default="", metavar="A,B", help="these parts alone")
+    parser.add_argument("--together", type=int, default=2, metavar="N", help="parts side by side (default: 2)")
     parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/README.md")
     return parser
 

@@ -114,10 +114,10 @@ def service_fills(campaign: Campaign) -> Tally:
 def networks(campaign: Campaign) -> Tally:
     """Kill the command twenty times while it trains; it goes on on another machine from a partial deposit."""
     tally, rng = Tally("a study of networks killed, and moved to another machine"), random.Random(campaign.seed + 3)
-    words = ["study", "--profile", "smoke", "--parts", "cnn", "--simulations", "3", "--epochs", "2", "--jobs", "1"]
+    words = ["study", "--profile", "smoke", "--parts", "cnn", "--simulations", "3", "--epochs", "1", "--jobs", "1"]
     places = [campaign.place("undisturbed"), campaign.place("first-machine"), campaign.place("second-machine")]
     campaign.run(tally, children.command, str(places[0]), *words, "--export", "whole")
-    n, deposit = campaign.trials(20, 4), str(places[1] / "results" / "partial")
+    n, deposit = 20, str(places[1] / "results" / "partial")
     for place, end in ((places[1], n // 2), (places[2], n)):
         source = ["--from", deposit] if place == places[2] else []
         path, status = place / "artifacts" / "store.sqlite", None
