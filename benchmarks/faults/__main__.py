@@ -99,6 +99,7 @@ def _parts() -> dict:
 
     functions = (
         kills.networks, kills.studies, kills.fills, kills.service_fills, kills.joblib_workers, kills.dask_workers,
+        kills.dask_sizes,
         places.full_disk, places.read_only, places.jumping_clock, places.two_at_once, service.calls, fuzz.malformed,
         fuzz.malicious, service.notebook,
     )  # fmt: skip

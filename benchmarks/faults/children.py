@@ -25,6 +25,7 @@ from openai_server import KEY, make_sources
 from paid_service import PaidGenerator, make_images
 from sklearn import metrics  # noqa: F401  a row's scores need it: imported here, once for all children
 
+from benchmarks.processes import resident_megabytes
 from mri_aug import cli, provenance
 from mri_aug.data import loading
 from mri_aug.generators.bank import Bank
@@ -93,6 +94,19 @@ def quick_study(store: str, n_simulations: int, jump: int = 0) -> None:
 def study_of_references(store: str, n_simulations: int, options: dict) -> None:
     """Run a study without networks: some hundredths of a second a simulation."""
     run_study(REFERENCES, toy(), n_simulations=n_simulations, seed=0, store=Store(store), **options)
+
+
+def study_on_cluster(store: str, n_simulations: int, address: str) -> None:
+    """Run a study on a cluster and print the driver's memory in megabytes after its first rows and after its last."""
+    append, seen = Store.append, []
+
+    def noted(self, key, row) -> None:
+        append(self, key, row)
+        seen.append(resident_megabytes() or 0.0)
+
+    Store.append = noted
+    study_of_references(store, n_simulations, {"scheduler": address})
+    print("memory", seen[len(seen) // 4], seen[-1])
 
 
 def again_from_cache(folder: str, words: list[str], pickled: object) -> None:

@@ -26,6 +26,7 @@ from mri_aug.provenance import project
 from mri_aug.results.deposit import load_deposit
 from mri_aug.study.store import Store
 
+MOST_GROWTH = 30.0  # MB of a driver in three quarters of a study
 N_SIMULATIONS = 24  # of four conditions of the quick study
 
 
@@ -185,6 +186,27 @@ def dask_workers(campaign: Campaign) -> Tally:
         _check_rows(path, expected, {}, tally)
         campaign.run(tally, children.study_of_references, str(path), 12, {"n_jobs": 1})
         _check_all(path, expected, tally)
+    return tally
+
+
+def dask_sizes(campaign: Campaign) -> Tally:
+    """Run a study on two workers and on four: the rows must be joblib's, and the driver must not grow with them."""
+    tally = Tally("Dask: two and four workers")
+    expected, notes = _references(campaign, tally, 25), []
+    for n_workers in (2, 4):
+        path = campaign.place(f"dask-{n_workers}") / "store.sqlite"
+        with dask_cluster(campaign, n_workers) as (address, _):
+            child = campaign.start(children.study_on_cluster, str(path), 25, address)
+            campaign.finish(child, tally)
+        tally.trials += 1
+        _check_rows(path, expected, {}, tally)
+        _check_all(path, expected, tally)
+        found = re.search(r"^memory (\S+) (\S+)$", child.log.read_text(), re.M)
+        if not found or float(found[2]) > float(found[1]) + MOST_GROWTH:
+            tally.found.append(f"the driver of {n_workers} workers grew from {found and found.groups()} MB")
+        else:
+            notes.append(f"{float(found[1]):.0f} to {float(found[2]):.0f} MB with {n_workers}")
+    tally.note = f"{len(expected)} rows each; the driver's memory " + ", ".join(notes)
     return tally
 
 
