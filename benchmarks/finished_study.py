@@ -65,8 +65,9 @@ def read(work: Path, path: Path, n_rows: int, deposit: Path) -> dict[str, float]
 
     export(rows, deposit, manifest={})
     laps["export_seconds"], start = time.perf_counter() - start, time.perf_counter()
-    summarise(rows, "test_cross_entropy")
-    compare(rows, "test_cross_entropy", baseline=rows["condition"].iloc[0])
+    for _, table in rows.groupby("protocol"):
+        summarise(table, "test_cross_entropy")
+        compare(table, "test_cross_entropy", baseline=table["condition"].iloc[0])
     laps["summary_seconds"] = time.perf_counter() - start
     return {"rows": len(rows), "left": int((outlook["wanted"] - outlook["finished"]).sum()), **laps}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from mri_aug.book.publishing.notebooks import check_parameters
 from mri_aug.provenance import project
 
 sys.path.insert(0, str(project()))  # the benchmarks are not part of the installed package
@@ -67,7 +68,13 @@ def test_a_ledger_that_disagrees_is_found():
         assert tally.dollars_off == pytest.approx(off)
 
 
-def test_the_committed_table_is_clean():
-    text = Path(campaign.README).read_text(encoding="utf-8")
-    table = text.split(campaign.BEGIN)[1].split(campaign.END)[0]
-    assert "with seed" in table and "findings" not in table
+def test_a_number_that_no_float_holds_is_no_parameter():
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        check_parameters("x", {"seed": 0}, {"seed": 10**400})
+
+
+def test_the_committed_table_is_of_the_committed_record_and_clean():
+    rows = json.loads(campaign.RECORD.read_text(encoding="utf-8"))
+    text = campaign.README.read_text(encoding="utf-8")
+    assert text.split(campaign.BEGIN)[1].split(campaign.END)[0].strip() == campaign.table(rows)
+    assert len(rows) >= 15 and all(Tally(**{n: row[n] for n in vars(Tally(""))}).is_clean for row in rows.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks.faults.engine import PROCESSES, Campaign, Tally, import_path
 
 README = Path(__file__).parents[1] / "README.md"
+RECORD = Path(__file__).parents[1] / "faults.json"
 BEGIN, END = "<!-- written by python -m benchmarks.faults -->", "<!-- end of faults -->"
 COLUMNS = ("trials", "rows_lost_or_doubled", "images_paid_twice", "dollars_off", "tracebacks", "hangs", "escapes")
 LARGE = 32 << 20  # bytes of a file that is searched for the key; none is larger
@@ -35,13 +37,36 @@ def main(arguments: list[str] | None = None) -> int:
         campaign, start = Campaign(Path(home.name), options.seed, options.scale), time.monotonic()
         tallies = [*_run([(name, parts[name]) for name in names], campaign, options.together), secrets(campaign)]
         print(_line(tallies[-1]))
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    run = {"seed": options.seed, "scale": options.scale, "date": date}
+    rows = {tally.part: {**asdict(tally), **run} for tally in tallies}
     clean = all(tally.is_clean for tally in tallies)
-    text = _report(tallies, seed=options.seed, minutes=(time.monotonic() - start) / 60)
-    print(f"\n{text}\n{'nothing was found' if clean else 'SOMETHING WAS FOUND'}")
+    print(f"\n{table(rows)}\n\n{(time.monotonic() - start) / 60:.0f} minutes; "
+          f"{'nothing was found' if clean else 'SOMETHING WAS FOUND'}")  # fmt: skip
     if options.write:
-        before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        keep(rows)
     return 0 if clean else 1
+
+
+def keep(rows: dict[str, dict]) -> None:
+    """Keep rows in ``faults.json`` in place of earlier ones of the same parts, and renew the table in the README."""
+    kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    kept |= rows
+    RECORD.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n{table(kept)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Return the table of a campaign in Markdown."""
+    names = [*COLUMNS, "seed", "scale", "date"]
+    lines = ["| part | " + " | ".join(name.replace("_", " ") for name in names) + " | note |"]
+    lines.append("| --- " * (len(names) + 2) + "|")
+    for part, row in rows.items():
+        values = [f"{row[name]:,}" if name == "trials" else str(row[name]) for name in names]
+        notes = "; ".join(filter(None, [row["note"], f"{len(row['found'])} findings" * bool(row["found"])]))
+        lines.append(f"| {part} | " + " | ".join(values) + f" | {notes} |")
+    return "\n".join(lines)
 
 
 def _run(parts: list[tuple], campaign: Campaign, together: int) -> list[Tally]:
@@ -112,25 +137,13 @@ def _line(tally: Tally) -> str:
     return f"{tally.part}: {tally.trials} trials, {', '.join(wrong) or ('clean' if tally.is_clean else 'not clean')}"
 
 
-def _report(tallies: list[Tally], *, seed: int, minutes: float) -> str:
-    head = "| part | " + " | ".join(name.replace("_", " ") for name in COLUMNS) + " | note |"
-    rows = [head, "| --- " * (len(COLUMNS) + 2) + "|"]
-    for tally in tallies:
-        numbers = asdict(tally)
-        values = [f"{numbers[name]:,}" if name != "dollars_off" else f"{numbers[name]:g}" for name in COLUMNS]
-        notes = "; ".join(filter(None, [tally.note, f"{len(tally.found)} findings" * bool(tally.found)]))
-        rows.append(f"| {tally.part} | " + " | ".join(values) + f" | {notes} |")
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    return f"Run on {date} with seed {seed}, in {minutes:.0f} minutes.\n\n" + "\n".join(rows)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description="What breaks, and what is lost?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of trials (default: 1, half an hour)")
     parser.add_argument("--only", default="", metavar="A,B", help="these parts alone")
     parser.add_argument("--together", type=int, default=2, metavar="N", help="parts side by side (default: 2)")
-    parser.add_argument("--write", action="store_true", help="keep the table in benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="keep the results in benchmarks/faults.json and README.md")
     return parser
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -89,9 +90,12 @@ class Campaign:
         child.start()
         return child
 
-    def finish(self, child, tally: Tally, *, of: str = "") -> int:
-        """Wait for a child, note a hang or a traceback, and return its exit status."""
-        if not _ends(child):
+    def finish(self, child, tally: Tally, *, of: str = "", beside: Sequence[int] = ()) -> int:
+        """Wait for a child, note a hang or a traceback, and return its exit status.
+
+        ``beside`` are the processes that work for it without being its own.
+        """
+        if not _ends(child, beside):
             tally.hangs += 1
             tally.found.append(f"{of or child.log.name} hung")
             kill(child)
@@ -106,7 +110,7 @@ class Campaign:
         return self.finish(self.start(function, *arguments), tally, of=of)
 
 
-def _ends(child) -> bool:
+def _ends(child, beside: Sequence[int]) -> bool:
     """Wait while a child and its own get anywhere; return whether it ended.
 
     On a machine under load a second of work may take a minute: a hang is a minute without work, not one without an end.
@@ -114,7 +118,7 @@ def _ends(child) -> bool:
     worked, since, begun = 0.0, time.monotonic(), time.monotonic()
     while child.is_alive():
         child.join(1)
-        now, seconds = time.monotonic(), _seconds_worked(child.pid)
+        now, seconds = time.monotonic(), sum(map(_seconds_worked, (child.pid, *beside)))
         if seconds >= worked + IDLE:
             worked, since = seconds, now
         if now - since > PATIENCE or now - begun > LONGEST:

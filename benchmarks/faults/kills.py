@@ -178,9 +178,14 @@ def dask_workers(campaign: Campaign) -> Tally:
         with dask_cluster(campaign, 2) as (address, processes):
             child = campaign.start(children.study_of_references, str(path), 12, {"scheduler": address})
             _wait_for_rows(child, path, 4)
-            processes[1 if victim == "worker" else 0].kill()
+            if not _n_rows(path):
+                tally.found.append(f"no row came before the {victim} was killed")
+            lost = processes.pop(1 if victim == "worker" else 0)
+            lost.kill()
+            lost.wait()
             tally.trials += 1
-            status = campaign.finish(child, tally, of=f"the driver, its {victim} lost,")
+            pids = [process.pid for process in processes]
+            status = campaign.finish(child, tally, of=f"the driver, its {victim} lost,", beside=pids)
         if victim == "worker" and status != 0:
             tally.found.append("the study did not survive its worker")
         _check_rows(path, expected, {}, tally)
@@ -195,9 +200,9 @@ def dask_sizes(campaign: Campaign) -> Tally:
     expected, notes = _references(campaign, tally, 25), []
     for n_workers in (2, 4):
         path = campaign.place(f"dask-{n_workers}") / "store.sqlite"
-        with dask_cluster(campaign, n_workers) as (address, _):
+        with dask_cluster(campaign, n_workers) as (address, processes):
             child = campaign.start(children.study_on_cluster, str(path), 25, address)
-            campaign.finish(child, tally)
+            campaign.finish(child, tally, beside=[process.pid for process in processes])
         tally.trials += 1
         _check_rows(path, expected, {}, tally)
         _check_all(path, expected, tally)
@@ -294,7 +299,7 @@ def _references(campaign: Campaign, tally: Tally, n_simulations: int) -> dict[st
 
 
 def _wait_for(child, seen) -> None:
-    wait_until(lambda: not child.is_alive() or seen(), 3 * PATIENCE)
+    wait_until(lambda: not child.is_alive() or seen(), 10 * PATIENCE)
 
 
 def _wait_for_rows(child, path: Path, n: int) -> None:

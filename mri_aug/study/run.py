@@ -6,6 +6,7 @@ A row has a key (:mod:`mri_aug.study.store`), and a finished key is never run ag
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -304,6 +305,7 @@ def _backend(scheduler: str | None, n_jobs: int) -> Iterator[_Parallel]:
         from dask.distributed import Client
     except ImportError:
         raise ImportError("a scheduler needs Dask: pip install 'mri-aug[cluster]'") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs of a loss, we raise
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
@@ -344,4 +346,5 @@ def _on_cluster(client, calls: Iterable[tuple], shared: tuple) -> Iterator[tuple
                 return
             yield next(running).result()
     except (CancelledError, CommClosedError, KilledWorker) as error:
-        raise ConnectionError(f"the cluster's scheduler or workers are lost ({error}). {_KEPT}") from None
+        why = str(error).partition("\n")[0]
+        raise ConnectionError(f"the cluster lost its scheduler, or several workers ({why}). {_KEPT}") from None
