@@ -172,11 +172,11 @@ def joblib_workers(campaign: Campaign) -> Tally:
 def dask_workers(campaign: Campaign) -> Tally:
     """Lose one of two workers in the middle of a study, then the scheduler in the middle of another."""
     tally = Tally("Dask: a worker lost, the scheduler lost")
-    expected = _references(campaign, tally, 12)
+    expected = _references(campaign, tally, 8)
     for victim in ("worker", "scheduler"):
         path = campaign.place(f"dask-{victim}") / "store.sqlite"
         with dask_cluster(campaign, 2) as (address, processes):
-            child = campaign.start(children.study_of_references, str(path), 12, {"scheduler": address})
+            child = campaign.start(children.study_of_references, str(path), 8, {"scheduler": address})
             _wait_for_rows(child, path, 4)
             if not _n_rows(path):
                 tally.found.append(f"no row came before the {victim} was killed")
@@ -189,7 +189,7 @@ def dask_workers(campaign: Campaign) -> Tally:
         if victim == "worker" and status != 0:
             tally.found.append("the study did not survive its worker")
         _check_rows(path, expected, {}, tally)
-        campaign.run(tally, children.study_of_references, str(path), 12, {"n_jobs": 1})
+        campaign.run(tally, children.study_of_references, str(path), 8, {"n_jobs": 1})
         _check_all(path, expected, tally)
     return tally
 

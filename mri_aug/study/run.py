@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 import joblib
 import pandas as pd
@@ -336,15 +336,25 @@ def _on_cluster(client, calls: Iterable[tuple], shared: tuple) -> Iterator[tuple
     from dask.distributed import CancelledError, KilledWorker, as_completed
     from distributed.comm import CommClosedError
 
-    calls, running = iter(calls), as_completed()
+    calls, running, sent, held = iter(calls), as_completed(), {}, None
     try:
-        shared = client.scatter([shared], broadcast=True, hash=False)[0]  # sent once to every worker
         while True:
-            n_free = 2 * sum(client.nthreads().values()) - running.count()
-            running.update([client.submit(_run, call, shared, pure=False) for call in islice(calls, max(n_free, 0))])
+            held = held or client.scatter([shared], broadcast=True, hash=False)[0]  # once, to every worker
+            for call in islice(calls, max(0, 2 * sum(client.nthreads().values()) - running.count())):
+                future = client.submit(_run, call, held, pure=False)
+                sent[future.key] = call
+                running.add(future)
             if running.is_empty():
                 return
-            yield next(running).result()
+            call = sent.pop((future := next(running)).key)
+            try:
+                result = future.result()
+            except CancelledError:
+                if client.status != "running":
+                    raise
+                calls, held = chain([call], calls), None  # lost with the only worker that held what calls share
+            else:
+                yield result
     except (CancelledError, CommClosedError, KilledWorker) as error:
         why = str(error).partition("\n")[0]
         raise ConnectionError(f"the cluster lost its scheduler, or several workers ({why}). {_KEPT}") from None

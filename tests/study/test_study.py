@@ -226,7 +226,28 @@ def test_a_cluster_of_one_thread_computes_there_and_not_here(toy_images, tmp_pat
             [Condition()], toy_images, n_simulations=7, seed=0, store=Store(tmp_path / "store.sqlite"), config=QUICK,
             scheduler=cluster.scheduler_address,
         )  # fmt: skip
-    assert len(table) == 7 and table["thread"].str.startswith("Dask").all()
+    assert len(table) == 7 and table["thread"].str.contains("Dask").all()
+
+
+def test_a_study_survives_the_only_worker_that_held_the_images(toy_images, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    append, lost = Store.append, []
+
+    def lose_the_first(store, key, row):
+        append(store, key, row)
+        if len(store) == 3:
+            cluster.scale(2)
+            wait_for(lambda: len(cluster.scheduler.workers) == 2, "second worker")
+            lost.append(cluster.sync(cluster.workers[0].close, executor_wait=False))
+
+    monkeypatch.setattr(run, "simulate", lambda condition, image_set, **_: condition.columns())
+    monkeypatch.setattr(Store, "append", lose_the_first)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:  # fmt: skip
+        options = dict(store=Store(tmp_path / "store.sqlite"), config=QUICK, scheduler=cluster.scheduler_address)
+        assert len(run_study([Condition()], toy_images, n_simulations=20, seed=0, **options)) == 20
+    assert lost
 
 
 def test_bad_input_is_named(toy_images, tmp_path):
