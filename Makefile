@@ -11,12 +11,13 @@ CLASSES ?=
 SUBJECTS ?=
 export DATASET PROFILE CLASSES SUBJECTS
 BENCH ?=
+FAULTS ?=
 BIN := .venv/bin
 SMOKE := artifacts/smoke
 # no progress bars and no dates in what notebooks show, as when mri-aug runs them
 KERNEL := TQDM_DISABLE=1 SOURCE_DATE_EPOCH=315532800 PYTHONHASHSEED=0
 
-.PHONY: help book pdf test test-library test-book thorough bench lab lint house sync lock clean
+.PHONY: help book pdf test test-library test-book thorough bench faults lab lint house sync lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ thorough: .venv/installed  ## The tests that `make test` leaves out: two hours o
 
 bench: .venv-bench/installed  ## Measure speed beside other frameworks, on an idle machine (BENCH='--only throughput')
 	.venv-bench/bin/python -m benchmarks.run --dataset '$(DATASET)' $(BENCH)
+
+faults: .venv/installed  ## Kill, starve and mislead the library for half an hour (FAULTS='--scale 0.1 --seed 1')
+	$(BIN)/python -m benchmarks.faults $(FAULTS)
 
 lab: .venv/installed  ## Open the notebooks in JupyterLab, each paired with its .py
 	$(BIN)/jupyter lab notebooks

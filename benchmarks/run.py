@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, contenders, footprint, growth, peak, policy_cost, profile, report
+from benchmarks import ablation, contenders, footprint, growth, peak, policy_cost, profile, report, startup
 from benchmarks.record import Record, Tables
 from benchmarks.settings import Settings, prepare
 from benchmarks.targets import judge
@@ -40,6 +40,7 @@ SECTIONS = {
     "profile": Section(profile.measure, 0.2, "where a training step goes"),
     "policies": Section(policy_cost.measure, 0.3, "cost of augmentation policies"),
     "footprint": Section(footprint.measure, 0.8, "processes, their memory, start-up"),
+    "startup": Section(startup.measure, 2.0, "until help, imports and a finished study are there"),
     "growth": Section(growth.measure, 5.5, "cost against images, people, rows, variations"),
     "quality": Section(contenders.quality, 4.5, "whole simulations and their cross-entropy"),
 }

@@ -85,6 +85,17 @@ def _footprint(tables) -> Iterator[tuple]:
     yield "start to the first training step", _median(row["seconds"] for row in tables["start"]), AT_MOST, 6, "s"
 
 
+def _startup(tables) -> Iterator[tuple]:
+    rows = tables["startup"]["startup"]
+    finished = [row for row in rows if "rows" in row]
+    yield "mri-aug --help", rows[0]["seconds"], AT_MOST, 0.3, "s"
+    small, large = finished[0], finished[-1]
+    read = small["import_seconds"] + small["read_seconds"]
+    yield f"a finished study of {small['rows']} rows read in a new process", read, AT_MOST, 3, "s"
+    seconds = sum(large[f"{lap}_seconds"] for lap in ("read", "export", "summary"))
+    yield f"a study of {large['rows']} rows read, exported and summarised", seconds, AT_MOST, 10, "s"
+
+
 def _policies(tables) -> Iterator[tuple]:
     rows = sorted(tables["policies"]["policies"], key=lambda row: -row["percent_of_step"])
     for row, which, wanted in zip(rows, ("heaviest", "second heaviest"), (40, 20), strict=False):
@@ -118,6 +129,7 @@ _SOURCES: tuple[tuple[tuple[str, ...], Callable], ...] = (
     (("throughput", "peak"), _share),
     (("quality",), _quality),
     (("footprint",), _footprint),
+    (("startup",), _startup),
     (("policies",), _policies),
     (("growth",), _growth),
 )

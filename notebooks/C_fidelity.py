@@ -43,15 +43,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from mri_aug import fidelity, provenance
+from mri_aug import provenance
 from mri_aug.book import figures
 from mri_aug.book.record import ABSENT, load_tables
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
 from mri_aug.data.loading import load_images
 from mri_aug.data.sampling import stratified_sample
+from mri_aug.fidelity.features import domain_network, imagenet_network
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.fidelity.similarity import memorisation, real_similarity
-from mri_aug.fidelity.table import ALL_CLASSES, REAL
+from mri_aug.fidelity.table import ALL_CLASSES, MEASURES, REAL, fidelity_table, generation_card, make_candidate
 from mri_aug.generators.bank import Bank, BankedGenerator
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.models.training import TrainConfig
@@ -122,7 +123,7 @@ if record is not None:
     texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertuples()]
     shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
     columns = [REAL, "duplicate", "morph", "simulated", "diffusion"]
-    shown = shown.loc[[*fidelity.MEASURES], columns].rename(index=fidelity.MEASURES, columns={REAL: "sample itself"})
+    shown = shown.loc[[*MEASURES], columns].rename(index=MEASURES, columns={REAL: "sample itself"})
     costs = overall[overall["measure"] == "seconds"].set_index("generator")["value"]
     shown.loc["seconds to fit and to make the images"] = ["–", *(f"{costs[name]:.0f}" for name in columns[1:])]
     shown = shown.reset_index(names="measure")
@@ -177,7 +178,7 @@ for name in names:
     if not generator.reproducible:
         generator = BankedGenerator.of(generator, bank, image_set)
     fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
-    candidates[name] = fidelity.make_candidate(fitted[name], training, seed=seed)
+    candidates[name] = make_candidate(fitted[name], training, seed=seed)
     seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
 
 # %% tags=["remove-cell"]
@@ -227,17 +228,17 @@ _ = figures.plot_correlations(curves, threshold=people.threshold, cumulative=Tru
 config = TrainConfig(epochs=epochs)
 if feature_weights == "none":
     simulated = load_images("phantom", n_subjects=22, seed=seed + 1)
-    network = fidelity.domain_network(simulated, seed=seed, name="slices of phantoms", config=config)
+    network = domain_network(simulated, seed=seed, name="slices of phantoms", config=config)
 else:
-    network = fidelity.imagenet_network(feature_weights)
+    network = imagenet_network(feature_weights)
 detector = replace(DETECTOR_CONFIG, epochs=epochs)
-table = fidelity.fidelity_table(candidates, training, others, network=network, seed=seed, config=detector)
+table = fidelity_table(candidates, training, others, network=network, seed=seed, config=detector)
 
 # %% tags=["hide-input"]
 overall = table[table["class"] == ALL_CLASSES]
 texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertuples()]
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
-shown = shown.loc[list(fidelity.MEASURES), [REAL, *names]].rename(index=fidelity.MEASURES)
+shown = shown.loc[list(MEASURES), [REAL, *names]].rename(index=MEASURES)
 shown.columns = ["sample itself", *names]
 people = f"{len(training.subjects.unique())} people of the sample, {len(others.subjects.unique())} outside it"
 caption = f"Fidelity in the images of this copy, with 95 % intervals over people ({people}). Features: {network.name}. Columns and rows as above."
@@ -254,9 +255,7 @@ for ax, measure in zip(
 ):
     rows = table[table["measure"] == measure].replace({"generator": {REAL: "sample itself"}})
     rows = rows.rename(columns={"class": "condition", "generator": "group"})
-    figures.plot_forest(rows, x_label="", ax=ax).set_title(
-        fill(fidelity.MEASURES[measure], 24), fontsize=9, fontweight="normal"
-    )
+    figures.plot_forest(rows, x_label="", ax=ax).set_title(fill(MEASURES[measure], 24), fontsize=9, fontweight="normal")
 handles, legend = axes[0, 0].get_legend_handles_labels()
 _ = figure.legend(handles, legend, loc="outside lower center", ncols=len(legend))
 
@@ -265,7 +264,7 @@ values = table[(table["class"] != ALL_CLASSES) & (table["generator"] != REAL)]
 by_class = values.pivot(index=["generator", "class"], columns="measure", values="value")
 by_class = by_class[["mmd_sources", "precision", "recall", "coverage", "near_copies"]]
 by_class = by_class.reindex([(name, c) for name in names for c in training.class_names]).reset_index()
-by_class = by_class.rename(columns=fidelity.MEASURES | {"mmd_sources": "MMD to sources"})
+by_class = by_class.rename(columns=MEASURES | {"mmd_sources": "MMD to sources"})
 numbered_table(
     by_class, "Some measures by class in the images of this copy, without their intervals.", "tab-fidelity-class"
 )
@@ -280,7 +279,7 @@ numbered_table(
 
 # %% tags=["hide-input"]
 for name in names:
-    card = fidelity.generation_card(fitted[name], candidates[name], training, seconds=seconds[name], usd=usd[name])
+    card = generation_card(fitted[name], candidates[name], training, seconds=seconds[name], usd=usd[name])
     display(numbered_table(card, f"Generation card of {name}.", f"tab-card-{name}"))
 
 # %% [markdown]
@@ -298,4 +297,4 @@ glue_values(
 # %% tags=["hide-input"]
 assert not set(training.source_ids.tolist()) & set(others.source_ids.tolist())
 assert not known or not set(training.subjects.tolist()) & set(others.subjects.tolist())
-assert len(table) == (1 + len(names)) * (1 + training.n_classes) * len(fidelity.MEASURES)
+assert len(table) == (1 + len(names)) * (1 + training.n_classes) * len(MEASURES)

@@ -276,6 +276,8 @@ def _load(content: bytes | Path | tuple[Path, ...]) -> tuple[bytes | Path | tupl
     """Return what to decode, read from its file where that is one picture, and a digest of its bytes."""
     if isinstance(content, tuple):
         return content, hashlib.sha256(b"".join(file.read_bytes() for file in content)).digest()
+    if isinstance(content, Path) and content.exists() and not content.is_file():
+        raise ValueError("it is a device, a pipe or a folder")  # a row of a table may name anything
     data = content if isinstance(content, bytes) else content.read_bytes()
     if not data:
         raise ValueError("it is empty")

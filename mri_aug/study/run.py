@@ -6,12 +6,15 @@ A row has a key (:mod:`mri_aug.study.store`), and a finished key is never run ag
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby, islice
 
 import joblib
 import pandas as pd
@@ -30,8 +33,11 @@ from mri_aug.study.store import Keys, Store
 
 SECONDS_PER_IMAGE = 1 / 233  # of one core, trained on at 128 x 128 by the thesis's CNN; 2 cores without bfloat16
 PHANTOM_SEED = 11  # of the simulated people that a part studies: not those of the generator `simulated`
+_KEPT = "What is finished is kept, and the same command goes on from there."
 _BAR = "{l_bar}{bar}| {elapsed} < {remaining}"
 _NETWORK_COSTS = {"vit_tiny": 5, "resnet18": 13, "vit_b_16": 130}  # in trainings of the thesis's CNN on a processor
+
+_Parallel = Callable[[Iterable[tuple], tuple], Iterator[tuple[str, dict]]]  # of calls and of what they share
 
 
 def run_study(  # noqa: PLR0913  a study has as many independent choices
@@ -151,17 +157,21 @@ def finished_rows(
         One row per part: ``part``, ``n_simulations`` that every condition has, ``finished`` and ``wanted``
         simulations, the ``hours`` of the finished, and the expected ``hours_left``, both of one core.
     """
-    tables, outlook = [], []
+    rows: dict[str, dict] = {}
+    outlook = []
     for part in parts:
         chosen = replace(config or TrainConfig(), **part.training)
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
         if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
             study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
-            found = store.rows(tasks := study.tasks(part.n_simulations))
-            tables.append(_named(pd.DataFrame([{"key": key, **row} for key, row in found.items()]), [part]))
+            tasks = study.tasks(part.n_simulations)
+            new = store.rows(key for key in tasks if key not in rows)  # parts share conditions
+            rows |= {key: {"key": key, **row, "part": part.name} for key, row in new.items()}
+            found = {key: rows[key] for key in tasks if key in rows}
         done = Counter(tasks[key][0] for key in found)
-        seconds, trained = sum(row["seconds"] for row in found.values()), sum(costs[one] * n for one, n in done.items())
+        seconds = sum(float(row["seconds"]) for row in found.values())
+        trained = sum(costs[one] * n for one, n in done.items())
         left = part.n_simulations * sum(costs.values()) - trained
         outlook.append({
             "part": part.name,
@@ -171,8 +181,7 @@ def finished_rows(
             "hours": seconds / 3600,
             "hours_left": left * (seconds / trained if trained else SECONDS_PER_IMAGE) / 3600,
         })  # fmt: skip
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return rows.drop_duplicates("key", ignore_index=True) if len(rows) else rows, pd.DataFrame(outlook)
+    return pd.DataFrame(list(rows.values())), pd.DataFrame(outlook)
 
 
 def _images(part: Part, image_set: ImageSet) -> ImageSet:
@@ -182,8 +191,6 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
 def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
     """Add the name of the first part that holds each row's condition."""
     names = {(one.label, one.protocol): part.name for part in reversed(parts) for one in part.conditions}
-    if table.empty:
-        return table
     return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
 
 
@@ -218,21 +225,20 @@ class _Study:
 
 
 def _compute(
-    tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: joblib.Parallel, *, store: Store,
-    progress: bool,
-) -> None:  # fmt: skip
+    tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: _Parallel, *, store: Store, progress: bool
+) -> None:
     # All conditions of a simulation before the next one: an interrupted study is then smaller, and still balanced.
     order = sorted(tasks, key=lambda key: tasks[key][1])
-    # The image set is an argument of its own: joblib and Dask recognise it and send it once.
     shared = (study.image_set, study.seed, study.config, study.generators)
     costs = {key: _cost(condition, len(study.image_set), study.config) for key, (condition, _) in tasks.items()}
     with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
-        for key, row in parallel(joblib.delayed(_run)(key, *tasks[key], *shared) for key in order):
+        for key, row in parallel(((key, *tasks[key]) for key in order), shared):
             store.append(key, row | study.versions(row["generator"]))
             bar.update(costs[key])
 
 
-def _run(key, condition, simulation, image_set, seed, config, generators):
+def _run(call, shared):
+    (key, condition, simulation), (image_set, seed, config, generators) = call, shared
     return key, simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
 
 
@@ -255,8 +261,10 @@ def check_conditions(
         "generator": {"none", *GENERATORS, *generators},
     }
     for condition in conditions:
+        if not isinstance(condition.weights, str):
+            raise ValueError(f"weights must be a name or the path of a file as text, got {condition.weights!r}")
         for field, names in known.items():
-            if (value := getattr(condition, field)) not in names:
+            if not isinstance(value := getattr(condition, field), str) or value not in names:
                 raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
         if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
             raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
@@ -285,23 +293,68 @@ def _cost(condition: Condition, n_images: int, config: TrainConfig) -> float:
 
 
 @contextmanager
-def _backend(scheduler: str | None, n_jobs: int) -> Iterator[joblib.Parallel]:
-    """Yield a joblib.Parallel that returns each result as it is finished."""
-    options = {"return_as": "generator_unordered", "pre_dispatch": "2*n_jobs"}
+def _backend(scheduler: str | None, n_jobs: int) -> Iterator[_Parallel]:
+    """Yield a function of calls and of what they share that yields each result as it is finished."""
     if scheduler is None:
-        # mmap_mode "c" shares the pages of the images between processes; a write would copy its page.
         with warnings.catch_warnings():
             # joblib replaces a process that grew, as keeping freed memory makes it do: no task is lost.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-            yield joblib.Parallel(joblib.cpu_count() if n_jobs == -1 else n_jobs, mmap_mode="c", **options)
+            yield partial(_in_processes, joblib.cpu_count() if n_jobs == -1 else n_jobs)
         return
     try:
         from dask.distributed import Client
     except ImportError:
         raise ImportError("a scheduler needs Dask: pip install 'mri-aug[cluster]'") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs of a loss, we raise
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"no Dask scheduler answers at {scheduler!r} ({error})") from None
-    with client, joblib.parallel_config(backend="dask"):
-        yield joblib.Parallel(n_jobs=-1, **options)
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=60)
+        except TimeoutError:
+            raise ConnectionError(f"{scheduler} has no workers; start some: dask worker {scheduler}") from None
+        yield partial(_on_cluster, client)
+
+
+def _in_processes(n_jobs: int, calls: Iterable[tuple], shared: tuple) -> Iterator[tuple[str, dict]]:
+    # mmap_mode "c" shares the pages of the images between processes; a write would copy its page.
+    parallel = joblib.Parallel(n_jobs, mmap_mode="c", return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    try:
+        yield from parallel(joblib.delayed(_run)(call, shared) for call in calls)
+    except BrokenProcessPool as error:
+        why = str(error).partition("\n")[0]
+        raise RuntimeError(f"{why} With fewer processes each has more memory. {_KEPT}") from None
+
+
+def _on_cluster(client, calls: Iterable[tuple], shared: tuple) -> Iterator[tuple[str, dict]]:
+    """Keep two calls a thread on the way, also for workers that come later.
+
+    joblib's own way to Dask would compute everything here if one thread is all that the cluster has at the beginning.
+    """
+    from dask.distributed import CancelledError, KilledWorker, as_completed
+    from distributed.comm import CommClosedError
+
+    calls, running, sent, held = iter(calls), as_completed(), {}, None
+    try:
+        while True:
+            held = held or client.scatter([shared], broadcast=True, hash=False)[0]  # once, to every worker
+            for call in islice(calls, max(0, 2 * sum(client.nthreads().values()) - running.count())):
+                future = client.submit(_run, call, held, pure=False)
+                sent[future.key] = call
+                running.add(future)
+            if running.is_empty():
+                return
+            call = sent.pop((future := next(running)).key)
+            try:
+                result = future.result()
+            except CancelledError:
+                if client.status != "running":
+                    raise
+                calls, held = chain([call], calls), None  # lost with the only worker that held what calls share
+            else:
+                yield result
+    except (CancelledError, CommClosedError, KilledWorker) as error:
+        why = str(error).partition("\n")[0]
+        raise ConnectionError(f"the cluster lost its scheduler, or several workers ({why}). {_KEPT}") from None

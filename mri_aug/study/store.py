@@ -26,6 +26,7 @@ from mri_aug.study.conditions import Condition
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
 _COLUMNS = ["key", "finished", "row"]
 _INSERT = "insert or ignore into simulations values (?, datetime('now'), ?)"
+_SELECT = "select key, row from simulations where key in (select value from json_each(?))"
 # packages whose version can change a row's numbers
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
 
@@ -71,25 +72,26 @@ class Store:
     def add(self, rows: pd.DataFrame) -> int:
         """Keep the rows of a deposit whose keys are new, in one transaction, and return their number.
 
-        ``rows`` has a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them.
+        ``rows`` has a column ``key``, as :func:`mri_aug.results.deposit.load_deposit` returns them; a ValueError if it
+        has not, or holds anything but numbers, booleans and strings.
         """
+        if "key" not in rows or not rows["key"].map(lambda key: isinstance(key, str)).all():
+            raise ValueError("these are no rows of a study: each needs a key, as text, in the column 'key'")
+        try:
+            texts = [(row.pop("key"), json.dumps(row, default=lambda v: v.item())) for row in rows.to_dict("records")]
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"these are no rows of a study: a column holds other values ({error})") from None
         with self._connection() as connection:
             before = connection.total_changes
-            connection.executemany(
-                _INSERT,
-                (
-                    (row.pop("key"), json.dumps(row, default=lambda value: value.item()))
-                    for row in rows.to_dict("records")
-                ),
-            )
+            connection.executemany(_INSERT, texts)
             return connection.total_changes - before
 
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
-        """Return those rows that are finished, by key."""
-        wanted = set(keys)
+        """Return those rows that are finished, by key, in the order asked for; the others of the file are not read."""
+        keys = list(keys)
         with self._connection() as connection:
-            found = connection.execute("select key, row from simulations").fetchall()
-            return {key: json.loads(row) for key, row in found if key in wanted}
+            found = dict(connection.execute(_SELECT, (json.dumps(keys),)))
+            return {key: {**json.loads(found[key])} for key in keys if key in found}
 
     def table(self, keys: Iterable[str]) -> pd.DataFrame:
         """Return the rows of ``keys``, in their order.
@@ -138,7 +140,7 @@ class Keys:
             "config": asdict(config) | {"device": config.resolved_device().type},  # which GPU does not matter
             "seed": seed,
             "code": _fingerprint("mri_aug.study.simulation"),
-            "versions": versions(NUMERICAL),
+            "versions": _versions(NUMERICAL),
         }
         self.code = self._shared["code"]
         self._generators = {"none": "none"}
@@ -147,6 +149,7 @@ class Keys:
             code = _fingerprint(generator_module(name)) if name not in generators else generators[name].fingerprint
             self._generators[name] = code
         self._weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
+        self._fields = {condition: asdict(condition) for condition in conditions}
 
     def generator(self, name: str) -> str:
         """Return the fingerprint of a generator's version."""
@@ -155,7 +158,7 @@ class Keys:
     def of(self, condition: Condition, simulation: int) -> str:
         """Return the key of one simulation, 32 hexadecimal digits."""
         parts = self._shared | {
-            "condition": asdict(condition),
+            "condition": self._fields[condition],
             "simulation": simulation,
             "generator": self._generators[condition.generator],
             "weights": self._weights[condition.weights],
@@ -163,7 +166,7 @@ class Keys:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_fingerprint = cache(code_fingerprint)
+_fingerprint, _versions = cache(code_fingerprint), cache(versions)
 
 
 def _content(weights: str) -> str:

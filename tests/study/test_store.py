@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 from contextlib import closing
 
+import pandas as pd
 import pytest
 
 from mri_aug.study.store import Store
@@ -76,7 +77,31 @@ def test_damaged_pages_are_named_with_what_to_do(tmp_path):
             use()
 
 
-@pytest.mark.parametrize("text", ["'{\"value\": '", "cast(x'ff' as text)"])
+def test_rows_stand_in_the_order_asked_for_and_others_are_not_read(tmp_path):
+    store = Store(tmp_path / "store.sqlite")
+    for key in "bca":
+        store.append(key, {"value": key})
+    execute(store.path, "insert into simulations values ('damaged', 'now', '{')")
+    assert list(store.rows(iter(["c", "x", "a", "b"]))) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pd.DataFrame({"value": [1]}), "each needs a key"),
+        (pd.DataFrame({"key": ["a", None], "value": 1}), "each needs a key"),
+        (pd.DataFrame({"key": [1, 2], "value": 1}), "each needs a key"),
+        (pd.DataFrame({"key": ["a"], "value": [pd.Timestamp("2020-01-01")]}), "a column holds other values"),
+    ],
+)
+def test_rows_of_something_else_are_refused(tmp_path, rows, message):
+    store = Store(tmp_path / "store.sqlite")
+    with pytest.raises(ValueError, match=f"no rows of a study: .*{message}"):
+        store.add(rows)
+    assert len(store) == 0 and store.add(pd.DataFrame({"key": ["a"], "value": [1.5]})) == 1
+
+
+@pytest.mark.parametrize("text", ["'{\"value\": '", "cast(x'ff' as text)", "'[]'", "'5'"])
 def test_a_damaged_row_is_named(tmp_path, text):
     store = Store(tmp_path / "store.sqlite")
     execute(store.path, f"insert into simulations values ('a', 'now', {text})")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from study_script import N_SIMULATIONS, small_study
 from mri_aug.generators.base import make_generator
 from mri_aug.models.training import TrainConfig
 from mri_aug.policies.registry import POLICIES
+from mri_aug.study import run
 from mri_aug.study.conditions import Condition, architecture_arms, thesis_arms
 from mri_aug.study.run import check_conditions, run_study
 from mri_aug.study.store import Keys, Store
@@ -118,7 +120,7 @@ def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_pat
     keys += [key(filled), key(filled, generators={"morph": make_generator("morph", path=(0.1, 0.2))})]
     monkeypatch.setattr("mri_aug.study.store._fingerprint", lambda _: "other code")
     keys.append(key())
-    monkeypatch.setattr("mri_aug.study.store.versions", lambda _: {"torch": "0"})
+    monkeypatch.setattr("mri_aug.study.store._versions", lambda _: {"torch": "0"})
     keys.append(key())
     assert len(set(keys)) == len(keys)
     first, second = (TrainConfig(device=f"cuda:{number}", precision="float32") for number in range(2))
@@ -210,6 +212,44 @@ def test_a_dask_cluster_gives_the_same_rows_though_a_worker_dies(reference, tmp_
     pd.testing.assert_frame_equal(stable(table), stable(reference), check_exact=True)
 
 
+def test_a_cluster_of_one_thread_computes_there_and_not_here(toy_images, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def where(condition, image_set, **_):
+        return {**condition.columns(), "thread": threading.current_thread().name, "images": len(image_set)}
+
+    monkeypatch.setattr(run, "simulate", where)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:  # fmt: skip
+        table = run_study(
+            [Condition()], toy_images, n_simulations=7, seed=0, store=Store(tmp_path / "store.sqlite"), config=QUICK,
+            scheduler=cluster.scheduler_address,
+        )  # fmt: skip
+    assert len(table) == 7 and table["thread"].str.contains("Dask").all()
+
+
+def test_a_study_survives_the_only_worker_that_held_the_images(toy_images, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    append, lost = Store.append, []
+
+    def lose_the_first(store, key, row):
+        append(store, key, row)
+        if len(store) == 3:
+            cluster.scale(2)
+            wait_for(lambda: len(cluster.scheduler.workers) == 2, "second worker")
+            lost.append(cluster.sync(cluster.workers[0].close, executor_wait=False))
+
+    monkeypatch.setattr(run, "simulate", lambda condition, image_set, **_: condition.columns())
+    monkeypatch.setattr(Store, "append", lose_the_first)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:  # fmt: skip
+        options = dict(store=Store(tmp_path / "store.sqlite"), config=QUICK, scheduler=cluster.scheduler_address)
+        assert len(run_study([Condition()], toy_images, n_simulations=20, seed=0, **options)) == 20
+    assert lost
+
+
 def test_bad_input_is_named(toy_images, tmp_path):
     options = dict(seed=0, store=Store(tmp_path / "store.sqlite"), config=QUICK)
     with pytest.raises(ValueError, match="n_simulations must be at least 1"):
@@ -218,6 +258,8 @@ def test_bad_input_is_named(toy_images, tmp_path):
         (Condition(real_frac=0.5, synth_frac=0.5, generator="dalle"), "no generator 'dalle'; .*duplicate"),
         (Condition(policy="shear"), "no policy 'shear'"),
         (Condition(architecture="unet"), "no architecture 'unet'; choose one of: cnn"),
+        (Condition(architecture=["cnn"]), "no architecture .'cnn'.; choose one of: cnn"),
+        (Condition(weights=0.3), "weights must be a name or the path of a file as text, got 0.3"),
         (Condition(real_frac=0.5, synth_frac=0.5, generator="morph", synth_classes=(9,)), "synth_classes must lie in"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import math
 import os
 import re
 import subprocess
@@ -95,7 +94,7 @@ def check_parameters(name: str, defaults: Mapping[str, Any], values: Mapping[str
 
 def _fit(value: Any, default: Any) -> Any:
     kind = type(default)
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         if kind is float or (kind is int and value == int(value)):
             return kind(value)
     elif isinstance(value, kind) and kind not in (int, float):

@@ -1,0 +1,1 @@
+"""A seeded campaign of faults against the library as a user runs it: ``make faults``."""
