@@ -135,7 +135,7 @@ def _sizes(options: argparse.Namespace) -> dict:
     if (options.record or options.settings) and options.profile == "demo":  # everybody, unless a profile is named
         sizes["n_subjects"] = 200 if options.dataset == "phantom" else 0
     elif n_simulations is not None:
-        sizes |= {name: n_simulations for name in sizes if name.endswith("n_simulations")}
+        sizes |= {name: n_simulations for name in sizes if name.endswith("_simulations")}
     sizes["pretrained"] = list(options.pretrained)
     return sizes
 
