@@ -289,7 +289,7 @@ numbered_table(
 #
 # Under the image protocol a network is tested on people whom it has seen. Here the 200 people are dealt to five folds, what is scarce is *people*, with all
 # their slices, and each person is graded by networks that never saw them. A slice's grade is averaged over a person's slices, calibrated on validation people,
-# and scored as log loss per person. The first rows of {numref}`tab-people` are references, which any network should beat.
+# and scored as log loss per person. The first rows of {numref}`tab-held-out` are references, which any network should beat.
 
 # %% tags=["hide-input"]
 order = listed_conditions(record_parts() if is_record else parts)
@@ -305,7 +305,7 @@ caption = (
     "Held-out people: log loss per person, calibrated, with its 95 % interval over people and trainings; the same before calibration; area under the curve "
     "of demented against not; and the paired difference from tissue fractions of all people. A dagger marks what is not better than these."
 )
-numbered_table(people_table(scores, words=words, ordered=is_ordered), caption, "tab-people")
+numbered_table(people_table(scores, words=words, ordered=is_ordered), caption, "tab-held-out")
 
 # %% mystnb={"figure": {"caption": "Held-out people: log loss per person (calibrated, validated network) with 95 % intervals over people and trainings. Lines are the references that see every real training person.", "name": "fig-people"}, "image": {"alt": "Log loss per held-out person of every training set, beside the lines of class shares, tissue fractions and PCA"}} tags=["hide-input"]
 if len(scores):
@@ -327,7 +327,7 @@ if len(planned) and planned["n"].any():
 
 # %% tags=["hide-input"]
 caption = f"The planned contrasts, the primary one first: differences in log loss per held-out person with 95 % intervals; equivalent within {MARGIN} nats."
-numbered_table(contrast_table(planned[planned["n"] > 0], words={}) if len(planned) else planned, caption, "tab-planned")
+numbered_table(contrast_table(planned[planned["n"] > 0], words={}) if len(planned) else planned, caption, "tab-planned-results")
 
 # %% tags=["hide-input"]
 sample = next(

@@ -55,15 +55,15 @@ from mri_aug.provenance import code_fingerprint, machine, project, versions
 # | `papermill notebooks/07_results.ipynb -p real_frac 0.5` | one chapter with another parameter |
 # | `mri-aug study --profile thesis --scheduler tcp://HOST:8786` | the simulations of chapter 7 on a Dask cluster |
 # | `mri-aug study --parts sweep filters` | some parts of them alone |
-# | `mri-aug study --parts cnn --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited in `results/NAME` with its manifest |
+# | `mri-aug study --parts people --dataset FOLDER --export NAME` | one part on a dataset of your own, deposited in `results/NAME` with its manifest |
 # | `mri-aug study --pretrained resnet18 vit_b_16` | also networks that start from ImageNet's weights, which are downloaded |
 # | `mri-aug vary --generator NAME --plan` | what a generator's images for a study would cost; without `--plan`, makes those that the bank lacks |
 # | `mri-aug vary --generator NAME --max-usd 20 --max-images 500` | the same, stopping before either limit is exceeded |
 #
-# A study may be interrupted at any moment and is resumed by the same command. A second `make book` runs only what changed. The parts are
-# those of {numref}`Chapter %s <ch-results>`: `cnn`, the thesis's own comparison under both protocols; the side questions
-# `policies`, `controls`, `filters`, `classes` and `sweep`; and one part for each larger network, under the network's name. Parts share
-# conditions, and each condition is computed once.
+# A study may be interrupted at any moment and is resumed by the same command. A second `make book` runs only what changed. The parts of
+# this copy's own study ({numref}`Appendix %s <ch-results-copy>`) are `draft`, the thesis's own comparison; `people`, scarce people and the references;
+# the side questions `policies`, `controls`, `filters`, `classes` and `sweep`; and `networks`. Parts share conditions, and each condition is
+# computed once. `mri-aug study --record` has the parts of the record instead ({numref}`Chapter %s <ch-results>`).
 #
 # ## Sizes
 
@@ -72,7 +72,8 @@ named = {
     "dataset_subjects": "people described", "n_subjects": "people in the study", "epochs": "epochs",
     "n_simulations": "simulations, own comparison",
     "n_side_simulations": "simulations, side questions", "n_network_simulations": "simulations, larger networks", "policies": "policies",
-    "sweep": "further shares in the sweep", "architectures": "larger networks", "side_protocols": "protocols of the side questions",
+    "sweep": "further shares in the sweep", "architectures": "larger networks", "people_generators": "further generators on people",
+    "people_steps": "steps of training on people",
 }  # fmt: skip
 kinds = {f"{profile}, {kind}": values for profile in PROFILES for kind, values in (
     ("phantoms", PROFILES[profile]), ("real images", {**PROFILES[profile], **OTHER_DATASETS[profile]}))}  # fmt: skip
@@ -106,8 +107,8 @@ glue_values(
 # This copy: {glue:text}`this_run:s`. Training is Adam in batches of {glue:text}`batch_size:d`, under a one-cycle learning rate
 # with its peak at {glue:text}`learning_rate:g` (higher and lower in some layers of the CNN, lower in the larger networks: {numref}`Chapter %s <ch-methodology>`). Its first decay rate
 # goes from {glue:text}`decay_high:.2f` to {glue:text}`decay_low:.2f` and back as the learning rate rises and falls, its second stays at Adam's default of 0.999. Numbers are
-# {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The study of
-# chapter 7 took {glue:text}`../notebooks/07_results.ipynb::core_hours:.2f` hours of one core; the profile thesis, with a hundred simulations on
+# {glue:text}`precision:s` (bfloat16 where the processor multiplies in it, else float32). The record
+# has taken {glue:text}`../notebooks/07_results.ipynb::core_hours:.1f` hours of one core so far; the profile thesis, with a hundred simulations on
 # everyone, takes many days on two cores and needs a cluster.
 #
 # ## Machine, versions and times
