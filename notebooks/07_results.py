@@ -327,7 +327,9 @@ if len(planned) and planned["n"].any():
 
 # %% tags=["hide-input"]
 caption = f"The planned contrasts, the primary one first: differences in log loss per held-out person with 95 % intervals; equivalent within {MARGIN} nats."
-numbered_table(contrast_table(planned[planned["n"] > 0], words={}) if len(planned) else planned, caption, "tab-planned-results")
+numbered_table(
+    contrast_table(planned[planned["n"] > 0], words={}) if len(planned) else planned, caption, "tab-planned-results"
+)
 
 # %% tags=["hide-input"]
 sample = next(
