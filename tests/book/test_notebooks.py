@@ -18,7 +18,9 @@ from mri_aug.book.publishing.notebooks import NotebookError, _library_of, execut
 from mri_aug.book.publishing.pages import pages
 from mri_aug.provenance import project
 
-SOURCES = [project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")]
+SOURCES = [
+    project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/") and page not in cells.COPIES
+]
 FORBIDDEN = ("sys.path", "filterwarnings", "simplefilter", "!pip", "%pip", "random.seed(")
 
 
