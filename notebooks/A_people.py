@@ -214,8 +214,7 @@ glue_values(
 # %% [markdown]
 # In the images of this copy ({numref}`tab-leak-copy`) the classifier is right under the image protocol for {glue:text}`nn_accuracy_image_percent:.1f` % of the test images, under the subject
 # protocol for
-# {glue:text}`nn_accuracy_subject_percent:.1f` %, where always predicting the most frequent class reaches {glue:text}`majority_percent:.1f`
-# %. With random labels
+# {glue:text}`nn_accuracy_subject_percent:.1f` %, where always predicting the most frequent class reaches {glue:text}`majority_percent:.1f` %. With random labels
 # the image protocol still awards {glue:text}`random_label_accuracy_percent:.1f` %.
 #
 # {numref}`fig-twins` shows the similarities: {glue:text}`twin_share_percent:.1f` % of the test images have a twin above the threshold when
