@@ -39,7 +39,8 @@ RESULTS = [
         "'The shares', 'tab-toy', formats={'share': '.1%'})"
     ),
     new_code_cell(
-        "import os\nprint(real_frac, os.environ['TQDM_DISABLE'], os.path.basename(os.getcwd()))",
+        "import os\nfrom tqdm.auto import tqdm\nlist(tqdm([1], desc='a bar that leaves a widget'))\n"
+        "print(real_frac, os.environ['TQDM_DISABLE'], os.path.basename(os.getcwd()))",
         metadata={"tags": ["remove-cell"]},
     ),
 ]

@@ -136,6 +136,9 @@ N_TOGETHER = 2  # notebooks that are executed side by side
 KERNEL_ENVIRONMENT = {"TQDM_DISABLE": "1", "SOURCE_DATE_EPOCH": "315532800", "PYTHONHASHSEED": "0"}
 
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
 class NotebookError(RuntimeError):
     """A notebook stopped at one of its cells."""
 
@@ -273,6 +276,8 @@ def _execute(notebook: Path, output: Path, parameters: Mapping[str, Any], *, inp
     executed = _run(notebook, failed, parameters)
     record |= {"seconds": round(time.perf_counter() - start, 1), "machine": machine()}
     executed.metadata[RECORD] = record
+    for cell in code_cells(executed):  # a bar that is switched off still leaves an empty widget
+        cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
     for cell in executed.cells:
         if INJECTED in tags(cell):
             cell.metadata["tags"] = [*tags(cell), "remove-input"]
