@@ -9,7 +9,19 @@ from mri_aug import cli, provenance
 from mri_aug.data import loading as dataset
 from mri_aug.generators import base as generators
 
-SIZES = ["--profile", "smoke", "--parts", "draft", "--simulations", "1", "--real-frac", "0.5", "--generator", "paid"]
+SIZES = [
+    "--profile",
+    "smoke",
+    "--parts",
+    "draft",
+    "people",
+    "--simulations",
+    "1",
+    "--real-frac",
+    "0.5",
+    "--generator",
+    "paid",
+]
 
 
 @pytest.fixture
