@@ -320,9 +320,8 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # The *image* protocol trains at 128 × 128 pixels for {glue:text}`draft_epochs:d` epochs, without a policy unless one is named. The *subject*
 # protocol trains at 64 × 64, a quarter of the cost, under the policy `standard` (affine, contrast, bias field) for
 # {glue:text}`people_steps:,d` steps, ResNet-18 and ViT-Tiny for {glue:text}`network_steps:d`; a check at 128 × 128 is part of the record. These
-# settings were chosen on validation people and on phantoms. The alternatives, one change at a time, were {glue:text}`settings_tried:s`. As the
-# folds rotate, a validation person of one simulation is a test person of another. With so few alternatives the bias is small, and it is the
-# same for every training set.
+# settings come from the pilot ({numref}`Section %s <sec-beforehand>`). The alternatives, one change at a time, to be judged by validation people, are
+# {glue:text}`settings_tried:s`; they are not computed yet. As the folds rotate, a validation person of one simulation is a test person of another.
 #
 # The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
 # {glue:text}`learning_rate_dense:g` for the weights of its first dense layer. Adam moves every weight by about the rate, so a neuron with many

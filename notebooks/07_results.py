@@ -120,7 +120,7 @@ if not is_record:
 arms_of = {part.name: part.conditions for part in parts}
 words = arm_words(rows, class_names=classes)
 alone, full, mixed, duplicates, longer = (arm.label for arm in conditions.thesis_arms(real_frac, generator=generator))
-x, y = (f"{100 * share:.4g}\N{NO-BREAK SPACE}%" for share in (real_frac, 1 - real_frac))
+x = f"{100 * real_frac:.4g}\N{NO-BREAK SPACE}%"
 draft = dict(zip((alone, full, mixed), DRAFT.values(), strict=True)) if real_frac == 0.3 else {full: DRAFT["all real"]}
 loss, calibrated, loss_label = "test_cross_entropy", "test_calibrated_cross_entropy", "Test cross-entropy"
 
@@ -345,8 +345,6 @@ sample = next(
 )
 networks_only = people[~people["condition"].isin(references)] if len(people) else people
 there = len(networks_only) and sample in set(networks_only["condition"])
-if there:
-    networks_only = networks_only.assign(condition=networks_only["condition"].cat.remove_unused_categories())
 exploratory = compare_people(networks_only, baseline=sample) if there else pd.DataFrame()
 caption = f"Exploratory: every training set against {x} of the people alone, log loss per held-out person with 95 % intervals."
 numbered_table(contrast_table(exploratory, words=words), caption, "tab-exploratory")
@@ -359,7 +357,6 @@ shown = [
 ]
 if len(people):
     kept = people[people["condition"].isin(shown)]
-    kept = kept.assign(condition=kept["condition"].cat.remove_unused_categories())
     columns = ["predicted", "observed", "low", "high"]
     curves = {
         words[name]: part[columns].to_numpy().T
@@ -410,7 +407,6 @@ synthetic = held_out[held_out["synth_use"].eq("only")]["condition"].unique() if 
 everybody = planned_labels.get("all real people")
 kept = people[people["condition"].isin([*synthetic, everybody, to_beat])] if len(people) else people
 if len(synthetic) and everybody and to_beat:
-    kept = kept.assign(condition=kept["condition"].cat.remove_unused_categories())
     without = pd.concat([compare_people(kept, baseline=base) for base in (everybody, to_beat)])
     without = without[without["condition"].isin(synthetic)]
 else:
@@ -472,8 +468,7 @@ pairs = {
 on_people = {
     "all": everybody, "images": label.get("30 % images"),
     "shuffled": label.get("30 % people + 70 % simulated, labels shuffled"),
-    **{name: planned_labels.get(f"30 % of people + 70 % {kind}")
-       for name, kind in (("simulated", "simulated"), ("morph", "morph"), ("duplicates", "duplicates"))},
+    **{kind: planned_labels.get(f"30 % of people + 70 % {kind}") for kind in ("simulated", "morph", "duplicates")},
 }  # fmt: skip
 pairs |= {f"people_{name}": ("test_subject_cross_entropy", arm, sample) for name, arm in on_people.items()}
 

@@ -28,7 +28,7 @@ from mri_aug.models.networks import make_model
 from mri_aug.results import deposit
 from mri_aug.study.store import _SCHEMA
 
-SMALL = ("study", "--profile", "demo", "--parts", "cnn", "--simulations", "1", "--jobs", "1")
+SMALL = ("study", "--profile", "demo", "--parts", "draft", "--simulations", "1", "--jobs", "1")
 LOOK = (*SMALL, "--outlook")
 CLASSES = ("Non_Demented", "Very_Mild_Demented", "Mild_Demented", "Moderate_Demented")
 TOGETHER = 2  # children at a time

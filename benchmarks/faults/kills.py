@@ -115,7 +115,7 @@ def service_fills(campaign: Campaign) -> Tally:
 def networks(campaign: Campaign) -> Tally:
     """Kill the command twenty times while it trains; it goes on on another machine from a partial deposit."""
     tally, rng = Tally("a study of networks killed, and moved to another machine"), random.Random(campaign.seed + 3)
-    words = ["study", "--profile", "smoke", "--parts", "cnn", "--simulations", "3", "--epochs", "1", "--jobs", "1"]
+    words = ["study", "--profile", "smoke", "--parts", "draft", "people", "--simulations", "3", "--jobs", "1"]
     places = [campaign.place("undisturbed"), campaign.place("first-machine"), campaign.place("second-machine")]
     campaign.run(tally, children.command, str(places[0]), *words, "--export", "whole")
     n, deposit = 20, str(places[1] / "results" / "partial")

@@ -62,7 +62,7 @@ def read_only(campaign: Campaign) -> Tally:
                 (children.quick_study, (str(disk / "new" / "store.sqlite"), 2), 1),
                 (children.paid_fill, (str(disk / "bank"), str(log)), 1),
                 (children.export, (str(disk / "deposit"), 10), 1),
-                (children.command, (str(disk), "study", "--profile", "smoke", "--parts", "cnn", "--jobs", "1"), 1),
+                (children.command, (str(disk), "study", "--profile", "smoke", "--parts", "draft", "--jobs", "1"), 1),
             ):
                 tally.trials += 1
                 status = campaign.run(tally, function, *arguments)

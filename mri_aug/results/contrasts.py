@@ -95,7 +95,6 @@ def planned_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
             note = f"no rows of {' and '.join(missing)}"
         else:
             pair = people[people["condition"].isin([arms[condition], arms[baseline]])]
-            pair = pair.assign(condition=pair["condition"].cat.remove_unused_categories())
             (found,) = compare_people(pair, baseline=arms[baseline]).to_dict("records")
             note = _unequal_steps(subject, arms[condition], arms[baseline])
         names = {"contrast": "primary" if primary else "secondary", "condition": condition, "baseline": baseline}

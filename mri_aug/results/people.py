@@ -118,7 +118,7 @@ def summarise_people(
         in log loss from ``to_beat``, and ``mark``: "not better than" it where that is not better by
         :func:`compare_people`, else empty.
     """
-    known = list(people["condition"].cat.categories)
+    known = _conditions(people)
     for name in references:
         comparison.check_known(name, known, "reference", "condition")
     paired = pd.DataFrame()
@@ -193,7 +193,7 @@ def compare_people(
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
-    others = comparison.other_conditions(people["condition"].cat.categories, baseline, primary, "condition")
+    others = comparison.other_conditions(_conditions(people), baseline, primary, "condition")
     column, metric, lower_is_better = MEASURES[measure]
     is_loss, records = measure == "log_loss", []
     for condition in others:
@@ -218,6 +218,11 @@ def compare_people(
         by_simulation = both.groupby("simulation")["difference"].mean().to_numpy()
         records.append(comparison.contrast_record(found, interval, by_simulation))
     return comparison.with_holm(pd.DataFrame(records))
+
+
+def _conditions(people: pd.DataFrame) -> pd.Index:
+    """Return the conditions that the table has, in their order: one that was cut from another keeps its categories."""
+    return people["condition"].cat.remove_unused_categories().cat.categories
 
 
 def _paired(people: pd.DataFrame, condition: str, baseline: str) -> tuple[pd.DataFrame, int]:
