@@ -177,6 +177,8 @@ def _outlook_text(outlook) -> str:
 
 def _export(options, sizes, rows, outlook, image_set) -> None:
     """Add the finished rows to a deposit, and say in its manifest what made them."""
+    from mri_aug.book.figures import draw_answer
+    from mri_aug.results.contrasts import planned_arms
     from mri_aug.results.deposit import export
 
     if options.settings:  # settings are chosen by validation people: nobody else's scores are kept
@@ -200,7 +202,10 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
-    print(f"wrote {export(rows, options.export, manifest=manifest, mix=options.mix)}")
+    place = export(rows, options.export, manifest=manifest, mix=options.mix)
+    print(f"wrote {place}")
+    if options.record and set(rows["condition"]) & set(planned_arms(rows).values()):
+        print(f"wrote {draw_answer(place)}")
 
 
 def _dataset_name(options: argparse.Namespace) -> str:

@@ -65,6 +65,7 @@ from mri_aug.results.people import (
     reliability,
     summarise_people,
     tissue_reference,
+    whole_repeats,
 )
 
 # %% tags=["hide-input"]
@@ -296,8 +297,7 @@ order = listed_conditions(record_parts() if is_record else parts)
 held_out = rows_of(rows, [one for one in order if one.protocol == "subject" and one.real_frac in (real_frac, 1)])
 larger = held_out["architecture"].isin(architectures)
 networks, held_out = held_out[larger | held_out["weights"].eq("imagenet")], held_out[~larger]
-whole = held_out.groupby(["condition", "repeat"])["fold"].transform("nunique").eq(5)  # repeats that test everybody
-held_out = held_out[whole] if whole.any() else held_out
+held_out = whole_repeats(held_out)
 people = person_scores(held_out) if len(held_out) else pd.DataFrame()
 references, to_beat = reference_conditions(held_out), tissue_reference(held_out)
 scores = summarise_people(people, references=references, to_beat=to_beat) if len(people) else pd.DataFrame()

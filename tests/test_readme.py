@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mri_aug.provenance import project
+from mri_aug.results.deposit import load_deposit
 
 
 def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys):
@@ -18,6 +19,13 @@ def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys):
     exec(compile(example, "README.md", "exec"), names)
     assert len(names["rows"]) == 4 * 3 and names["rows"]["protocol"].eq("subject").all()
     assert "30 % real + 70 % morph" in capsys.readouterr().out
+
+
+def test_its_figure_is_drawn_from_the_committed_record():
+    text = (project() / "README.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"\]\((results/[^)]+\.svg)\)", text)
+    drawn = (project() / name).read_text(encoding="utf-8")
+    assert f"rows {load_deposit('record')[1]['sha256']}" in drawn, "mri-aug study --record --export record draws it"
 
 
 def cluster_example(package: str, monkeypatch) -> str:

@@ -15,6 +15,7 @@ from mri_aug.results.people import (
     scores_in,
     summarise_people,
     tissue_reference,
+    whole_repeats,
 )
 
 _SCORES = ["condition", "n", "log_loss", "low", "high", "raw_log_loss", "auc", "kappa", "accuracy", "spearman", "mark"]
@@ -34,7 +35,7 @@ def report(name: str) -> str:
     parts.append(_text(planned_contrasts(rows)[_CONTRASTS]))
     if "validated_calibrated" in scores_in(subject):
         references = reference_conditions(subject)
-        people = person_scores(subject)
+        people = person_scores(whole_repeats(subject))
         scores = summarise_people(people, references=references, to_beat=tissue_reference(subject))
         parts += ["Scores per person, out of fold", _text(scores[_SCORES])]
         arms = planned_arms(rows)

@@ -23,6 +23,7 @@ _PLAIN = {"weights": "none", "fine_tune": "all", "synth_classes": "", "filter": 
 _DEFAULTS = _PLAIN | {"scarce": "images", "synth_use": "mixed", "image_size": 128}
 _FILLED = {"real_frac": 0.3, "scarce": "subjects", "synth_frac": 0.7, "synth_use": "mixed"}
 _ARMS: Mapping[str, Mapping] = {
+    "30 % of people": _FILLED | {"synth_frac": 0.0, "generator": "none"},
     "30 % of people + 70 % diffusion": _FILLED | {"generator": "diffusion"},
     "30 % of people + 70 % duplicates": _FILLED | {"generator": "duplicate"},
     "30 % of people + 70 % simulated": _FILLED | {"generator": "simulated"},

@@ -153,6 +153,16 @@ def summarise_people(
     return pd.DataFrame(records)
 
 
+def whole_repeats(rows: pd.DataFrame, *, n_folds: int = 5) -> pd.DataFrame:
+    """Return the rows of a condition's repeats that test everybody once; all rows where there is no such repeat.
+
+    A repeat that is not finished would weigh its people twice. ``rows`` has ``condition``, ``repeat`` and ``fold``.
+    """
+    comparison.require_columns(rows, ("condition", "repeat", "fold"))
+    whole = rows.groupby(["condition", "repeat"])["fold"].transform("nunique").eq(n_folds)
+    return rows[whole] if whole.any() else rows
+
+
 def reference_conditions(rows: pd.DataFrame, *, by: str = "condition") -> list[str]:
     """Return the conditions whose architecture is one of ``REFERENCES``, in that order."""
     comparison.require_columns(rows, ("architecture", by))

@@ -11,8 +11,13 @@ import pandas as pd
 import pytest
 
 from mri_aug.book import figures
+from mri_aug.book.figures import forest
 from mri_aug.book.figures.images import overlaid
+from mri_aug.book.report import new_axes
 from mri_aug.results.comparison import compare, summarise
+from mri_aug.results.deposit import export, load_deposit
+from mri_aug.results.people import person_scores, summarise_people, whole_repeats
+from tests.results.made_up import made_up_rows, person_condition
 
 METRIC = "test_cross_entropy"
 LONG = "30 % real and 70 % synthetic images of the mildly and moderately demented classes, resnet18"
@@ -249,3 +254,31 @@ def test_component_curve_marks_choice_and_plateau():
 def test_descent_holds_the_path():
     path = np.array([[-2.0, 1.0], [-1.0, 0.5]])
     np.testing.assert_array_equal(figures.plot_descent(np.diag([1.0, 9.0]), path).lines[0].get_xydata(), path)
+
+
+def test_the_answer_is_drawn_from_whole_repeats_beside_the_references_and_names_its_rows(tmp_path, monkeypatch):
+    arms = {
+        "30 % of people": person_condition(real_frac=0.3),
+        "all real people": person_condition(),
+        "tissue": person_condition(architecture="tissue", policy="none", image_size=128),
+        "shares": person_condition(architecture="shares", policy="none", image_size=128),
+    }
+    quality = dict(zip(arms, (0.4, 0.6, 0.8, 0), strict=True))
+    rows = made_up_rows(list(arms.values()), n_repeats=2, quality=list(quality.values())).assign(images="these")
+    rows = rows[rows["simulation"] < 7]  # a repeat and two folds of the next
+    place = export(rows, tmp_path / "record", manifest={"images": "these"})
+    drawn = {}
+    monkeypatch.setattr(forest, "plot_forest", lambda table, **given: drawn.update(given, table=table) or new_axes(2))
+    text = figures.draw_answer(place).read_text(encoding="utf-8")
+    assert text.startswith("<?xml") and f"rows {load_deposit(place)[1]['sha256']}" in text
+    labels = {condition.label: name for name, condition in arms.items()}
+    expected = summarise_people(person_scores(whole_repeats(rows))).set_index("condition")["log_loss"].rename(labels)
+    assert whole_repeats(rows)["simulation"].max() == 4
+    assert [drawn["labels"][name] for name in drawn["order"]] == ["all real people", "30 % of people"]
+    assert drawn["lines"] == pytest.approx(
+        {"tissue fractions, all people": expected["tissue"], "class shares": expected["shares"]}
+    )
+    assert drawn["table"]["value"].rename(labels)["all real people"] == pytest.approx(expected["all real people"])
+    export(rows[rows["architecture"] == "shares"], tmp_path / "few", manifest={"images": "these"})
+    with pytest.raises(ValueError, match="holds none of the planned training sets"):
+        figures.draw_answer(tmp_path / "few")

@@ -8,15 +8,28 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes
+from mri_aug import provenance
+from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes, use_book_style
 from mri_aug.results.comparison import check_known, require_columns
+from mri_aug.results.contrasts import planned_arms
+from mri_aug.results.deposit import load_deposit
 from mri_aug.results.inference import MIN_SIMULATIONS
+from mri_aug.results.people import (
+    person_scores,
+    reference_conditions,
+    summarise_people,
+    tissue_reference,
+    whole_repeats,
+)
 from mri_aug.results.tables import share_text
 
 _LABEL_WIDTH = 30  # characters of a condition's name on one line
@@ -118,6 +131,38 @@ def plot_forest(
     if own:
         legend_below(ax)
     return ax
+
+
+def draw_answer(deposit: str | Path) -> Path:
+    """Draw README's figure of a deposit, ``people.svg`` in its folder: the planned training sets beside the references.
+
+    The file's description is the checksum of the rows that it was drawn from. Raises a ValueError if a deposit holds
+    none of the planned training sets.
+    """
+    rows, manifest = load_deposit(deposit)
+    rows = rows[rows["images"] == manifest["images"]]
+    arms = {label: name for name, label in planned_arms(rows).items()}
+    if not arms:
+        raise ValueError(f"{deposit} holds none of the planned training sets: compute the part 'people' first")
+    subject = rows[rows["protocol"] == "subject"]
+    tissue = tissue_reference(subject)
+    is_shares = (subject["architecture"] == "shares") & (subject["real_frac"] == 1) & (subject["generator"] == "none")
+    shares = next(iter(subject.loc[is_shares, "condition"]), None)
+    subject = whole_repeats(subject[subject["condition"].isin([*arms, tissue, shares])])
+    scores = summarise_people(person_scores(subject), references=reference_conditions(subject), to_beat=tissue)
+    scores = scores.rename(columns={"log_loss": "value"}).set_index("condition", drop=False)
+    names = {"tissue fractions, all people": tissue, "class shares": shares}
+    lines = {words: scores.loc[name, "value"] for words, name in names.items() if name}
+    order = sorted(arms, key=lambda name: scores.loc[name, "value"])
+    with mpl.rc_context():
+        use_book_style()
+        label = "Log loss per held-out person, calibrated (nats)"
+        ax = plot_forest(scores, order=order, labels=arms, lines=lines, better="left", x_label=label)
+        described = {"Date": None, "Description": f"rows {manifest['sha256']}"}
+        with provenance.atomic_write(Path(deposit) / "people.svg") as temporary:
+            ax.figure.savefig(temporary, format="svg", facecolor="white", metadata=described)
+        plt.close(ax.figure)
+    return Path(deposit) / "people.svg"
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, order: Sequence[str]) -> None:
