@@ -29,7 +29,7 @@ dataset_subjects: int = 200  # people to simulate or keep; 0 is everyone
 diffusion_steps: int = 40  # of the diffusion model's fine-tuning, for a picture; a study takes 1,800
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -396,7 +396,7 @@ glue_values(**{f"anatomy_{name}": text for name, text in told.items()})
 # *Simulated* brings grey values and sharpness to those of the sample and leaves the anatomy as it is, so that its fluid is that of phantoms. Its most severe grade is
 # milder and more varied, since its classes share the range of severity evenly.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 assert counts["training images"].iloc[-1] + counts["test images"].iloc[-1] == len(image_set)
 assert all((one != rows[0].images[k]).any() for row in rows[1:] for k, one in enumerate(row.images))
 if record:

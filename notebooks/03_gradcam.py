@@ -39,7 +39,7 @@ real_frac: float = 0.3  # share of real images in the networks trained with synt
 max_slices: int = 24  # test slices that maps are drawn for, shared among the classes
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -287,7 +287,7 @@ numbered_table(
     "tab-gradcam-methods",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 measure, region = ("energy", "atrophied tissue") if known else ("fluid", "dark fluid")
 chance = f"{measure}_chance"
 parts_of = {
@@ -338,7 +338,7 @@ _ = plot_forest(table, lines={"uniform map": 1}, x_label=in_region)
 # tests both as paired differences. The methods that pass both here: {glue:text}`gradcam_learned:s`. For the others, the position of a map is no
 # evidence. The next figure randomises one layer after the other, beginning at the output.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 shown = {key: names[key] for key in ("gradcam", "hirescam", "layercam", "eigencam")}
 whole = {key: heatmaps(network, test.images, method=key, target=predicted, **scaling) for key in shown}
 person = {"subject": subjects, "label": truth}
@@ -360,7 +360,7 @@ _ = plot_curves(
     y_label="Rank correlation with the map before",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 curves = {
     names[key]: measures.perturbation_curves(classifier, test.images, cams, predicted, within=brain)
     for key, cams in whole.items()
@@ -416,7 +416,7 @@ glue_values(
 # people. The network was trained on neither. If the synthetic images resemble their sources in what matters to the network, its maps of both
 # should be similar.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 learn_from = training["subject"]
 generator = fit_generator(make_generator("morph"), learn_from.images, learn_from.labels, learn_from.subjects, seed=seed)
 variations = generator.vary(test.images, test.labels, seed=seed)
@@ -538,7 +538,7 @@ numbered_table(
 # identity rather than disease, its maps should be specific to the person: maps of one person's slices should be more similar, relative to
 # maps of others with the same predicted class, than under the subject protocol.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 leaky_maps, tables = {}, []
 for name in ("CNN", "CNN (image protocol)"):
     one = classifiers[name]
@@ -711,7 +711,7 @@ glue_values(
 # a list or the slider, and the buttons step through the slices of the class. Each slice is followed by the synthetic image that *morph*
 # made from it.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 use_book_style(image_format="png")
 chosen = np.concatenate([np.flatnonzero(truth == c)[:: -(-int((truth == c).sum()) // 3)] for c in np.unique(truth)])
 pictures = torch.stack([test.images[chosen], variations[chosen]], dim=1).flatten(0, 1)

@@ -29,7 +29,7 @@ n_subjects: int = 22  # people to look at; 0 is everyone
 dataset_subjects: int = 200  # people of the section on calibration; 0 is everyone
 seed: int = 0  # of the phantoms, the initial weights and the batches drawn here
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import math
 from itertools import product
 
@@ -53,7 +53,7 @@ from mri_aug.study.parts import PEOPLE_TRAINING
 
 use_book_style()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 source = {"class_names": class_names or None, "subjects": subjects or None, "seed": seed}
 image_set = load_images(dataset, n_subjects=n_subjects or None, **source)
 config = TrainConfig()
@@ -163,7 +163,7 @@ glue_values(
 #
 # [^epoch]: The draft calls a step an epoch.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 pixels = functional.avg_pool2d(image_set.images.double(), 8).flatten(1).numpy()  # 16 x 16 values of each image
 features = (pixels - pixels.mean()) / pixels.std()
 residual = 1 / image_set.n_classes - np.eye(image_set.n_classes)[image_set.labels]  # p - y where all weights are 0
@@ -328,7 +328,7 @@ _ = axes[1].set(yscale="log", ylim=(1e-2, 2e3))
 # {glue:text}`rate_limit:.3f`. Far below the limit progress along the valley is too slow; slightly above it each step across the valley
 # overshoots by more than the last.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 turn = np.array([[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]])
 hessian = turn @ np.diag([1.0, 25.0]) @ turn.T
 start = turn @ np.array([-2.2, 0.9])
@@ -429,7 +429,7 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # In {numref}`fig-optimisers` the three methods descend the same valley. The paths come from NumPy functions that
 # transcribe {eq}`eq-sgd`, {eq}`eq-momentum` and {eq}`eq-adam`, and that the project's tests compare with `torch.optim` step by step.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 rate = 0.5 * rate_limit
 by_method = {
     "gradient descent": optimisers.descend(hessian.dot, start, learning_rate=rate, n_steps=80),
@@ -492,7 +492,7 @@ _ = diagrams.plot_transfer(list(parts.items()))
 # are counted. The initial weights are random here, so that this page needs no download;
 # which weights move does not depend on where they start.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 batch = image_set[rng.choice(len(image_set), 32, replace=False)]
 rows = []
 for way in ("fine-tuning", "feature extraction"):
@@ -560,7 +560,7 @@ numbered_table(moved, "What one step of Adam on 32 images changes, in two ways o
 # As an example the CNN is trained at 64 × 64 pixels on 30 % of the training people of this copy, without a policy, and scored on the people
 # of the test part. {numref}`tab-confidence` holds all scores of two trainings, {numref}`fig-temperature` the loss as a function of $T$.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 everyone = load_images(dataset, n_subjects=dataset_subjects or None, **source)
 division = split(everyone, "subject", seed=seed)
 training = everyone[division.train]
@@ -573,7 +573,7 @@ for decay in (0.0, 0.1):
     training_rule = TrainConfig(weight_decay=decay, precision="float32")
     trained[decay] = train(network, training[sample].resized(64), config=training_rule, **options)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 test, rows, predicted = held_out["test"], [], {}
 for decay, last in trained.items():
     for name, network in {"last": last, "validated": last.validated}.items():

@@ -30,7 +30,7 @@ subjects: str = ""  # its people: a pattern of file names, a column or a table; 
 n_subjects: int = 22  # people to look at; 0 is everyone
 seed: int = 0  # of the phantoms and the initial weights
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ from mri_aug.models.references import MAX_COMPONENTS, TISSUE_FEATURES, tissue_fe
 
 use_book_style()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
@@ -88,7 +88,7 @@ _ = diagrams.plot_cnn_outline(image)
 # large, where nothing changes it is zero. In a network the kernels are weights, found by gradient descent like all
 # others.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 sobel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 grey_levels = image // 26  # ten levels, 0 to 9, so that the numbers fit into the figure
 edges = diagrams.convolve(grey_levels.astype(int), sobel)
@@ -221,7 +221,7 @@ _ = diagrams.plot_residual_block()
 #
 # [^skip]: The draft says that skip connections let a network skip the training of a layer.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 generator = torch.Generator().manual_seed(seed)
 n_stacked, width = 40, 64
 bound = width**-0.5  # PyTorch's default: uniform between plus and minus one over the root of the fan-in
@@ -346,7 +346,7 @@ np.testing.assert_allclose(output, reference, atol=1e-12)
 # each with matrices of its own and $d_k = d / h$
 # for $h$ heads; their outputs are joined and mixed by one more matrix.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 n_components = 8
 patches = [diagrams.patches_of(photo, patch_size=patch_size) for photo in image_set.images[::8, 0].numpy()]
 pca = PCA(n_components, whiten=True, random_state=seed).fit(np.concatenate(patches).reshape(-1, patch_size**2))

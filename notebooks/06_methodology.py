@@ -29,7 +29,7 @@ n_subjects: int = 22  # people in the study; 0 is everyone
 real_frac: float = 0.3  # X: share of the training images that is real, in (0, 1)
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from dataclasses import replace
 from itertools import product
 
@@ -54,7 +54,7 @@ from mri_aug.study.simulation import Seeds, assemble, divide, draw_sample
 
 use_book_style(image_format="png")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
@@ -434,7 +434,7 @@ glue_values(
 # {glue:text}`n_studies:d` simulated studies of each kind: a nominal 95 % interval should leave zero out in at most 5 % of them. Each of
 # {glue:text}`n_simulated_people:d` people has a random difference in each repeat, and each network shifts all the people that it tests.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 rng, n_studies, n_draws = np.random.default_rng(seed), 300, 200
 labels = np.repeat([0, 1, 2, 3], [100, 70, 28, 2])
 strata, rates = inference.merged_classes(labels), []
@@ -564,6 +564,6 @@ numbered_table(record, "The record's parts as planned. Steps or epochs are those
 # like networks. They are scored at 128 × 128 pixels, because finding the brain depends on sizes in pixels and a weaker reference would have
 # flattered the networks; and they get no temperature, for the reason given above.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 assert table["mixed set"].iloc[-1] == len(arm) and not arm.n_filtered
 assert abs(table["mixed set"] - table["full set"]).iloc[:-1].max() <= 1

@@ -47,7 +47,7 @@ pretrained: list = []  # networks started from ImageNet's weights, which are dow
 epochs: int = 3  # passes over the training images in the draft's comparison
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import pandas as pd
 
 from mri_aug import provenance
@@ -68,7 +68,7 @@ from mri_aug.results.people import (
     whole_repeats,
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 from mri_aug.results.tables import (
     arm_words,
     contrast_table,
@@ -85,7 +85,7 @@ from mri_aug.study.parts import DRAFT_POLICIES, chapter_parts, listed_conditions
 
 use_book_style()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 is_record = dataset == "record"
 if is_record:
     rows, made = load_deposit("record")
@@ -106,7 +106,7 @@ parts = chapter_parts(
     known_people=known_people,
 )  # fmt: skip
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 if not is_record:
     from mri_aug.generators.bank import study_generators
     from mri_aug.models.training import TrainConfig
@@ -117,7 +117,7 @@ if not is_record:
     store, config = Store(provenance.artifacts("store.sqlite")), TrainConfig(epochs=epochs)
     rows = run_parts(parts, image_set, seed=seed, store=store, config=config, generators=given)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 arms_of = {part.name: part.conditions for part in parts}
 words = arm_words(rows, class_names=classes)
 alone, full, mixed, duplicates, longer = (arm.label for arm in conditions.thesis_arms(real_frac, generator=generator))

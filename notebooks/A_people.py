@@ -28,7 +28,7 @@ subjects: str = ""  # its people: a pattern of file names, a column or a table; 
 dataset_subjects: int = 200  # people to simulate or keep; 0 is everyone
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import numpy as np
 import pandas as pd
 
@@ -241,7 +241,7 @@ _ = figures.plot_correlations(curves, threshold=audit.threshold)
 # Groups found in this way are used to keep people apart and for nothing else. They name nobody, but they tell which images belong together,
 # which the publishers of the dataset did not say; whoever uses them with other data should have the permission that re-linking needs.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 assert subject.shared_subjects == 0 and subject.close_neighbours == 0
 assert image.n_test + len(split(image_set, "image", seed=seed).train) < len(image_set)
 if record:

@@ -28,7 +28,7 @@ n_side_simulations: int = 1  # of the side questions
 n_network_simulations: int = 1  # of the larger networks
 epochs: int = 3  # passes over the training images
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import json
 from pathlib import Path
 
@@ -189,5 +189,5 @@ glue_values(
 # generator that a service runs. Images that were bought are kept in a bank and never requested again. The thesis's own synthetic images
 # cannot be reproduced, since the service that made them no longer exists.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 assert set(PROFILES) == {"smoke", "demo", "thesis"}

@@ -34,7 +34,7 @@ epochs: int = 3  # passes over the images by the networks that measure
 diffusion_steps: int = 40  # of the diffusion model's fine-tuning; a study takes 1,800
 seed: int = 0
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import time
 from dataclasses import replace
 from textwrap import fill
@@ -60,7 +60,7 @@ from mri_aug.results.tables import estimate_text
 
 use_book_style(image_format="png")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
@@ -163,7 +163,7 @@ glue_values(
 # The rest of this appendix is of the images of this copy of the book, which are phantoms unless it was made from a dataset. The diffusion model
 # is fine-tuned for {glue:text}`copy_steps:d` steps here, not for 1,800 as in a study, so its images are hazier than they need to be.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 names = [name.strip() for name in generators.split(",")]
 known = bool((image_set.subjects >= 0).all())  # where people are unknown, images are drawn and count as people
 groups = image_set.subjects.numpy() if known else None
@@ -224,7 +224,7 @@ likeness = {name: memorisation(candidate.variations, training) for name, candida
 curves |= {f"{name} and its source": found.source for name, found in likeness.items()}
 _ = figures.plot_correlations(curves, threshold=people.threshold, cumulative=True, note="near copies →")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 config = TrainConfig(epochs=epochs)
 if feature_weights == "none":
     simulated = load_images("phantom", n_subjects=22, seed=seed + 1)
@@ -294,7 +294,7 @@ glue_values(
     fidelity_answer=said["answer"] if record is not None else f"The shares of near copies are {', '.join(likely)}."
 )
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 assert not set(training.source_ids.tolist()) & set(others.source_ids.tolist())
 assert not known or not set(training.subjects.tolist()) & set(others.subjects.tolist())
 assert len(table) == (1 + len(names)) * (1 + training.n_classes) * len(MEASURES)

@@ -24,7 +24,7 @@
 record: str = "record"  # a deposit in results, or the path of one
 parts: list = ["references", "people", "generative", "draft"]  # shown at first
 
-# %% tags=["hide-input"]
+# %% tags=["remove-cell"]
 import altair as alt
 import pandas as pd
 from IPython.display import Markdown, display
