@@ -119,6 +119,8 @@ if not is_record:
 
 # %% tags=["remove-cell"]
 arms_of = {part.name: part.conditions for part in parts}
+diffused = conditions.thesis_arms(real_frac, generator="diffusion")[2]
+arms_of["draft"] += (diffused,) if is_record else ()
 words = arm_words(rows, class_names=classes)
 alone, full, mixed, duplicates, longer = (arm.label for arm in conditions.thesis_arms(real_frac, generator=generator))
 x = f"{100 * real_frac:.4g}\N{NO-BREAK SPACE}%"

@@ -173,6 +173,7 @@ def record_parts() -> list[Part]:
         Part("people", tuple(_people()), 100, PEOPLE_TRAINING),
         Part("generative", (diffusion, _with(EVERYBODY, "diffusion")), 25, PEOPLE_TRAINING),
         Part("draft", tuple(conditions.thesis_arms(REAL_FRAC)[:4]), 100, DRAFT_TRAINING),
+        Part("draft-generative", (_with(Condition(real_frac=REAL_FRAC), "diffusion"),), 25, DRAFT_TRAINING),
         Part("policies", (longer, *conditions.policy_arms(REAL_FRAC, DRAFT_POLICIES)), 20, DRAFT_TRAINING),
         Part("people-more", tuple(_people_more()), 25, PEOPLE_TRAINING),
         Part("fine-tuning", tuple(replace(one, weights="phantom") for one in both), 25, FINE_TUNING),

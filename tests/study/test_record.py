@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from mri_aug.models.training import TrainConfig
 from mri_aug.study.parts import PEOPLE_TRAINING, record_parts, settings_parts
@@ -11,9 +12,12 @@ PARTS = {part.name: part for part in record_parts()}
 
 
 def test_parts_stand_in_the_order_in_which_they_matter():
-    assert list(PARTS)[:5] == ["references", "people", "generative", "draft", "policies"]
+    assert list(PARTS)[:5] == ["references", "people", "generative", "draft", "draft-generative"]
     sizes = {"references": 100, "people": 100, "generative": 25, "draft": 100}
     assert {name: PARTS[name].n_simulations for name in sizes} == sizes
+    (diffused,) = PARTS["draft-generative"].conditions
+    assert replace(diffused, generator="morph") in PARTS["draft"].conditions and diffused.generator == "diffusion"
+    assert PARTS["draft-generative"].training == PARTS["draft"].training
 
 
 def test_people_train_equally_long_at_a_quarter_of_the_pixels():
