@@ -138,7 +138,7 @@ if record:
 # the *image* protocol, which is the draft's, and under a *subject* protocol in which nobody is in both parts.
 
 # %% tags=["remove-cell"]
-is_phantom = dataset == "phantom"
+is_phantom, known = dataset == "phantom", bool((image_set.subjects >= 0).all())
 image_split = split(image_set, "image", seed=seed)
 twins = audit_split(image_set, image_split, neighbour_threshold=audit.threshold, seed=seed) if audit.found else None
 smallest, largest = (audit.sizes.min(), audit.sizes.max()) if audit.found else (0, 0)
@@ -153,6 +153,9 @@ glue_values(
     ),
     load_notes=" ".join(image_set.notes),
     people_found=f"{audit.n_subjects} people of {slices} slices each" if audit.found else f"no people: {audit.reason}",
+    people_meaning=""
+    if known
+    else "Nobody can be held out of these images: wherever this copy divides people it divides images, and its scores say nothing about new people.",
     copy_twins=f"{100 * twins.close_neighbours:.1f}" if twins else "–",
     copy_nearest=f"{100 * twins.accuracy:.1f}" if twins else "–",
 )
@@ -174,7 +177,7 @@ counts = pd.DataFrame(
         "training images": np.bincount(labels[~test], minlength=image_set.n_classes),
         "test images": np.bincount(labels[test], minlength=image_set.n_classes),
         "people": [
-            len(np.unique(audit.subjects[labels == c])) if audit.found else None for c in range(image_set.n_classes)
+            len(np.unique(image_set.subjects[labels == c])) if known else None for c in range(image_set.n_classes)
         ],
     }
 )
@@ -183,7 +186,7 @@ numbered_table(counts, "The images of this copy: how many of each class, and the
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Two slices of each class in the images of this copy (simulated, unless the copy was made from a dataset), each of another person. Severe atrophy shows as wide ventricles, the dark cavities in the middle, and as wide furrows at the surface.", "name": "fig-slices"}, "image": {"alt": "Two slices of each class; the dark cavities widen from the first class to the last"}}
 use_book_style(image_format="png")
-owner = audit.subjects.numpy() if audit.found else np.arange(len(labels))
+owner = image_set.subjects.numpy() if known else np.arange(len(labels))
 pairs = [rng.choice(np.unique(owner[labels == c]), size=2, replace=False) for c in range(image_set.n_classes)]
 columns = np.array([[rng.choice(np.flatnonzero(owner == person)) for person in pair] for pair in pairs]).T.ravel()
 slices = image_set.images[columns, 0].numpy().reshape(2, image_set.n_classes, *image_set.images.shape[2:])

@@ -50,7 +50,7 @@ import torch
 from mri_aug.book.figures import Gallery, SheetRow, plot_curves, plot_forest, plot_sheet
 from mri_aug.book.record import ABSENT, load_tables
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, power_text, use_book_style
-from mri_aug.data.loading import load_images
+from mri_aug.data.loading import load_images, separate_images
 from mri_aug.data.splits import split
 from mri_aug.generators.base import fit_generator, make_generator
 from mri_aug.gradcam import measures
@@ -75,6 +75,7 @@ from mri_aug.study.conditions import Condition
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
+image_set = separate_images(image_set)  # changes nothing where people are known
 parts = {
     "subject": split(image_set, "subject", seed=seed, fold=(0, 1)),
     "image": split(image_set, "image", seed=seed, test_share=0.4, validation_share=0),

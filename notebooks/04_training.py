@@ -43,7 +43,7 @@ from torch.nn import functional
 
 from mri_aug.book import diagrams, figures, optimisers
 from mri_aug.book.report import glue_values, numbered_table, power_text, use_book_style
-from mri_aug.data.loading import load_images
+from mri_aug.data.loading import load_images, separate_images
 from mri_aug.data.sampling import stratified_sample
 from mri_aug.data.splits import split
 from mri_aug.models.networks import count_parameters, freeze_backbone, make_model
@@ -561,7 +561,7 @@ numbered_table(moved, "What one step of Adam on 32 images changes, in two ways o
 # of the test part. {numref}`tab-confidence` holds all scores of two trainings, {numref}`fig-temperature` the loss as a function of $T$.
 
 # %% tags=["remove-cell"]
-everyone = load_images(dataset, n_subjects=dataset_subjects or None, **source)
+everyone = separate_images(load_images(dataset, n_subjects=dataset_subjects or None, **source))
 division = split(everyone, "subject", seed=seed)
 training = everyone[division.train]
 sample = stratified_sample(training.labels, 0.3, subjects=training.subjects, seed=seed)

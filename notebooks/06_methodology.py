@@ -41,7 +41,7 @@ from mri_aug.book import figures
 from mri_aug.book.diagrams import plot_generation_policy
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data import splits
-from mri_aug.data.loading import HUB_REVISION, load_images
+from mri_aug.data.loading import HUB_REVISION, load_images, separate_images
 from mri_aug.models.networks import CNN, highest_learning_rate
 from mri_aug.models.training import LOOKING_SHARE, TrainConfig
 from mri_aug.policies.notes import POLICY_DRAWS, POLICY_NOTES
@@ -58,6 +58,7 @@ use_book_style(image_format="png")
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
+image_set = separate_images(image_set)  # changes nothing where people are known
 seeds = Seeds.of(seed, 0)
 training = image_set[splits.split(image_set, "image", seed=seeds.split).train]
 

@@ -23,8 +23,9 @@ from mri_aug import provenance
 from mri_aug.data import sources
 from mri_aug.data.imageset import CLASS_NAMES, IMAGE_SIZE, ImageSet, cached_image_set
 from mri_aug.data.people import recover_subjects
+from mri_aug.data.phantom.anatomy import N_SLICES
 from mri_aug.data.phantom.people import load_phantoms
-from mri_aug.data.sampling import apportion, repeatable_rng
+from mri_aug.data.sampling import apportion, repeatable_rng, stratified_sample
 from mri_aug.data.sources import VOLUME_SUFFIXES, Item, Report
 from mri_aug.data.splits import PROTOCOLS, split
 
@@ -68,7 +69,7 @@ def load_images(
     seed : int
         Seeds the phantoms, and the choice of people where ``n_subjects`` asks for fewer.
     n_subjects : int, optional
-        Phantoms to simulate (by default 200), or people to keep of a real dataset (all), class shares kept.
+        Phantoms to simulate (by default 200), or people to keep of a real dataset (all), as :func:`take_subjects` does.
     revision : str, optional
         Commit of a hub dataset. Defaults to the pinned one for the thesis's dataset.
 
@@ -119,22 +120,37 @@ def load_images(
 def take_subjects(image_set: ImageSet, n_subjects: int, *, seed: int) -> ImageSet:
     """Return all images of ``n_subjects`` people drawn at random, class shares kept, two people a class at least.
 
-    Raises a ValueError if people are unknown or too few, ``n_subjects`` is too small, or the seed is negative.
+    Everybody is kept where there are fewer people. Where people are unknown, as many images are drawn as the thesis has
+    of that many people, class shares kept. Either is in the set's notes. Raises a ValueError if ``n_subjects`` is too
+    small or the seed is negative.
     """
     people, first = np.unique(image_set.subjects.numpy(), return_index=True)
-    classes = image_set.labels.numpy()[first]
+    classes, n_images = image_set.labels.numpy()[first], len(image_set)
+    if n_subjects < 2 * image_set.n_classes:
+        least = f"at least {2 * image_set.n_classes} (two people in each class)"
+        raise ValueError(f"n_subjects must be {least}, got {n_subjects}")
     if people[0] < 0:
-        raise ValueError("cannot choose people: this dataset's people are not known; leave n_subjects out")
-    if not 2 * image_set.n_classes <= n_subjects <= len(people):
-        raise ValueError(
-            f"n_subjects must be at least {2 * image_set.n_classes} (two people in each class) and at most "
-            f"{len(people)} (the people in this dataset), got {n_subjects}"
-        )
+        chosen = stratified_sample(image_set.labels.numpy(), min(1, n_subjects * N_SLICES / n_images), seed=seed)
+        note = f"People unknown: {len(chosen)} of {n_images} images stand for the {n_subjects} people asked for."
+        return replace(image_set[chosen], notes=(*image_set.notes, note))
+    if n_subjects > len(people):
+        return replace(image_set, notes=(*image_set.notes, f"All {len(people)} people, of {n_subjects} asked for."))
     sizes = np.bincount(classes, minlength=image_set.n_classes)
     counts = np.minimum(apportion(n_subjects, sizes, at_least=2), sizes)
     rng = repeatable_rng(seed)
     kept = [rng.choice(people[classes == c], size=count, replace=False) for c, count in enumerate(counts)]
     return image_set[np.flatnonzero(np.isin(image_set.subjects.numpy(), np.concatenate(kept)))]
+
+
+def separate_images(image_set: ImageSet) -> ImageSet:
+    """Return the set with every image as a person of its own where people are unknown, which its notes say.
+
+    What divides people then divides images: its scores say nothing about new people.
+    """
+    if (image_set.subjects >= 0).all():
+        return image_set
+    note = "Every image counts as a person of its own, so that a split by people is one by images."
+    return replace(image_set, subjects=torch.arange(len(image_set)), notes=(*image_set.notes, note))
 
 
 def _check_class_names(class_names: str | Sequence[str] | None) -> tuple[str, ...]:

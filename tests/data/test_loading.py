@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import datasets
@@ -15,7 +16,8 @@ from PIL import Image
 
 from mri_aug.data import loading
 from mri_aug.data.imageset import CLASS_NAMES
-from mri_aug.data.loading import load_images, take_subjects
+from mri_aug.data.loading import load_images, separate_images, take_subjects
+from mri_aug.data.splits import split
 from mri_aug.results.metrics import evaluate
 from tests.data.made import FOUR, picture, tree
 
@@ -91,8 +93,20 @@ def test_a_changed_folder_is_read_again(tmp_path):
 def test_people_that_cannot_be_recovered_stay_unknown(tmp_path):
     images = load_images(tree(tmp_path / "noise", "{c}/{p}_{k}.png"))
     assert (images.subjects == -1).all() and any("People unknown" in note for note in images.notes)
-    with pytest.raises(ValueError, match="people are not known"):
-        load_images(tmp_path / "noise", n_subjects=8)
+    drawn = load_images(tree(tmp_path / "more", "{c}/{p}_{k}.png", people=40, slices=2), n_subjects=8)
+    assert list(drawn.class_counts().values()) == [64] * 4 and (drawn.subjects == -1).all()
+    assert "People unknown: 256 of 320 images stand for the 8 people asked for." in drawn.notes
+
+
+def test_images_of_unknown_people_may_count_as_people(toy_images):
+    assert separate_images(toy_images) is toy_images
+    unknown = replace(toy_images, subjects=torch.full((len(toy_images),), -1))
+    alone = separate_images(unknown)
+    assert alone.subjects.unique().numel() == len(alone) and alone.notes[-1].startswith(
+        "Every image counts as a person"
+    )
+    parts = split(alone, "subject", seed=0)
+    assert len(parts.train) + len(parts.validation) + len(parts.test) == len(alone)
 
 
 def test_people_found_with_two_labels_are_counted_and_left_unknown(tmp_path, toy_images, monkeypatch):
@@ -126,8 +140,10 @@ def test_fewer_people_keep_their_classes_and_all_their_slices(toy_images):
     assert few.subjects.unique().numel() == 8 and list(few.class_counts().values()) == [12] * 4
     assert few.fingerprint == take_subjects(toy_images, 8, seed=0).fingerprint
     assert few.fingerprint != take_subjects(toy_images, 8, seed=1).fingerprint
-    with pytest.raises(ValueError, match="at least 8 .* and at most 16 .*, got 17"):
-        take_subjects(toy_images, 17, seed=0)
+    everybody = take_subjects(toy_images, 17, seed=0)
+    assert everybody.fingerprint == toy_images.fingerprint and everybody.notes[-1] == "All 16 people, of 17 asked for."
+    with pytest.raises(ValueError, match="n_subjects must be at least 8 .*, got 7"):
+        take_subjects(toy_images, 7, seed=0)
     with pytest.raises(ValueError, match="seed must be a non-negative integer.* got -1"):
         take_subjects(toy_images, 8, seed=-1)
 
