@@ -308,7 +308,7 @@ caption = (
 )
 numbered_table(severity, caption, "tab-phantoms", formats={"mean severity": ".2f"})
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulated person without disease and at the mean severity of each class: the same slice, and the tissue that is lost in it.", "name": "fig-phantom"}, "image": {"alt": "One simulated person without disease and at the mean severity of each class, with the tissue that is lost"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulated person without disease and at the mean severity of each class: the same slice, and the tissue that is lost in it.", "name": "fig-phantom"}, "image": {"alt": "The same simulated slice five times: from left to right ventricles and furrows widen, and the mask of lost tissue below grows from nothing to a thick outline around them"}}
 severities = (0, *SEVERITY_MEANS)
 scans = [make_subject(severity=one, seed=seed, n_slices=1) for one in severities]
 lost = [255 * scan.atrophy.astype(np.uint8) for scan in scans]

@@ -124,7 +124,7 @@ numbered_table(shown if record else ABSENT, caption, "tab-people", formats=perce
 #
 # The figures show the images of this copy of the book, which are phantoms unless it was made from a dataset. {glue:text}`copy_note:s`
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Connected components against the threshold of correlation. On the shaded plateau the groups do not change.", "name": "fig-people-curve"}, "image": {"alt": "Connected components against the threshold of correlation"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Connected components against the threshold of correlation. On the shaded plateau the groups do not change.", "name": "fig-people-curve"}, "image": {"alt": "The number of components rises with the threshold, stays level over the shaded plateau, and rises steeply after it"}}
 thresholds, n_components = audit.curve
 _ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
 
@@ -133,7 +133,7 @@ _ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshol
 # threshold from {glue:text}`plateau_low:.3f` to {glue:text}`plateau_high:.3f`; {glue:text}`purity_percent:.4g` % of them have all their slices in one
 # class. {glue:text}`check:s` {numref}`fig-chains` shows three of them.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Eight slices of each of three people (rows), ordered by their place in the chain of neighbours.", "name": "fig-chains"}, "image": {"alt": "Eight slices of each of three people (rows), ordered by their place in the chain of neighbours"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Eight slices of each of three people (rows), ordered by their place in the chain of neighbours.", "name": "fig-chains"}, "image": {"alt": "Three rows of eight slices: along each row the same head changes little by little from its lower to its upper slices"}}
 people = np.random.default_rng(seed).choice(audit.n_subjects, size=3, replace=False)
 rows = []
 for person in people:
@@ -224,7 +224,7 @@ glue_values(
 # {numref}`fig-twins` shows the similarities: {glue:text}`twin_share_percent:.1f` % of the test images have a twin above the threshold when
 # images are split, and {glue:text}`twin_share_subject_percent:.1f` % when people are.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of each test image with its most similar training image, under both protocols; the dashed line is the threshold that tells people apart.", "name": "fig-twins"}, "image": {"alt": "Correlation of each test image with its most similar training image, under both protocols"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of each test image with its most similar training image, under both protocols; the dashed line is the threshold that tells people apart.", "name": "fig-twins"}, "image": {"alt": "Two curves of shares: nearly all images lie right of the threshold under the image protocol, and nearly all left of it under the subject protocol"}}
 curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
