@@ -143,6 +143,13 @@ image_split = split(image_set, "image", seed=seed)
 twins = audit_split(image_set, image_split, neighbour_threshold=audit.threshold, seed=seed) if audit.found else None
 smallest, largest = (audit.sizes.min(), audit.sizes.max()) if audit.found else (0, 0)
 slices = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+found = f"In these images the method finds no people: {audit.reason}."
+if audit.found:
+    found = (
+        f"In these images the method finds {audit.n_subjects} people of {slices} slices each. Of the test images of a random split, "
+        f"{100 * twins.close_neighbours:.1f} % have a near-twin, and copying the most similar training image is right for {100 * twins.accuracy:.1f} %."
+    )
+meaning = "Nobody can be held out: wherever this copy divides people it divides images, and its scores say nothing about new people."
 glue_values(
     dataset_note=(
         "This copy of the book was computed on phantoms: slices that are simulated from the anatomical templates "
@@ -152,12 +159,7 @@ glue_values(
         else f"This copy of the book was computed on the images of the dataset {dataset.rstrip('/').split('/')[-1]}."
     ),
     load_notes=" ".join(image_set.notes),
-    people_found=f"{audit.n_subjects} people of {slices} slices each" if audit.found else f"no people: {audit.reason}",
-    people_meaning=""
-    if known
-    else "Nobody can be held out of these images: wherever this copy divides people it divides images, and its scores say nothing about new people.",
-    copy_twins=f"{100 * twins.close_neighbours:.1f}" if twins else "–",
-    copy_nearest=f"{100 * twins.accuracy:.1f}" if twins else "–",
+    copy_people=found if known else f"{found} {meaning}",
 )
 
 # %% [markdown]
@@ -194,8 +196,7 @@ rows = [figures.SheetRow("", slices[0], titles=image_set.class_names), figures.S
 _ = figures.plot_sheet(rows)
 
 # %% [markdown]
-# In these images the method finds {glue:text}`people_found:s`. Of the test images of a random split, {glue:text}`copy_twins:s` % have a
-# near-twin, and copying the most similar training image is right for {glue:text}`copy_nearest:s` %.
+# {glue:text}`copy_people:s`
 
 # %% [markdown]
 # ## Synthetic Images

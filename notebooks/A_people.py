@@ -46,7 +46,7 @@ image_set = load_images(
 audit, known, copy_note = recover_subjects(image_set.images, labels=image_set.labels), dataset == "phantom", ""
 if not audit.found:
     copy_note = f"In the images of this copy the method finds no people ({audit.reason}); what follows shows phantoms in their place."
-    image_set, known = load_images(n_subjects=dataset_subjects or None, seed=seed), True
+    image_set, known = load_images(n_subjects=22, seed=seed), True
     audit = recover_subjects(image_set.images, labels=image_set.labels)
 record = load_tables("people", "leakage")
 
@@ -129,7 +129,7 @@ thresholds, n_components = audit.curve
 _ = figures.plot_component_curve(thresholds, n_components, chosen=audit.threshold, plateau=audit.plateau)
 
 # %% [markdown]
-# In {glue:text}`n_images:d` images the method finds {glue:text}`n_people:d` people of {glue:text}`slices:s` slices each, for every
+# In {glue:text}`n_images:,d` images the method finds {glue:text}`n_people:d` people of {glue:text}`slices:s` slices each, for every
 # threshold from {glue:text}`plateau_low:.3f` to {glue:text}`plateau_high:.3f`; {glue:text}`purity_percent:.4g` % of them have all their slices in one
 # class. {glue:text}`check:s` {numref}`fig-chains` shows three of them.
 
