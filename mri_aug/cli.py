@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_aug import provenance
-from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
+from mri_aug.study.parts import PROFILES, part_sizes, profile_parameters
 
 if TYPE_CHECKING:
     from mri_aug.data.imageset import ImageSet
