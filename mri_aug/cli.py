@@ -177,7 +177,7 @@ def _outlook_text(outlook) -> str:
 
 def _export(options, sizes, rows, outlook, image_set) -> None:
     """Add the finished rows to a deposit, and say in its manifest what made them."""
-    from mri_aug.book.figures import draw_answer
+    from mri_aug.book.figures.forest import draw_answer
     from mri_aug.results.contrasts import planned_arms
     from mri_aug.results.deposit import export
 
