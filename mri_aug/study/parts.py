@@ -138,17 +138,14 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
         Of ``policies``, ``controls``, ``filters``, ``classes`` and ``sweep``.
     n_network_simulations : int
         Of the other networks, whose simulations cost at least five times the CNN's; under the subject protocol.
-    policies : sequence of str
-    sweep : sequence of float
-        Real shares, besides ``real_frac`` and 1.
-    people_generators : sequence of str
-        Compared on people, besides ``generator`` and duplicates.
+    policies, sweep, people_generators : sequences of str, float and str
+        What those parts compare: policies; real shares, besides ``real_frac`` and 1; and generators on people, besides
+        ``generator`` and duplicates.
     people_steps : int
         Optimisation steps of ``people`` and of the other networks.
-    architectures : sequence of str
-        Trained from random weights.
-    pretrained : sequence of str
-        Started from ImageNet's weights, which are downloaded: the whole network, and its head alone.
+    architectures, pretrained : sequence of str
+        Networks trained from random weights; and started from ImageNet's, which are downloaded: the whole network, and
+        its head alone.
     rare : sequence of int
         The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
     known_people : bool

@@ -94,13 +94,7 @@ class Store:
             return {key: {**json.loads(found[key])} for key in keys if key in found}
 
     def table(self, keys: Iterable[str]) -> pd.DataFrame:
-        """Return the rows of ``keys``, in their order.
-
-        Raises
-        ------
-        KeyError
-            If one has not been finished.
-        """
+        """Return the rows of ``keys``, in their order; KeyError if one has not been finished."""
         rows = self.rows(keys := list(keys))
         if missing := [key for key in keys if key not in rows]:
             raise KeyError(f"{len(missing)} of {len(keys)} simulations are not in {self.path}; run the study first")
@@ -112,18 +106,10 @@ class Store:
 
 
 class Keys:
-    """The keys of one study's simulations.
+    """The keys of one study's simulations, for the ``conditions`` that need them.
 
-    Parameters
-    ----------
-    conditions : sequence of Condition
-        Those that need keys.
-    image_set : ImageSet
-    seed : int
-    config : TrainConfig
-        Resolved, so that keys contain the device and the precision that are used.
-    generators : mapping of str to ImageGenerator
-        The study's own; the others are made by name.
+    ``config`` is resolved, so that keys contain the device and the precision that are used. ``generators`` are the
+    study's own, by name; the others are made by theirs.
     """
 
     def __init__(
