@@ -78,12 +78,8 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
 def load_deposit(name: str | Path) -> tuple[pd.DataFrame, dict]:
     """Read a deposit back: its rows, sorted by ``key``, with the values and types written, and its manifest.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such deposit; the message lists those that are there.
-    ValueError
-        If rows and manifest do not belong together.
+    FileNotFoundError if there is no such deposit (the message lists those that are there), ValueError if rows and
+    manifest do not belong together.
     """
     place = _deposit_folder(name)
     table, sidecar = place / _TABLE, place / _MANIFEST

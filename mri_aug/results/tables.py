@@ -91,10 +91,8 @@ def rows_of(rows: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return the rows of these conditions, in the conditions' order; there may be none."""
     places = {(arm.label, arm.protocol): place for place, arm in enumerate(arms)}
     place = pd.Series(map(places.get, zip(rows["condition"], rows["protocol"], strict=True)), rows.index, dtype=float)
-    order = (
-        pd.DataFrame({"place": place, "simulation": rows["simulation"]}).dropna().sort_values(["place", "simulation"])
-    )
-    return rows.loc[order.index]
+    order = pd.DataFrame({"place": place, "simulation": rows["simulation"]}).dropna()
+    return rows.loc[order.sort_values(["place", "simulation"]).index]
 
 
 def protocol_table(
@@ -125,13 +123,10 @@ def protocol_table(
     for protocol, part in rows.groupby("protocol"):
         for metric, title in measures.items():
             percent = metric.endswith("accuracy")
-            scaled = part.assign(**{metric: part[metric] * 100}) if percent else part
+            scaled, form = (part.assign(**{metric: part[metric] * 100}), ".1f") if percent else (part, ".3f")
+            found = (row for row in summarise(scaled, metric, by=by).itertuples() if row.n)
             texts = {
-                row.condition: estimate_text(
-                    row.median, row.low, row.high, ".1f" if percent else ".3f", method=row.method
-                )
-                for row in summarise(scaled, metric, by=by).itertuples()
-                if row.n
+                row.condition: estimate_text(row.median, row.low, row.high, form, method=row.method) for row in found
             }
             table[f"{protocol}: {title}"] = [texts.get(name) for name in order]
     return table
@@ -181,25 +176,23 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
     """
     if comparison.empty:
         return comparison
-    several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
     records = []
     for row in comparison.to_dict("records"):
         difference, interval = _difference(row)
-        records.append(
-            {"training set": words.get(row["condition"], row["condition"])}
-            | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
-            | ({"protocol": row["protocol"]} if "protocol" in several else {})
-            | {
-                "n": row["n"],
-                "mean": row["level"],
-                "difference": difference or None,
-                "interval": interval,
-                "better in": share_text(row),
-                "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
-                "outcome": row["outcome"],
-            }
-        )
-    return pd.DataFrame(records)
+        records.append({
+            "training set": words.get(row["condition"], row["condition"]),
+            "against": words.get(row.get("baseline"), row.get("baseline")),
+            "protocol": row.get("protocol"),
+            "n": row["n"],
+            "mean": row["level"],
+            "difference": difference or None,
+            "interval": interval,
+            "better in": share_text(row),
+            "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
+            "outcome": row["outcome"],
+        })  # fmt: skip
+    table = pd.DataFrame(records)
+    return table.drop(columns=[name for name in ("against", "protocol") if table[name].nunique() < 2])
 
 
 def difference_text(row: Mapping) -> str:
