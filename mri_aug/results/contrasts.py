@@ -118,11 +118,8 @@ def planned_arms(rows: pd.DataFrame) -> dict[str, str]:
 def draft_medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the draft's three medians beside this study's, of the same arms at equal epochs.
 
-    Returns
-    -------
-    DataFrame
-        A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy; ``morph`` makes
-        the synthetic images) with ``low``, ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
+    A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy; ``morph`` makes the
+    synthetic images) with ``low``, ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
     """
     records = []
     for (arm, median), fields in zip(DRAFT.items(), _DRAFT_ARMS, strict=True):

@@ -21,7 +21,7 @@ FINGERPRINTS = ("images", "code", "generator_code")  # columns in which the rows
 
 
 def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, object], mix: bool = False) -> Path:
-    """Write rows as a deposit, or add those that it lacks.
+    """Write rows as a deposit, or add those that it lacks, and return its folder.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
         number of rows and a checksum are added.
     mix : bool
         Add rows although another version of the images or of the code made those that are there.
-
-    Returns
-    -------
-    Path
-        The deposit's folder.
 
     Raises
     ------

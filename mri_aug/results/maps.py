@@ -56,6 +56,7 @@ def over_people(
     Each person's images are averaged first, then people; images without a value are left out. The interval is the
     percentile bootstrap of people with all their images. They are not drawn within their class, since a class of one
     or two people would then seem to be known exactly. It does not cover other networks trained in the same way.
+    ValueError if a column is missing, or ``effect`` is another word.
 
     Parameters
     ----------
@@ -69,11 +70,6 @@ def over_people(
     effect : {"difference", "ratio"}
         Mean value minus mean reference, or divided by it. Without a reference the value itself.
     seed : int
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or ``effect`` is another word.
     """
     if effect not in ("difference", "ratio"):
         raise ValueError(f"effect must be 'difference' or 'ratio', got {effect!r}")

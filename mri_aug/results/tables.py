@@ -135,12 +135,9 @@ def protocol_table(
 def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: bool = True) -> pd.DataFrame:
     """Return scores per person, of :func:`mri_aug.results.people.summarise_people`, as the page shows them.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``training set`` (with a dagger where it is not better than the reference to beat); ``n``; ``log loss``
-        with its interval; ``raw``, the loss before calibration; ``AUC``, ``accuracy``; where classes are ordered
-        ``kappa`` and ``Spearman``; and ``against tissue``, the paired difference with its interval, if it was compared.
+    Columns ``training set`` (with a dagger where it is not better than the reference to beat); ``n``; ``log loss`` with
+    its interval; ``raw``, the loss before calibration; ``AUC``, ``accuracy``; where classes are ordered ``kappa`` and
+    ``Spearman``; and ``against tissue``, the paired difference with its interval, if it was compared.
     """
     if scores.empty:
         return scores
@@ -157,22 +154,18 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
         "accuracy": scores["accuracy"],
     })  # fmt: skip
     if scores["to_reference"].notna().any():
-        table["against tissue"] = [
-            estimate_text(*(row[name] for name in ("to_reference", "to_low", "to_high")), "+.3f") for row in rows
-        ]
+        differences = scores[["to_reference", "to_low", "to_high"]].itertuples(index=False)
+        table["against tissue"] = [estimate_text(*row, "+.3f") for row in differences]
     return table
 
 
 def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.DataFrame:
     """Return a comparison, of ``compare`` or :func:`paired_groups`, as the page shows it.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
-        geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten
-        simulations), in percent or nats per person where less is better; ``better in`` (of the simulations, with
-        Wilson's interval); ``p`` (Holm's, but the primary contrast's own); and ``outcome``.
+    Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
+    geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten simulations), in
+    percent or nats per person where less is better; ``better in`` (of the simulations, with Wilson's interval); ``p``
+    (Holm's, but the primary contrast's own); and ``outcome``.
     """
     if comparison.empty:
         return comparison
@@ -251,12 +244,9 @@ def paired_groups(
     (:func:`mri_aug.results.people.compare_people`), in nats and by the best score that the rows keep; where they keep
     none, as rows of earlier programs, it is compared as under the other protocols.
 
-    Returns
-    -------
-    DataFrame
-        Empty where no protocol has simulations of the baseline and of anything else. Else the columns of
-        :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and
-        ``value``: the mean difference, in percent where it is a log ratio.
+    Columns are those of :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and
+    ``value``: the mean difference, in percent where it is a log ratio. The table is empty where no protocol has
+    simulations of the baseline and of anything else.
     """
     parts = []
     for protocol, part in rows.groupby("protocol"):

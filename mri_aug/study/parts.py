@@ -125,6 +125,9 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
 ) -> list[Part]:
     """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own, or a profile's.
 
+    ValueError if a sequence is given as text (as papermill's ``-p`` does), there is no policy, or a condition is
+    impossible.
+
     Parameters
     ----------
     real_frac : float in (0, 1)
@@ -150,12 +153,6 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
         The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
     known_people : bool
         False, where nobody can be held out: without the parts under the subject protocol.
-
-    Raises
-    ------
-    ValueError
-        If a sequence is given as text (as papermill's ``-p`` does), if there is no policy, or a condition is
-        impossible.
     """
     given = {"policies": policies, "sweep": sweep, "people_generators": people_generators}
     for name, value in {**given, "architectures": architectures, "pretrained": pretrained}.items():

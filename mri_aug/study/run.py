@@ -87,10 +87,8 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
 
     Raises
     ------
-    ValueError
-        If ``n_simulations`` is not positive, or as :func:`check_conditions`.
-    ConnectionError
-        If the scheduler cannot be reached.
+    ValueError, ImportError, ConnectionError
+        As :func:`check_conditions`; if ``n_simulations`` is not positive; if the scheduler cannot be reached.
     """
     study = _prepare(conditions, image_set, seed, config, generators)
     tasks = study.tasks(n_simulations)

@@ -33,17 +33,10 @@ def plot_curves(
     references: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw named curves, told apart by colour, dash and marker.
+    """Draw named curves, at most seven, told apart by colour, dash and marker; ``references`` are dashed, in black.
 
-    Parameters
-    ----------
-    curves : mapping of str to (x, y) or (x, y, low, high)
-        At most seven, each two or four arrays of shape (n,): with low and high, intervals are drawn. ``x`` may hold
-        words.
-    references : sequence of str
-        Names of curves that others are compared with: dashed, in black.
-    ax : Axes, optional
-        By default, as for every figure here, a new figure of the page's width.
+    Each is ``(x, y)`` or ``(x, y, low, high)``, arrays of shape (n,): with low and high, intervals are drawn. ``x`` may
+    hold words. Without ``ax``, as for every figure here, it is a new figure of the page's width.
     """
     check_colours(curves, "curve")
     ax = ax or new_axes(3.4)
@@ -74,12 +67,8 @@ def plot_correlations(
 ) -> Axes:
     """Draw how correlations of images are distributed, as a histogram or as the share that is at most so large.
 
-    Parameters
-    ----------
-    correlations : mapping of str to array of float, shape (n,)
-        In [-1, 1], by what they are of; at most seven. NaN is left out; a ValueError names those without values.
-    threshold, note : float, str
-        Drawn as a line, and what it means.
+    They are arrays in [-1, 1], of shape (n,), by what they are of; at most seven. NaN is left out; a ValueError names
+    those without values. The threshold is drawn as a line, and ``note`` says what it means.
     """
     check_colours(correlations, "distribution")
     table = pd.DataFrame({name: pd.Series(np.asarray(values, float)) for name, values in correlations.items()})
@@ -110,14 +99,9 @@ def plot_component_curve(
 ) -> Axes:
     """Draw how many groups of images remain as the similarity that joins two of them is raised.
 
-    Parameters
-    ----------
-    thresholds, n_components : array, shape (n,)
-        Correlations above which two images are taken to show one person, and connected groups at each.
-    chosen : float
-        The threshold that was used.
-    plateau : (float, float)
-        The range over which the number of groups does not change.
+    ``thresholds`` are correlations above which two images are taken to show one person, ``n_components`` the numbers of
+    connected groups at each, both of shape (n,). ``chosen`` is the threshold that was used, and ``plateau`` the range
+    over which the number of groups does not change.
     """
     order = np.argsort(thresholds)
     thresholds, n_components = np.asarray(thresholds, float)[order], np.asarray(n_components)[order]
