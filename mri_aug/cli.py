@@ -148,9 +148,9 @@ def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: 
         cap = options.simulations or sys.maxsize
         parts = choose_parts(record_parts(), options.parts)
         return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
-    rare, known_people = rare_classes(list(image_set.class_counts().values())), bool((image_set.subjects >= 0).all())
-    own = {"generator": options.generator, "rare": rare, "known_people": known_people}
-    parts = chapter_parts(options.real_frac, **own, **part_sizes(sizes))
+    rare = rare_classes(list(image_set.class_counts().values()))
+    own = {"rare": rare, "known_people": bool((image_set.subjects >= 0).all())}
+    parts = chapter_parts(options.real_frac, generator=options.generator, **own, **part_sizes(sizes))
     return choose_parts(parts, options.parts)
 
 

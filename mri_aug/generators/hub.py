@@ -187,9 +187,9 @@ class HubGenerator(PromptedGenerator):
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Yield the variations one by one, in order, each from a seed set by ``seed`` and its image.
 
-        ConnectionError if a hub's model cannot be fetched, FileNotFoundError or ValueError if a folder holds no
-        pipeline or pickles, ImportError if a package is not installed; ValueError if a class has no prompt, or the
-        pipeline takes no image or not the options that are set.
+        ConnectionError if a hub's model cannot be fetched, FileNotFoundError if a folder holds no pipeline, ImportError
+        if a package is not installed; ValueError if a folder holds pickles, a class has no prompt, or the pipeline
+        takes no image or not the options that are set.
         """
         repeats: Counter[tuple[str, int]] = Counter()
         for request in requests:

@@ -50,7 +50,7 @@ def heatmaps(
 
     Each map is scaled to [0, 1] on its own, so maps can be compared in shape but not in strength; one that is zero
     everywhere, because nothing in the layer supports the class, stays zero. The model keeps its modes, flags and
-    gradients. Its weights' precision is that of the maps, whatever ``no_grad``, ``inference_mode`` or ``autocast``
+    gradients. Maps have the precision of its weights, whatever ``no_grad``, ``inference_mode`` or ``autocast``
     surrounds the call.
 
     TypeError or ValueError if images have another type or shape, the method is unknown, a class is out of range, the

@@ -222,8 +222,8 @@ def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Mo
     the root mean square of the trained ones, so that the scale of a map stays and no head starts from zero, as those of
     transformers do. Biases, the parameters of normalisation layers and their running statistics are permuted.
 
-    With the same seed a layer is randomised in the same way, however many others are. ``last`` is how many of
-    :func:`weighted_layers` are, from the output, by default all; ValueError if there are not so many.
+    With the same seed a layer is randomised in the same way, however many others are: the ``last`` ones of
+    :func:`weighted_layers`, by default all. ValueError if there are not so many.
     """
     names = weighted_layers(model)
     last = len(names) if last is None else last

@@ -95,8 +95,8 @@ def summarise_people(
 ) -> pd.DataFrame:
     """Return the scores of each condition, the references first, from the table of :func:`person_scores`.
 
-    ``references`` are those of :func:`reference_conditions`, in the order to show, and ``to_beat`` is the one that a
-    network must beat: in this study, of tissue fractions.
+    ``references``, in the order to show, are found by :func:`reference_conditions`; ``to_beat`` is the one, of tissue
+    fractions in this study, that a network must beat.
 
     Returns
     -------

@@ -106,8 +106,8 @@ def run_parts(
     """Run the parts of a study in their order and return the rows of all of them, each once.
 
     Every part is checked before the first is run. Neighbouring parts of one size and training run as one, so that no
-    core waits for the last simulation of each. Parameters and rows are :func:`run_study`'s, but a part on phantoms
-    studies those, a part may change values of ``config``, and ``part`` names the first part that holds a row.
+    core waits for the last simulation of each. Parameters and rows are those of :func:`run_study`, but a part on
+    phantoms studies those, a part may change values of ``config``, and ``part`` names the first part with that row.
     """
     config, generators = options.pop("config", None) or TrainConfig(), options.pop("generators", None)
     for part in parts:

@@ -34,11 +34,8 @@ NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless",
 class Store:
     """Rows by key in the SQLite file at ``path``; file and folder are made where missing.
 
-    Raises
-    ------
-    ValueError, OSError
-        By any method: if the file is not a store, which is then left as it was, or is damaged; if it cannot be used (no
-        permission, a full disk, another program locks it for a minute).
+    Any method raises a ValueError if the file is not a store, which is then left as it was, or is damaged; and an
+    OSError if it cannot be used (no permission, a full disk, another program locks it for a minute).
     """
 
     def __init__(self, path: str | Path):

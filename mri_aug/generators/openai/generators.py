@@ -123,8 +123,8 @@ class OpenAIGenerator(PromptedGenerator):
     prices : Prices
         Or a mapping of its fields, as from the command: ``--option 'prices={"image_out": 40}'``.
     concurrency, max_retries, timeout_seconds : int, int, float
-        Requests in flight at a time, retries of one, and what one answer may take: slow models need minutes at high
-        quality.
+        Requests in flight at a time, retries of one, and seconds that an answer may take: slow models need minutes at
+        high quality.
     seconds_per_image : float
         For estimates only; not measured here.
     """
