@@ -16,8 +16,7 @@ SCORES = ("cross_entropy", "accuracy", "balanced_accuracy", "kappa", "auc")
 
 def parts(n_rows: int):
     """Return the parts of the thesis's chapter 7, with as many simulations as make about ``n_rows``."""
-    from mri_aug.book.profiles import part_sizes, profile_parameters
-    from mri_aug.study.parts import chapter_parts, listed_conditions
+    from mri_aug.study.parts import chapter_parts, listed_conditions, part_sizes, profile_parameters
 
     sizes = part_sizes(profile_parameters("thesis"))
     counts = [name for name in sizes if name.endswith("_simulations")]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_aug import provenance
-from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
+from mri_aug.study.parts import PROFILES, part_sizes, profile_parameters
 
 if TYPE_CHECKING:
     from mri_aug.data.imageset import ImageSet
@@ -49,11 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (study, vary, book, tables):
         command.add_argument("--dataset", default="phantom", help="'phantom', a hub id or a folder (default: phantom)")
         command.add_argument(
-            "--classes",
-            default="",
-            metavar="A,B,...",
+            "--classes", default="", metavar="A,B,...",
             help="the dataset's classes from least to most severe; A|B|... where they have no order",
-        )
+        )  # fmt: skip
         command.add_argument(
             "--subjects", default="", metavar="RULE", help="its people: a pattern of file names, a column, or a table"
         )
@@ -150,10 +148,8 @@ def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: 
         cap = options.simulations or sys.maxsize
         parts = choose_parts(record_parts(), options.parts)
         return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
-    own = {
-        "rare": rare_classes(list(image_set.class_counts().values())),
-        "known_people": bool((image_set.subjects >= 0).all()),
-    }
+    rare = rare_classes(list(image_set.class_counts().values()))
+    own = {"rare": rare, "known_people": bool((image_set.subjects >= 0).all())}
     parts = chapter_parts(options.real_frac, generator=options.generator, **own, **part_sizes(sizes))
     return choose_parts(parts, options.parts)
 
@@ -177,7 +173,7 @@ def _outlook_text(outlook) -> str:
 
 def _export(options, sizes, rows, outlook, image_set) -> None:
     """Add the finished rows to a deposit, and say in its manifest what made them."""
-    from mri_aug.book.figures import draw_answer
+    from mri_aug.book.figures.forest import draw_answer
     from mri_aug.results.contrasts import planned_arms
     from mri_aug.results.deposit import export
 
@@ -192,10 +188,7 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "class_counts": list(image_set.class_counts().values()),
         "seed": options.seed,
         **({} if options.record or options.settings else {"profile": options.profile, **sizes}),
-        "parts": [
-            {**record, "hours": round(record["hours"], 2), "hours_left": round(record["hours_left"], 2)}
-            for record in outlook.to_dict("records")
-        ],
+        "parts": outlook.round({"hours": 2, "hours_left": 2}).to_dict("records"),
         "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
         "code": sorted(set(rows["code"])),
         "machines": sorted(set(rows["machine"])),
@@ -233,10 +226,8 @@ def _vary(options: argparse.Namespace) -> None:
     limits = {"max_usd": options.max_usd, "max_images": options.max_images}
     bank = Bank(options.bank or provenance.artifacts("bank"), offline=options.offline, **limits)
     image_set = _images(options, sizes)
-    wanted = wanted_variations(
-        _parts(options, sizes, image_set), image_set, generator=options.generator, seed=options.seed,
-        protocol=options.protocol,
-    )  # fmt: skip
+    chosen = {"generator": options.generator, "seed": options.seed, "protocol": options.protocol}
+    wanted = wanted_variations(_parts(options, sizes, image_set), image_set, **chosen)
     print(plan(generator, bank, wanted), flush=True)
     if not options.plan:
         print(fill(generator, bank, wanted, progress=sys.stderr.isatty()))

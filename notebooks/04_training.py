@@ -41,7 +41,8 @@ from scipy.special import softmax
 from scipy.stats import entropy
 from torch.nn import functional
 
-from mri_aug.book import diagrams, figures, optimisers
+from mri_aug.book import diagrams, figures
+from mri_aug.book.figures.curves import descend, descend_with_adam, descend_with_momentum, one_cycle, one_cycle_momentum
 from mri_aug.book.report import glue_values, numbered_table, power_text, use_book_style
 from mri_aug.data.loading import load_images, separate_images
 from mri_aug.data.sampling import stratified_sample
@@ -336,9 +337,7 @@ rate_limit = 2 / np.linalg.eigvalsh(hessian).max()
 
 shares = {"too small": 0.02, "useful": 0.9, "too large": 1.02}
 by_rate = {
-    f"η = {share * rate_limit:.4f}: {name}": optimisers.descend(
-        hessian.dot, start, learning_rate=share * rate_limit, n_steps=30
-    )
+    f"η = {share * rate_limit:.4f}: {name}": descend(hessian.dot, start, learning_rate=share * rate_limit, n_steps=30)
     for name, share in shares.items()
 }
 
@@ -361,8 +360,8 @@ glue_values(rate_limit=rate_limit)
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "The one-cycle schedule over the steps of a training for held-out people: the learning rate of the CNN's layers without a multiple of their own (left), and the decay \u03b2\u2081 of the momentum, which is lowered while the rate is high (right).", "name": "fig-one-cycle"}, "image": {"alt": "Two curves over the steps: the learning rate rises smoothly to its peak at 30 percent of the steps and falls to almost zero; the decay of the momentum falls and rises again at the same places"}}
 n_steps = PEOPLE_TRAINING["steps"]
-rates = optimisers.one_cycle(n_steps, max_rate=config.learning_rate)
-decays = optimisers.one_cycle_momentum(n_steps)
+rates = one_cycle(n_steps, max_rate=config.learning_rate)
+decays = one_cycle_momentum(n_steps)
 glue_values(
     max_rate=config.learning_rate,
     beta_high=decays.max(),
@@ -432,11 +431,9 @@ for ax, name, values in zip(axes, ("learning rate η", "decay β₁"), (rates, d
 # %% tags=["remove-cell"]
 rate = 0.5 * rate_limit
 by_method = {
-    "gradient descent": optimisers.descend(hessian.dot, start, learning_rate=rate, n_steps=80),
-    "momentum, β = 0.7": optimisers.descend_with_momentum(
-        hessian.dot, start, learning_rate=rate, momentum=0.7, n_steps=80
-    ),
-    "Adam, η = 0.2": optimisers.descend_with_adam(hessian.dot, start, learning_rate=0.2, n_steps=80),
+    "gradient descent": descend(hessian.dot, start, learning_rate=rate, n_steps=80),
+    "momentum, β = 0.7": descend_with_momentum(hessian.dot, start, learning_rate=rate, momentum=0.7, n_steps=80),
+    "Adam, η = 0.2": descend_with_adam(hessian.dot, start, learning_rate=0.2, n_steps=80),
 }
 valley_loss = {name: 0.5 * np.sum(path @ hessian * path, axis=1) for name, path in by_method.items()}
 

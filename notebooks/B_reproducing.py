@@ -34,12 +34,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.book.optimisers import one_cycle_momentum
-from mri_aug.book.profiles import OTHER_DATASETS, PROFILES
+from mri_aug.book.figures.curves import one_cycle_momentum
 from mri_aug.book.publishing.notebooks import executions
 from mri_aug.book.report import glue_values, numbered_table
 from mri_aug.models.training import TrainConfig
 from mri_aug.provenance import code_fingerprint, machine, project, versions
+from mri_aug.study.parts import OTHER_DATASETS, PROFILES
 
 # %% [markdown]
 # ## Commands

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mri_aug import cli, provenance
-from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.data import loading as dataset
 from mri_aug.results.deposit import load_deposit
-from mri_aug.study.parts import chapter_parts, listed_conditions, rare_classes
+from mri_aug.study.parts import chapter_parts, listed_conditions, part_sizes, profile_parameters, rare_classes
 
 
 @pytest.fixture

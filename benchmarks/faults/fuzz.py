@@ -339,9 +339,8 @@ def _store(home: Path, rng) -> tuple[str, Trial]:
 
 def _some_keys() -> list[str]:
     """Return the keys of the study that the command looks for."""
-    from mri_aug.book.profiles import part_sizes, profile_parameters
     from mri_aug.models.training import TrainConfig
-    from mri_aug.study.parts import chapter_parts
+    from mri_aug.study.parts import chapter_parts, part_sizes, profile_parameters
     from mri_aug.study.run import _prepare
 
     if not _KEYS:

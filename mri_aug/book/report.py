@@ -73,6 +73,8 @@ def numbered_table(
 ) -> Markdown:
     """Return a table that the book numbers, lists and links to, without its index; a missing value is a dash.
 
+    A table without rows, of a comparison that was not computed, is replaced by a sentence.
+
     Parameters
     ----------
     table : DataFrame
@@ -82,8 +84,6 @@ def numbered_table(
         The target of ``{numref}`name```, unique in the book.
     formats : mapping of column to format specification, optional
         As in ``format(value, ".3f")``; by default numbers other than integers have three decimals.
-
-    A table without rows is replaced by a sentence: of a comparison that was not computed.
     """
     formats = dict(formats or {})
     if table.empty:
@@ -123,12 +123,8 @@ def power_text(value: float, digits: int = 0) -> str:
 def glue_values(**values: str | int | float) -> None:
     """Make numbers and words available by name to the prose of every page.
 
-    In a page: ``{glue:text}`../notebooks/07_results.ipynb::name:.3f```. The format is required there.
-
-    Raises
-    ------
-    ValueError
-        If a value is neither a number nor a string, and so cannot be formatted in the prose.
+    In a page: ``{glue:text}`../notebooks/07_results.ipynb::name:.3f```. The format is required there. ValueError
+    if a value is neither a number nor a string.
     """
     from myst_nb import glue  # imports Sphinx, which only notebooks need
 

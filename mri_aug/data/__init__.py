@@ -6,14 +6,6 @@ from mri_aug.data.people import audit_split, recover_subjects
 from mri_aug.data.splits import PROTOCOLS, Split, split
 
 __all__ = [
-    "CLASS_NAMES",
-    "IMAGE_SIZE",
-    "PROTOCOLS",
-    "ImageSet",
-    "Split",
-    "audit_split",
-    "load_images",
-    "recover_subjects",
-    "split",
-    "take_subjects",
-]
+    "CLASS_NAMES", "IMAGE_SIZE", "PROTOCOLS", "ImageSet", "Split", "audit_split", "load_images", "recover_subjects",
+    "split", "take_subjects",
+]  # fmt: skip

@@ -62,16 +62,8 @@ def domain_network(
 def imagenet_network(weights: str | Path = "imagenet", *, architecture: str = "resnet18") -> FeatureNetwork:
     """Return a network trained on the photographs of ImageNet, without its last layer.
 
-    Parameters
-    ----------
-    weights : str or Path
-        ``"imagenet"``, which torchvision downloads once, or the path of such a state dict.
-    architecture : {"resnet18", "vit_b_16"}
-
-    Raises
-    ------
-    ConnectionError, FileNotFoundError, ValueError
-        As :func:`mri_aug.models.networks.make_model`.
+    ``weights`` are ``"imagenet"``, which torchvision downloads once, or the path of such a state dict; the architecture
+    is resnet18 or vit_b_16. Errors are those of :func:`mri_aug.models.networks.make_model`.
     """
     model = make_model(architecture, n_classes=1000, weights=weights, seed=0).eval()
     backbone, _ = backbone_and_head(model)
@@ -92,12 +84,9 @@ def _layers(classifier: Classifier, images: Tensor) -> Tensor:
 def anatomy_table(image_set: ImageSet) -> pd.DataFrame:
     """Return how the tissue of an image set of known subjects looks, grade by grade: real, phantom or simulated.
 
-    Returns
-    -------
-    DataFrame
-        One row per grade that has images, and feature of :func:`mri_aug.models.references.tissue_features`; columns
-        ``grade``, ``n_people``, ``n_images``, ``feature``, and over the people's means ``mean``, ``sd`` and the
-        percentiles ``p10``, ``p50`` and ``p90``.
+    One row per grade that has images, and feature of :func:`mri_aug.models.references.tissue_features`; columns
+    ``grade``, ``n_people``, ``n_images``, ``feature``, and over the people's means ``mean``, ``sd`` and the percentiles
+    ``p10``, ``p50`` and ``p90``.
     """
     table = pd.DataFrame(tissue_features(image_set.images), columns=list(TISSUE_FEATURES))
     grades = pd.Categorical.from_codes(image_set.labels.numpy(), image_set.class_names)

@@ -124,7 +124,8 @@ def coverage_measures(
     """Compare two sets of features by their k nearest neighbours.
 
     An image's radius is the distance to its k-th nearest neighbour in its own set. The nearest slices are those of the
-    same person, at distances that reflect the slice thickness; given people, only other people's images count.
+    same person, at distances that reflect the slice thickness; given people, only other people's images count, and a
+    ValueError says that an image has fewer than k of them.
 
     Parameters
     ----------
@@ -133,11 +134,6 @@ def coverage_measures(
         The person in each image; by default everyone has one image, as in the published equations.
     n_neighbours : int
         k; by default as Naeem et al. (2020) propose.
-
-    Raises
-    ------
-    ValueError
-        If an image has fewer than k images of other people in its set.
     """
     real_radius = _radius(real, real_people, n_neighbours)
     synthetic_radius = _radius(synthetic, synthetic_people, n_neighbours)

@@ -65,21 +65,10 @@ class Candidate:
 def make_candidate(
     generator: ImageGenerator, training: ImageSet, *, seed: int, n_sources: int = 24, n_repeats: int = 4
 ) -> Candidate:
-    """Make the images that the measures need: ``n + n_sources * n_repeats`` variations.
+    """Make the images that the measures need: ``n + n_sources * n_repeats`` variations of ``training``'s n images.
 
-    Parameters
-    ----------
-    generator : ImageGenerator
-        Fitted on ``training`` where it learns.
-    training : ImageSet of n images
-    seed : int
-    n_sources, n_repeats : int
-        How many sources are varied several times, spread evenly over the training images of each class; and how often.
-
-    Raises
-    ------
-    ValueError
-        If there is no source or fewer than two repeats.
+    A generator that learns is fitted on these. ``n_sources``, spread evenly over the training images of each class, are
+    varied ``n_repeats`` times; ValueError if there is no source or fewer than two repeats.
     """
     if n_sources < 1 or n_repeats < 2:
         raise ValueError(f"diversity needs a source and two variations of it, got {n_sources} and {n_repeats}")
@@ -112,8 +101,8 @@ def fidelity_table(
     candidates : mapping of str to Candidate
         By the generator's name.
     training, others : ImageSet
-        What the generators were fitted on, the sources of their variations; and real people who are not in it, in the
-        same class shares.
+        What the generators were fitted on, the sources of their variations; and real people who are not in it (else a
+        ValueError), in the same class shares.
     network : FeatureNetwork
         For the distances; trained on neither set.
     seed, n_resamples : int
@@ -132,11 +121,6 @@ def fidelity_table(
         classifier trained on ``others`` gives the source's label), ``auc`` (0.5: real and synthetic are not
         separated). Real people's rows hold the sources for distances, coverage and consistency, neighbouring slices
         for ``ms_ssim``, and ``others`` for similarity to the training images.
-
-    Raises
-    ------
-    ValueError
-        If a person is in both sets.
     """
     if both := set(person_ids(training)) & set(person_ids(others)):
         raise ValueError(f"{len(both)} people are both in training and in others; divide the dataset by people")

@@ -10,10 +10,5 @@ from mri_aug.generators.base import (
 )
 
 __all__ = [
-    "GENERATORS",
-    "ImageGenerator",
-    "LearningGenerator",
-    "RefusedVariationsError",
-    "fit_generator",
-    "make_generator",
-]
+    "GENERATORS", "ImageGenerator", "LearningGenerator", "RefusedVariationsError", "fit_generator", "make_generator",
+]  # fmt: skip

@@ -56,8 +56,8 @@ class Bank:
     An answer is kept as soon as it arrives, and each paid call is entered in a ledger before it is sent, so that a kill
     or a full disk loses at most the calls in flight, which count as possibly billed. One fill at a time holds the
     bank's lock: another waits, and then requests only what is still missing. Reading needs no lock; 3,500 kept
-    variations take about a second. A file whose pixels or record do not match their checksum is named in a warning,
-    counts as missing, and is made again when it is next needed.
+    variations take about a second. A file whose checksum differs is named in a warning, counts as missing, and is
+    made again.
 
     Parameters
     ----------
@@ -185,6 +185,7 @@ class _Wanted:
         cls, generator: ImageGenerator, images: Tensor, labels: Tensor, indices: Sequence[int],
         source_ids: Sequence[int] | None = None, subjects: Sequence[int] | None = None,
     ) -> _Wanted:  # fmt: skip
+        """Return the variations at ``indices`` of images, none of them read; ValueError if an argument is wrong."""
         _check_bankable(generator)
         check_images(images, labels)
         if isinstance(generator, StreamingGenerator):

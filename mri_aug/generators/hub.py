@@ -102,6 +102,9 @@ class HubGenerator(PromptedGenerator):
     ``transformers`` too. Models trained on photographs know little of axial slices: look at the images, and measure
     them. Stable Diffusion takes minutes per image on two cores and seconds on a GPU, so keep the variations in a bank.
 
+    ValueError or FileNotFoundError if an option is out of range, a hub's model has no commit, or ``model`` is neither a
+    folder nor a hub id.
+
     Parameters
     ----------
     model : str or Path
@@ -118,11 +121,6 @@ class HubGenerator(PromptedGenerator):
         defaults where None.
     device, precision : str
         As in ``Compute``.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If an option is out of range, a hub's model has no commit, or ``model`` is neither a folder nor a hub id.
     """
 
     model: str | Path = ""
@@ -189,11 +187,9 @@ class HubGenerator(PromptedGenerator):
     def stream(self, requests: Iterable[Request], *, seed: int) -> Iterator[Answer]:
         """Yield the variations one by one, in order, each from a seed set by ``seed`` and its image.
 
-        Raises
-        ------
-        ConnectionError, FileNotFoundError, ImportError, ValueError
-            If a hub's model cannot be fetched, a folder holds no pipeline or pickles, a package is not installed, a
-            class has no prompt, or the pipeline takes no image or not the options that are set.
+        ConnectionError if a hub's model cannot be fetched, FileNotFoundError if a folder holds no pipeline, ImportError
+        if a package is not installed; ValueError if a folder holds pickles, a class has no prompt, or the pipeline
+        takes no image or not the options that are set.
         """
         repeats: Counter[tuple[str, int]] = Counter()
         for request in requests:

@@ -39,16 +39,11 @@ def train_arms(
     ----------
     conditions : mapping of str to Condition
     training, configs : mapping of str to ImageSet and of str to TrainConfig
-        By the protocols and the architectures that the conditions name. An architecture's highest learning rate
-        applies (:func:`mri_aug.models.networks.highest_learning_rate`).
+        By the protocols and the architectures that the conditions name; ValueError if one is missing. An architecture's
+        highest learning rate applies (:func:`mri_aug.models.networks.highest_learning_rate`).
     seed : int
     n_jobs : int
         Processes of one thread each; their number does not change the networks.
-
-    Raises
-    ------
-    ValueError
-        If a condition's protocol or architecture is missing from ``training`` or ``configs``.
     """
     for name, condition in conditions.items():
         if condition.protocol not in training or condition.architecture not in configs:

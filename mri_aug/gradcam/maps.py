@@ -48,10 +48,13 @@ def heatmaps(
 ) -> NDArray[np.float32]:
     """Return one class activation map per image, at the image's size: float32 (n, height, width).
 
-    Each map is scaled to [0, 1] on its own, so maps can be compared in shape but not in strength. A map that is zero
+    Each map is scaled to [0, 1] on its own, so maps can be compared in shape but not in strength; one that is zero
     everywhere, because nothing in the layer supports the class, stays zero. The model keeps its modes, flags and
-    gradients. Maps are computed in the precision of the model's weights, whatever ``no_grad``, ``inference_mode`` or
-    ``autocast`` surrounds the call.
+    gradients. Maps have the precision of its weights, whatever ``no_grad``, ``inference_mode`` or ``autocast``
+    surrounds the call.
+
+    TypeError or ValueError if images have another type or shape, the method is unknown, a class is out of range, the
+    layer's output has no spatial grid or does not lead to the logits, or the model returns no logits.
 
     Parameters
     ----------
@@ -71,12 +74,6 @@ def heatmaps(
         Normalisation of the model's inputs, for pixels in [0, 1].
     batch_size : int
         Bounds the memory and does not change the result.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the images have another type or shape, the method is unknown, a class is out of range, the layer's output
-        has no spatial grid or does not lead to the logits, or the model returns no logits.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
@@ -149,6 +146,7 @@ class _Logits(nn.Module):
         self.model, self.dtype = model, _weight(model).dtype
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, (n, n_classes); ValueError if the model returns something else."""
         output = self.model(inputs.to(self.dtype))
         logits = getattr(output, "logits", output)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):

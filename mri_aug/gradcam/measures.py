@@ -55,12 +55,7 @@ def energy_share(cams: ArrayLike, regions: ArrayLike, *, within: ArrayLike) -> N
     """Return the share of each map's energy inside ``within``, such as the brain, that falls inside ``regions``.
 
     Chance level is the share for a uniform map, ``energy_share(np.ones_like(cams), ...)``: the region's share of the
-    area. NaN where the region or the map inside ``within`` is empty.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a map has negative values.
+    area. NaN where the region or the map inside ``within`` is empty; ValueError if shapes differ or a map is negative.
     """
     cams, regions, within = _checked(cams, regions, within)
     energy = cams * within
@@ -89,7 +84,7 @@ def elsewhere_share(
 def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return maps shifted and scaled so that all brains fill one box, and the outline that they then share.
 
-    Maps may be images; masks are their :func:`brain_masks`.
+    Maps may be images; masks are their :func:`brain_masks`. ValueError if shapes differ, or no mask holds a brain.
 
     Returns
     -------
@@ -98,11 +93,6 @@ def on_common_outline(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.flo
         and everywhere if there is none.
     outline : ndarray of bool, shape (height, width)
         True where at least half of the brains are.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, or no mask holds a brain.
     """
     maps, masks = np.asarray(maps, np.float32), np.asarray(masks, bool)
     if maps.ndim != 3 or maps.shape != masks.shape:
@@ -154,7 +144,8 @@ def perturbation_curves(
     As in RISE (Petsiuk et al. 2018, arXiv 1806.07421, section 4.2) removing what the network uses should lower its
     answer early, and restoring it should raise the answer early. A removed pixel takes the value of the blurred image.
     Black would be a poor replacement: in a brain slice it is fluid and looks like atrophy. Costs ``2 * n_steps``
-    forward passes per image.
+    forward passes per image. TypeError or ValueError if images are not uint8, shapes or lengths disagree, or
+    ``n_steps`` is below 1.
 
     Parameters
     ----------
@@ -165,11 +156,6 @@ def perturbation_curves(
         The class whose probability is recorded.
     within : array of bool
         The pixels that are replaced, such as :func:`brain_masks`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If images are not uint8 of that shape, lengths or shapes disagree, or ``n_steps`` is below 1.
     """
     check_images(images)
     cams, within, target = np.asarray(cams), np.asarray(within, bool), np.asarray(target)
@@ -236,19 +222,8 @@ def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Mo
     the root mean square of the trained ones, so that the scale of a map stays and no head starts from zero, as those of
     transformers do. Biases, the parameters of normalisation layers and their running statistics are permuted.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Left as it is.
-    seed : int
-        With the same seed a layer is randomised in the same way, however many others are.
-    last : int, optional
-        How many of :func:`weighted_layers`, from the output; all by default.
-
-    Raises
-    ------
-    ValueError
-        If ``last`` is not between 0 and the number of layers.
+    With the same seed a layer is randomised in the same way, however many others are: the ``last`` ones of
+    :func:`weighted_layers`, by default all. ValueError if there are not so many.
     """
     names = weighted_layers(model)
     last = len(names) if last is None else last
@@ -273,12 +248,8 @@ def randomised(model: nn.Module, *, seed: int, last: int | None = None) -> nn.Mo
 def rank_correlation(first: ArrayLike, second: ArrayLike, *, within: ArrayLike) -> NDArray[np.float64]:
     """Return Spearman's correlation of two maps of each image, (n,); NaN where one is constant or no pixel counts.
 
-    Only the pixels in ``within`` count, such as the brain: on the background both maps are zero and agree.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+    Only the pixels in ``within`` count, such as the brain: on the background both maps are zero and agree. ValueError
+    if the shapes differ.
     """
     first, second, within = np.asarray(first), np.asarray(second), np.asarray(within, bool)
     if first.ndim != 3 or not first.shape == second.shape == within.shape:
@@ -294,15 +265,8 @@ def shift_likeness(explain: Callable[[Tensor], NDArray], images: Tensor, *, with
     """Return how well each map follows a shift of the image by ``SHIFT_PIXELS``, (n,).
 
     It is Pearson's correlation of the map with that of the shifted image, shifted back, averaged over four directions;
-    NaN where a map is constant.
-
-    Parameters
-    ----------
-    explain : callable
-        Images to maps, for a fixed class, for example ``partial(heatmaps, model, target=predicted)``.
-    images : Tensor of uint8, shape (n, 1, height, width)
-        With a dark border: pixels that leave on one side return on the other.
-    within : array of bool
+    NaN where a map is constant. ``explain`` makes the maps of images for a fixed class, for example ``partial(heatmaps,
+    model, target=predicted)``. Images have a dark border: pixels that leave on one side return on the other.
     """
     within, still = np.asarray(within, bool), explain(images)
     correlations = []
@@ -316,19 +280,10 @@ def shift_likeness(explain: Callable[[Tensor], NDArray], images: Tensor, *, with
 def own_and_other(first: ArrayLike, second: ArrayLike, subjects: ArrayLike, classes: ArrayLike) -> pd.DataFrame:
     """Return how similar the map of each image is to maps of the same person and of other people.
 
-    Parameters
-    ----------
-    first, second : array of float
-        For example maps of images and of their variations; of one array, no map is compared with itself.
-    subjects, classes : array of int, shape (n,)
-        The person in each image, and the class that its map explains.
-
-    Returns
-    -------
-    DataFrame
-        ``own``, Pearson's correlation of a map with its counterpart (where ``first`` is ``second``, the mean over the
-        person's other maps), and ``other``, the mean over other people's maps for the same class; NaN where there is
-        none or a map is constant.
+    ``first`` and ``second`` are for example the maps of images and of their variations; ``subjects`` and ``classes``,
+    (n,), the person in each image and the class that its map explains. Columns ``own``, Pearson's correlation of a map
+    with its counterpart (where ``first`` is ``second``, the mean over the person's other maps), and ``other``, the mean
+    over other people's maps for the same class; NaN where there is none or a map is constant.
     """
     subjects, classes, n = np.asarray(subjects), np.asarray(classes), len(first)
     with np.errstate(invalid="ignore", divide="ignore"):

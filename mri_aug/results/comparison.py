@@ -26,6 +26,8 @@ _GAINS = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "auc")
 def summarise(rows: pd.DataFrame, metric: str, *, by: str = "condition") -> pd.DataFrame:
     """Return each condition's median over simulations with its interval.
 
+    ValueError if a column is lacking or not numeric, or a simulation occurs twice within a condition.
+
     Parameters
     ----------
     rows : DataFrame
@@ -41,11 +43,6 @@ def summarise(rows: pd.DataFrame, metric: str, *, by: str = "condition") -> pd.D
         One row per condition in the table's order: ``condition``, ``metric``, ``n``, ``n_missing``, ``median``,
         ``low``, ``high``, ``method`` (:func:`mri_aug.results.inference.median_interval`; "range" for fewer than ten
         simulations, "none" with NaN for fewer than two).
-
-    Raises
-    ------
-    ValueError
-        If a column is lacking or not numeric, or a simulation occurs twice within a condition.
     """
     records = []
     for condition, column in _pivot(rows, metric, by).items():
@@ -74,11 +71,10 @@ def compare(
     Parameters
     ----------
     rows, metric, by
-        As for :func:`summarise`; one of the metrics of :mod:`mri_aug.results.metrics`, whose direction is known.
-    baseline : str
-        The condition to compare with.
-    primary : str, optional
-        The one contrast that was chosen beforehand; it is left out of Holm's adjustment.
+        As for :func:`summarise`, errors included; a metric of :mod:`mri_aug.results.metrics`, whose direction is known.
+    baseline, primary : str
+        The condition to compare with, and the one contrast that was chosen beforehand, if any: it is left out of Holm's
+        adjustment. ValueError if one is not in the table.
 
     Returns
     -------
@@ -91,11 +87,6 @@ def compare(
         ``probability_low``, ``probability_high`` (Wilson); ``p_value``
         (:func:`mri_aug.results.inference.corrected_p_value`), ``p_holm``, ``primary``, ``margin`` and ``outcome``
         (:func:`mri_aug.results.inference.outcome`).
-
-    Raises
-    ------
-    ValueError
-        As :func:`summarise`; if the baseline or primary is not in the table, or the metric's direction unknown.
     """
     lower_is_better = _lower_is_better(metric)
     wide = _pivot(rows, metric, by)

@@ -65,12 +65,8 @@ _COLUMNS = [
 def planned_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the five planned contrasts of the subject protocol, whether or not their arms were computed yet.
 
-    Networks are the validated and calibrated ones, trained at 64 x 64 under the policy ``standard``.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        A study's table, of any protocols and conditions.
+    Takes a study's table, of any protocols and conditions; ValueError if several of these are one planned arm. Networks
+    are the validated and calibrated ones, trained at 64 x 64 under the policy ``standard``.
 
     Returns
     -------
@@ -80,11 +76,6 @@ def planned_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
         missing. ``p_holm`` is the primary contrast's own p value, and those of the four others adjusted together, those
         still missing counted. ``outcome`` follows the interval, which is not adjusted. ``note`` names missing arms, or
         says that two arms trained for different numbers of steps.
-
-    Raises
-    ------
-    ValueError
-        If several conditions are the same planned arm.
     """
     arms = planned_arms(rows)
     subject = rows[(rows["protocol"] == "subject") & rows["condition"].isin(list(arms.values()))]
@@ -127,11 +118,8 @@ def planned_arms(rows: pd.DataFrame) -> dict[str, str]:
 def draft_medians(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the draft's three medians beside this study's, of the same arms at equal epochs.
 
-    Returns
-    -------
-    DataFrame
-        A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy; ``morph`` makes
-        the synthetic images) with ``low``, ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
+    A row per arm: ``arm``, ``draft`` (validation cross-entropy), ``median`` (test cross-entropy; ``morph`` makes the
+    synthetic images) with ``low``, ``high``, ``method`` and ``n``; NaN and 0 where it was not computed.
     """
     records = []
     for (arm, median), fields in zip(DRAFT.items(), _DRAFT_ARMS, strict=True):

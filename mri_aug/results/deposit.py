@@ -21,7 +21,7 @@ FINGERPRINTS = ("images", "code", "generator_code")  # columns in which the rows
 
 
 def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, object], mix: bool = False) -> Path:
-    """Write rows as a deposit, or add those that it lacks.
+    """Write rows as a deposit, or add those that it lacks, and return its folder.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
         number of rows and a checksum are added.
     mix : bool
         Add rows although another version of the images or of the code made those that are there.
-
-    Returns
-    -------
-    Path
-        The deposit's folder.
 
     Raises
     ------
@@ -78,12 +73,8 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
 def load_deposit(name: str | Path) -> tuple[pd.DataFrame, dict]:
     """Read a deposit back: its rows, sorted by ``key``, with the values and types written, and its manifest.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such deposit; the message lists those that are there.
-    ValueError
-        If rows and manifest do not belong together.
+    FileNotFoundError if there is no such deposit (the message lists those that are there), ValueError if rows and
+    manifest do not belong together.
     """
     place = _deposit_folder(name)
     table, sidecar = place / _TABLE, place / _MANIFEST

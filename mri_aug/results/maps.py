@@ -16,7 +16,6 @@ from mri_aug.results.comparison import require_columns
 from mri_aug.results.tables import estimate_text
 
 MIN_PEOPLE = 5  # resamples of fewer people differ in too few ways, and the interval is far too narrow
-_CONFIDENCE_LEVEL = 0.95
 _N_RESAMPLES = 1999
 
 Effect = Literal["ratio", "difference"]
@@ -57,6 +56,7 @@ def over_people(
     Each person's images are averaged first, then people; images without a value are left out. The interval is the
     percentile bootstrap of people with all their images. They are not drawn within their class, since a class of one
     or two people would then seem to be known exactly. It does not cover other networks trained in the same way.
+    ValueError if a column is missing, or ``effect`` is another word.
 
     Parameters
     ----------
@@ -70,11 +70,6 @@ def over_people(
     effect : {"difference", "ratio"}
         Mean value minus mean reference, or divided by it. Without a reference the value itself.
     seed : int
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or ``effect`` is another word.
     """
     if effect not in ("difference", "ratio"):
         raise ValueError(f"effect must be 'difference' or 'ratio', got {effect!r}")
@@ -89,8 +84,7 @@ def over_people(
         estimate = float(_effects(np.ones((1, n)), values, effect)[0]) if n else np.nan
         if n >= MIN_PEOPLE:
             drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), _N_RESAMPLES).astype(float)
-            tail = (1 - _CONFIDENCE_LEVEL) / 2
-            low, high = np.nanquantile(_effects(drawn, values, effect), (tail, 1 - tail))
+            low, high = np.nanquantile(_effects(drawn, values, effect), (0.025, 0.975))
         means = [*(values.mean(axis=0) if n else (np.nan,)), np.nan][:2]
         records.append([*key, n, *means, estimate, low, high])
     return pd.DataFrame(records, columns=[*by, "n_people", "value", "reference", "effect", "low", "high"])
@@ -103,20 +97,18 @@ def measure_table(rows: pd.DataFrame, *, by: str, seed: int = 0) -> pd.DataFrame
     """
     columns = {}
     for value, reference, effect, words in MEASURES:
-        found = over_people(rows, value, reference, by=[by], effect=effect, seed=seed).set_index(by)
+        found = over_people(rows, value, reference, by=[by], effect=effect, seed=seed)
         if len(found):
-            columns[words] = {
-                key: estimate_text(*row, ".2f") for key, *row in found[["effect", "low", "high"]].itertuples()
-            }
-    table = pd.DataFrame(columns).reindex(list(dict.fromkeys(rows[by])))
-    return table.rename_axis(by).reset_index()
+            ends = found.set_index(by)[["effect", "low", "high"]]
+            columns[words] = {key: estimate_text(*row, ".2f") for key, *row in ends.itertuples()}
+    return pd.DataFrame(columns).reindex(list(dict.fromkeys(rows[by]))).rename_axis(by).reset_index()
 
 
 def paired(rows: pd.DataFrame, value: str, condition: str, baseline: str, *, by: str, seed: int = 0) -> pd.Series:
     """Return the difference in a measure between two networks (or methods) on the same images of the same people.
 
-    ``condition`` and ``baseline`` are values of the column ``by``, and the difference is the first minus the second:
-    the one row of :func:`over_people`. Rows need ``image`` and ``subject`` too.
+    It is the one row of :func:`over_people`, ``condition`` minus ``baseline``, which are values of the column ``by``.
+    Rows need ``image`` and ``subject`` too.
     """
     first, second = (rows[rows[by] == name].set_index("image") for name in (condition, baseline))
     both = first[["subject"]].assign(value=first[value], baseline=second[value])

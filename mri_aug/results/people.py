@@ -38,6 +38,8 @@ def scores_in(rows: pd.DataFrame) -> tuple[str, ...]:
 def person_scores(rows: pd.DataFrame, score: str = "validated_calibrated", *, by: str = "condition") -> pd.DataFrame:
     """Return each person's scores by networks that were not trained on them.
 
+    ValueError if a column is lacking, people are unknown, a score is not kept, or a person's labels disagree.
+
     Parameters
     ----------
     rows : DataFrame
@@ -56,11 +58,6 @@ def person_scores(rows: pd.DataFrame, score: str = "validated_calibrated", *, by
         ``raw_log_loss`` (of the same network before calibration), ``correct`` (1 or 0), ``grade`` (the expected class)
         and ``ranked``: what the person adds to the area under the curve of demented against not, so that its mean over
         a simulation's people is the area.
-
-    Raises
-    ------
-    ValueError
-        If a column is lacking, people are unknown, a score is not kept, or a person's labels disagree.
     """
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
@@ -96,16 +93,10 @@ def person_scores(rows: pd.DataFrame, score: str = "validated_calibrated", *, by
 def summarise_people(
     people: pd.DataFrame, *, references: Sequence[str] = (), to_beat: str | None = None
 ) -> pd.DataFrame:
-    """Return the scores of each condition, the references first.
+    """Return the scores of each condition, the references first, from the table of :func:`person_scores`.
 
-    Parameters
-    ----------
-    people : DataFrame
-        From :func:`person_scores`.
-    references : sequence of str
-        Conditions that are references, in the order to show; :func:`reference_conditions` finds them.
-    to_beat : str, optional
-        The reference, of tissue fractions in this study, that a network must beat.
+    ``references``, in the order to show, are found by :func:`reference_conditions`; ``to_beat`` is the one, of tissue
+    fractions in this study, that a network must beat.
 
     Returns
     -------
@@ -182,17 +173,9 @@ def compare_people(
 ) -> pd.DataFrame:
     """Compare every condition with a baseline, person by person.
 
-    Differences are paired within a simulation, which tests the same people in every condition; simulations that one of
-    the two lacks are left out.
-
-    Parameters
-    ----------
-    people : DataFrame
-        From :func:`person_scores`.
-    baseline : str
-    measure : {"log_loss", "accuracy", "auc"}
-    primary : str, optional
-        The one contrast that was chosen beforehand; it is left out of Holm's adjustment.
+    Takes the table of :func:`person_scores`. Differences are paired within a simulation, which tests the same people in
+    every condition; simulations that one of the two lacks are left out. ``measure`` is one of ``MEASURES``; ``primary``
+    is the one contrast that was chosen beforehand, and left out of Holm's adjustment.
 
     Returns
     -------
@@ -203,10 +186,9 @@ def compare_people(
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
-    others = comparison.other_conditions(_conditions(people), baseline, primary, "condition")
     column, metric, lower_is_better = MEASURES[measure]
     is_loss, records = measure == "log_loss", []
-    for condition in others:
+    for condition in comparison.other_conditions(_conditions(people), baseline, primary, "condition"):
         both, n_unpaired = _paired(people, condition, baseline)
         both = both.assign(difference=both[column] - both[f"{column}_baseline"]).dropna(subset="difference")
         difference, interval = _interval(both, "difference")
@@ -274,14 +256,9 @@ def power_table(
 def reliability(people: pd.DataFrame, *, n_bins: int = 10) -> pd.DataFrame:
     """Return the curve of a reliability diagram: the share that is demented among people of like predictions.
 
-    Bins are of equal width, for the probability of any class but the lowest.
-
-    Returns
-    -------
-    DataFrame
-        ``condition``, ``bin``, ``predicted`` (mean probability), ``observed`` (share demented) with ``low`` and
-        ``high`` (Wilson's interval of as many people as the bin holds in a repeat, on average), and ``n_people``, that
-        average. Bins without people are left out.
+    Bins are of equal width, for the probability of any class but the lowest; those without people are left out. Columns
+    ``condition``, ``bin``, ``predicted`` (mean probability), ``observed`` (share demented) with ``low`` and ``high``
+    (Wilson's interval of as many people as the bin holds in a repeat, on average), and ``n_people``, that average.
     """
     table = pd.DataFrame({"condition": people["condition"], "repeat": people["repeat"], "predicted": 1 - people["p_0"]})
     table["observed"] = (people["label"] > 0).astype(float)

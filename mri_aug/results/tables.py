@@ -91,10 +91,8 @@ def rows_of(rows: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """Return the rows of these conditions, in the conditions' order; there may be none."""
     places = {(arm.label, arm.protocol): place for place, arm in enumerate(arms)}
     place = pd.Series(map(places.get, zip(rows["condition"], rows["protocol"], strict=True)), rows.index, dtype=float)
-    order = (
-        pd.DataFrame({"place": place, "simulation": rows["simulation"]}).dropna().sort_values(["place", "simulation"])
-    )
-    return rows.loc[order.index]
+    order = pd.DataFrame({"place": place, "simulation": rows["simulation"]}).dropna()
+    return rows.loc[order.sort_values(["place", "simulation"]).index]
 
 
 def protocol_table(
@@ -125,13 +123,10 @@ def protocol_table(
     for protocol, part in rows.groupby("protocol"):
         for metric, title in measures.items():
             percent = metric.endswith("accuracy")
-            scaled = part.assign(**{metric: part[metric] * 100}) if percent else part
+            scaled, form = (part.assign(**{metric: part[metric] * 100}), ".1f") if percent else (part, ".3f")
+            found = (row for row in summarise(scaled, metric, by=by).itertuples() if row.n)
             texts = {
-                row.condition: estimate_text(
-                    row.median, row.low, row.high, ".1f" if percent else ".3f", method=row.method
-                )
-                for row in summarise(scaled, metric, by=by).itertuples()
-                if row.n
+                row.condition: estimate_text(row.median, row.low, row.high, form, method=row.method) for row in found
             }
             table[f"{protocol}: {title}"] = [texts.get(name) for name in order]
     return table
@@ -140,12 +135,9 @@ def protocol_table(
 def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: bool = True) -> pd.DataFrame:
     """Return scores per person, of :func:`mri_aug.results.people.summarise_people`, as the page shows them.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``training set`` (with a dagger where it is not better than the reference to beat); ``n``; ``log loss``
-        with its interval; ``raw``, the loss before calibration; ``AUC``, ``accuracy``; where classes are ordered
-        ``kappa`` and ``Spearman``; and ``against tissue``, the paired difference with its interval, if it was compared.
+    Columns ``training set`` (with a dagger where it is not better than the reference to beat); ``n``; ``log loss`` with
+    its interval; ``raw``, the loss before calibration; ``AUC``, ``accuracy``; where classes are ordered ``kappa`` and
+    ``Spearman``; and ``against tissue``, the paired difference with its interval, if it was compared.
     """
     if scores.empty:
         return scores
@@ -162,44 +154,38 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
         "accuracy": scores["accuracy"],
     })  # fmt: skip
     if scores["to_reference"].notna().any():
-        table["against tissue"] = [
-            estimate_text(*(row[name] for name in ("to_reference", "to_low", "to_high")), "+.3f") for row in rows
-        ]
+        differences = scores[["to_reference", "to_low", "to_high"]].itertuples(index=False)
+        table["against tissue"] = [estimate_text(*row, "+.3f") for row in differences]
     return table
 
 
 def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.DataFrame:
     """Return a comparison, of ``compare`` or :func:`paired_groups`, as the page shows it.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
-        geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten
-        simulations), in percent or nats per person where less is better; ``better in`` (of the simulations, with
-        Wilson's interval); ``p`` (Holm's, but the primary contrast's own); and ``outcome``.
+    Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
+    geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten simulations), in
+    percent or nats per person where less is better; ``better in`` (of the simulations, with Wilson's interval); ``p``
+    (Holm's, but the primary contrast's own); and ``outcome``.
     """
     if comparison.empty:
         return comparison
-    several = [name for name in ("baseline", "protocol") if name in comparison and comparison[name].nunique() > 1]
     records = []
     for row in comparison.to_dict("records"):
         difference, interval = _difference(row)
-        records.append(
-            {"training set": words.get(row["condition"], row["condition"])}
-            | ({"against": words.get(row["baseline"], row["baseline"])} if "baseline" in several else {})
-            | ({"protocol": row["protocol"]} if "protocol" in several else {})
-            | {
-                "n": row["n"],
-                "mean": row["level"],
-                "difference": difference or None,
-                "interval": interval,
-                "better in": share_text(row),
-                "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
-                "outcome": row["outcome"],
-            }
-        )
-    return pd.DataFrame(records)
+        records.append({
+            "training set": words.get(row["condition"], row["condition"]),
+            "against": words.get(row.get("baseline"), row.get("baseline")),
+            "protocol": row.get("protocol"),
+            "n": row["n"],
+            "mean": row["level"],
+            "difference": difference or None,
+            "interval": interval,
+            "better in": share_text(row),
+            "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
+            "outcome": row["outcome"],
+        })  # fmt: skip
+    table = pd.DataFrame(records)
+    return table.drop(columns=[name for name in ("against", "protocol") if table[name].nunique() < 2])
 
 
 def difference_text(row: Mapping) -> str:
@@ -258,12 +244,9 @@ def paired_groups(
     (:func:`mri_aug.results.people.compare_people`), in nats and by the best score that the rows keep; where they keep
     none, as rows of earlier programs, it is compared as under the other protocols.
 
-    Returns
-    -------
-    DataFrame
-        Empty where no protocol has simulations of the baseline and of anything else. Else the columns of
-        :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and
-        ``value``: the mean difference, in percent where it is a log ratio.
+    Columns are those of :func:`mri_aug.results.comparison.compare`, with ``protocol``, ``group`` (its words) and
+    ``value``: the mean difference, in percent where it is a log ratio. The table is empty where no protocol has
+    simulations of the baseline and of anything else.
     """
     parts = []
     for protocol, part in rows.groupby("protocol"):

@@ -1,12 +1,14 @@
 """The parts of a study: chapter 7 at the size of a profile, and the record, which is the study that the book reads.
 
-Each part asks one question, with as many simulations as it can afford. Nothing here computes.
+Each part asks one question, with as many simulations as it can afford. A profile holds values of the notebooks'
+parameters. Nothing here computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from mri_aug.study import conditions
 from mri_aug.study.conditions import REFERENCES, Condition
@@ -23,6 +25,69 @@ DRAFT_POLICIES = ("traditional", "autoaugment", "randaugment", "elastic", "affin
 PEOPLE_NUMBERS = (50, 100, 200, 400, 800)  # simulated people of the part on power
 EVERYBODY = Condition(protocol="subject", scarce="subjects", image_size=64, policy="standard", budget="steps")
 SOME = replace(EVERYBODY, real_frac=REAL_FRAC)
+_NETWORKS = ("resnet18", "vit_tiny")  # vit_b_16 takes minutes an epoch without a GPU
+_SMALL = {
+    "policies": conditions.POLICIES,
+    "sweep": (0.1, 0.6),
+    "architectures": _NETWORKS,
+    "pretrained": (),  # needs a download of torchvision's weights
+    "people_generators": (),  # simulated and diffusion need minutes before their first image
+}
+_ALL_POLICIES = (
+    "flip", "rotate", "affine", "crop", "blur", "contrast", "noise", "erase", "bias-field", "elastic", "standard",
+    "traditional", "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
+)  # fmt: skip
+# smoke: does every line run? Some minutes on two cores; its numbers mean nothing.
+# demo: the notebooks' own defaults, at most a quarter of an hour on two slow cores without bfloat16. Half of it is the
+# study, and half of that the thesis's own comparison; side questions and networks have too few simulations to decide.
+# thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images:
+# many days on two cores, so use a cluster (--scheduler); one command, resumable.
+PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "smoke": {
+            "dataset_subjects": 16, "n_subjects": 16, "epochs": 1, "max_slices": 12,
+            "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "sweep": (0.6,),
+            "people_steps": 20,
+        },
+        "demo": {
+            "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
+            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "people_steps": 150,
+        },
+        "thesis": {
+            "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
+            "n_simulations": 100, "n_side_simulations": 20, "n_network_simulations": 10, **_SMALL,
+            "policies": _ALL_POLICIES, "sweep": tuple(tenth / 10 for tenth in range(1, 10)),
+            "people_generators": ("simulated", "diffusion"), "people_steps": 1000,
+        },
+    }
+)  # fmt: skip
+# A real dataset has a given size: all its people take part, so that demo takes some hours on the thesis's.
+OTHER_DATASETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "smoke": {"dataset_subjects": 0},
+        "demo": {"dataset_subjects": 0, "n_subjects": 0, "epochs": 5, "max_slices": 40},
+        "thesis": {"dataset_subjects": 0},
+    }
+)
+_NOT_OF_PARTS = ("dataset_subjects", "n_subjects", "epochs", "max_slices")  # sizes of anything but the study's parts
+
+
+def profile_parameters(profile: str, dataset: str = "phantom") -> dict[str, object]:
+    """Return the notebooks' parameters of a profile, for a dataset as in :func:`mri_aug.data.loading.load_images`.
+
+    They are ``dataset_subjects``, people described in the chapters on the data, and ``n_subjects``, people in the study
+    (0 is everyone); ``epochs`` of training; ``max_slices`` of the heat maps in chapter 3; and the keywords of
+    :func:`chapter_parts`, sequences as lists. ValueError if there is no such profile.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
+    sizes = {**PROFILES[profile], **({} if dataset == "phantom" else OTHER_DATASETS[profile])}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in sizes.items()}
+
+
+def part_sizes(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Return those of a profile's parameters that are sizes of the study's parts."""
+    return {name: value for name, value in parameters.items() if name not in _NOT_OF_PARTS}
 
 
 @dataclass(frozen=True)
@@ -58,9 +123,10 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     rare: Sequence[int] = (2, 3),
     known_people: bool = True,
 ) -> list[Part]:
-    """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own.
+    """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own, or a profile's.
 
-    The sizes are set by :mod:`mri_aug.book.profiles`.
+    ValueError if a sequence is given as text (as papermill's ``-p`` does), there is no policy, or a condition is
+    impossible.
 
     Parameters
     ----------
@@ -75,27 +141,18 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
         Of ``policies``, ``controls``, ``filters``, ``classes`` and ``sweep``.
     n_network_simulations : int
         Of the other networks, whose simulations cost at least five times the CNN's; under the subject protocol.
-    policies : sequence of str
-    sweep : sequence of float
-        Real shares, besides ``real_frac`` and 1.
-    people_generators : sequence of str
-        Compared on people, besides ``generator`` and duplicates.
+    policies, sweep, people_generators : sequences of str, float and str
+        What those parts compare: policies; real shares, besides ``real_frac`` and 1; and generators on people, besides
+        ``generator`` and duplicates.
     people_steps : int
         Optimisation steps of ``people`` and of the other networks.
-    architectures : sequence of str
-        Trained from random weights.
-    pretrained : sequence of str
-        Started from ImageNet's weights, which are downloaded: the whole network, and its head alone.
+    architectures, pretrained : sequence of str
+        Networks trained from random weights; and started from ImageNet's, which are downloaded: the whole network, and
+        its head alone.
     rare : sequence of int
         The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
     known_people : bool
         False, where nobody can be held out: without the parts under the subject protocol.
-
-    Raises
-    ------
-    ValueError
-        If a sequence is given as text (as papermill's ``-p`` does), if there is no policy, or a condition is
-        impossible.
     """
     given = {"policies": policies, "sweep": sweep, "people_generators": people_generators}
     for name, value in {**given, "architectures": architectures, "pretrained": pretrained}.items():
@@ -141,13 +198,7 @@ def rare_classes(counts: Sequence[int]) -> list[int]:
 
 
 def choose_parts(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
-    """Return the parts of those names, in their own order; all of them if no name is given.
-
-    Raises
-    ------
-    ValueError
-        If there is no such part.
-    """
+    """Return the parts of those names, in their own order, or all; ValueError if there is no such part."""
     known = [part.name for part in parts]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"there is no part {', '.join(unknown)}; choose from: {', '.join(known)}")
@@ -168,6 +219,7 @@ def record_parts() -> list[Part]:
     longer = Condition(real_frac=REAL_FRAC, budget="steps")
     simulated, duplicate, diffusion = (_with(SOME, name) for name in ("simulated", "duplicate", "diffusion"))
     both = (SOME, EVERYBODY)
+    networks = [replace(one, architecture=name) for name in _NETWORKS for one in (SOME, duplicate, simulated)]
     return [
         Part("references", tuple(_references()), 100, PEOPLE_TRAINING),
         Part("people", tuple(_people()), 100, PEOPLE_TRAINING),
@@ -181,16 +233,7 @@ def record_parts() -> list[Part]:
         Part("classes", tuple(conditions.selective_arms(REAL_FRAC)), 10, DRAFT_TRAINING),
         Part("filters", tuple(conditions.filter_arms(REAL_FRAC)), 10, DRAFT_TRAINING),
         Part("sweep", tuple(conditions.sweep_arms()), 10, DRAFT_TRAINING),
-        Part(
-            "networks",
-            tuple(
-                replace(one, architecture=name)
-                for name in ("resnet18", "vit_tiny")
-                for one in (SOME, duplicate, simulated)
-            ),
-            10,
-            NETWORK_TRAINING,
-        ),
+        Part("networks", tuple(networks), 10, NETWORK_TRAINING),
         *(Part(f"power-{n}", (*both, duplicate, simulated), 10, PEOPLE_TRAINING, n) for n in PEOPLE_NUMBERS),
     ]
 

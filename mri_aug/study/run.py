@@ -72,7 +72,7 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
         Only this process writes to it.
     config : TrainConfig, optional
     generators : mapping of str to ImageGenerator, optional
-        Generators of your own, by the name that conditions give.
+        Your own, by the name that conditions give.
     n_jobs : int
         Single-threaded processes; -1 for one per core.
     scheduler : str, optional
@@ -87,10 +87,8 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
 
     Raises
     ------
-    ValueError
-        If ``n_simulations`` is not positive, or as :func:`check_conditions`.
-    ConnectionError
-        If the scheduler cannot be reached.
+    ValueError, ImportError, ConnectionError
+        As :func:`check_conditions`; if ``n_simulations`` is not positive; if the scheduler cannot be reached.
     """
     study = _prepare(conditions, image_set, seed, config, generators)
     tasks = study.tasks(n_simulations)
@@ -108,20 +106,8 @@ def run_parts(
     """Run the parts of a study in their order and return the rows of all of them, each once.
 
     Every part is checked before the first is run. Neighbouring parts of one size and training run as one, so that no
-    core waits for the last simulation of each.
-
-    Parameters
-    ----------
-    parts : sequence of Part
-    image_set : ImageSet
-        A part on phantoms studies those instead.
-    seed, store, **options
-        As for :func:`run_study`; a part may change values of ``config``.
-
-    Returns
-    -------
-    DataFrame
-        As from :func:`run_study`, with the name of the first ``part`` that holds each row.
+    core waits for the last simulation of each. Parameters and rows are those of :func:`run_study`, but a part on
+    phantoms studies those, a part may change values of ``config``, and ``part`` names the first part with that row.
     """
     config, generators = options.pop("config", None) or TrainConfig(), options.pop("generators", None)
     for part in parts:
@@ -134,7 +120,9 @@ def run_parts(
             listed_conditions(group), _images(first, image_set), n_simulations=first.n_simulations, seed=seed,
             store=store, config=replace(config, **first.training), generators=generators, **options,
         )  # fmt: skip
-        tables.append(_named(table, group))
+        names = {(one.label, one.protocol): part.name for part in reversed(group) for one in part.conditions}
+        keys = zip(table["condition"], table["protocol"], strict=True)
+        tables.append(table.assign(part=[names[key] for key in keys]))
     return pd.concat(tables).drop_duplicates("key", ignore_index=True)
 
 
@@ -186,12 +174,6 @@ def finished_rows(
 
 def _images(part: Part, image_set: ImageSet) -> ImageSet:
     return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
-
-
-def _named(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
-    """Add the name of the first part that holds each row's condition."""
-    names = {(one.label, one.protocol): part.name for part in reversed(parts) for one in part.conditions}
-    return table.assign(part=[names[key] for key in zip(table["condition"], table["protocol"], strict=True)])
 
 
 def _prepare(conditions, image_set, seed, config, generators) -> _Study:
@@ -247,13 +229,9 @@ def check_conditions(
 ) -> None:
     """Raise if a condition cannot be run, before anything has been computed.
 
-    Raises
-    ------
-    ValueError
-        If an architecture, policy or generator is unknown, a class or a protocol does not fit these images, or a
-        generator that cannot repeat its images is not among ``generators``: a simulation must not spend money.
-    ImportError
-        If a generator needs a package that is not installed.
+    ValueError if an architecture, policy or generator is unknown, a class or a protocol does not fit these images, or a
+    generator that cannot repeat its images is not among ``generators``: a simulation must not spend money. ImportError
+    if a generator needs a package that is not installed.
     """
     known = {
         "architecture": {*ARCHITECTURES, *REFERENCES},

@@ -34,11 +34,8 @@ NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless",
 class Store:
     """Rows by key in the SQLite file at ``path``; file and folder are made where missing.
 
-    Raises
-    ------
-    ValueError, OSError
-        By any method: if the file is not a store, which is then left as it was, or is damaged; if it cannot be used (no
-        permission, a full disk, another program locks it for a minute).
+    Any method raises a ValueError if the file is not a store, which is then left as it was, or is damaged; and an
+    OSError if it cannot be used (no permission, a full disk, another program locks it for a minute).
     """
 
     def __init__(self, path: str | Path):
@@ -94,13 +91,7 @@ class Store:
             return {key: {**json.loads(found[key])} for key in keys if key in found}
 
     def table(self, keys: Iterable[str]) -> pd.DataFrame:
-        """Return the rows of ``keys``, in their order.
-
-        Raises
-        ------
-        KeyError
-            If one has not been finished.
-        """
+        """Return the rows of ``keys``, in their order; KeyError if one has not been finished."""
         rows = self.rows(keys := list(keys))
         if missing := [key for key in keys if key not in rows]:
             raise KeyError(f"{len(missing)} of {len(keys)} simulations are not in {self.path}; run the study first")
@@ -112,18 +103,10 @@ class Store:
 
 
 class Keys:
-    """The keys of one study's simulations.
+    """The keys of one study's simulations, for the ``conditions`` that need them.
 
-    Parameters
-    ----------
-    conditions : sequence of Condition
-        Those that need keys.
-    image_set : ImageSet
-    seed : int
-    config : TrainConfig
-        Resolved, so that keys contain the device and the precision that are used.
-    generators : mapping of str to ImageGenerator
-        The study's own; the others are made by name.
+    ``config`` is resolved, so that keys contain the device and the precision that are used. ``generators`` are the
+    study's own, by name; the others are made by theirs.
     """
 
     def __init__(

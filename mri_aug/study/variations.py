@@ -70,16 +70,10 @@ class Plan:
 def wanted_variations(
     parts: Sequence[Part], image_set: ImageSet, *, generator: str, seed: int, protocol: str | None = None
 ) -> Wanted:
-    """Return the variations that the simulations of a study need from a banked generator, over all of them.
+    """Return the variations that all simulations of a study need from a banked generator.
 
-    Parameters
-    ----------
-    parts, image_set, seed
-        As given to :func:`mri_aug.study.run.run_study`.
-    generator : str
-        The name in the conditions; those with another one need nothing.
-    protocol : {"image", "subject", "published"}, optional
-        Count only conditions under this protocol.
+    ``parts``, ``image_set`` and ``seed`` are those given to :func:`mri_aug.study.run.run_parts`. Conditions that name
+    another ``generator``, or have another ``protocol`` than one that is given, need nothing.
     """
     if protocol not in (None, *splits.PROTOCOLS):
         raise ValueError(f"protocol must be one of {', '.join(splits.PROTOCOLS)}, got {protocol!r}")

@@ -12,11 +12,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from toy_book import change_cell, write_notebook
 
-from mri_aug.book.profiles import part_sizes, profile_parameters
 from mri_aug.book.publishing import notebooks as cells
 from mri_aug.book.publishing.notebooks import NotebookError, _library_of, execute_all, executions, read_record
 from mri_aug.book.publishing.pages import pages
 from mri_aug.provenance import project
+from mri_aug.study.parts import part_sizes, profile_parameters
 
 SOURCES = [
     project() / f"{page}.ipynb" for page in pages() if page.startswith("notebooks/") and page not in cells.COPIES

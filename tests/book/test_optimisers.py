@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mri_aug.book.optimisers import descend, descend_with_adam, descend_with_momentum, one_cycle, one_cycle_momentum
+from mri_aug.book.figures.curves import descend, descend_with_adam, descend_with_momentum, one_cycle, one_cycle_momentum
 
 HESSIAN = np.array([[4.0, 1.5], [1.5, 1.0]])
 START = (-1.5, 2.0)

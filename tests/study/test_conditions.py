@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from mri_aug.book.profiles import PROFILES, part_sizes, profile_parameters
 from mri_aug.policies.registry import POLICIES
 from mri_aug.study import conditions
 from mri_aug.study.conditions import (
@@ -21,7 +20,15 @@ from mri_aug.study.conditions import (
     sweep_arms,
     thesis_arms,
 )
-from mri_aug.study.parts import chapter_parts, choose_parts, listed_conditions, rare_classes
+from mri_aug.study.parts import (
+    PROFILES,
+    chapter_parts,
+    choose_parts,
+    listed_conditions,
+    part_sizes,
+    profile_parameters,
+    rare_classes,
+)
 
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7, "generator": "morph"}
 

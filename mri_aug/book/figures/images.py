@@ -44,10 +44,8 @@ def plot_sheet(rows: Sequence[SheetRow], *, ax: Axes | None = None) -> Axes:
     """Draw rows of pictures side by side.
 
     Grey values have one scale, 0 black to 255 white. A difference is red where it is positive and blue where it is
-    negative. A heat map is the more opaque the stronger it is. The scale of either stands beside the sheet.
-
-    Rows stand from the top; a ValueError says that their pictures differ in height or width. A row may be shorter than
-    the first.
+    negative. A heat map is the more opaque the stronger it is. The scale of either stands beside the sheet. A row may
+    be shorter than the first; a ValueError says that pictures differ in height or width.
     """
     shapes = {np.shape(part)[1:] for row in rows for part in row[1:4] if part is not None}
     if len(shapes) != 1 or len(height_width := shapes.pop()) != 2:
@@ -184,7 +182,6 @@ class Gallery:
 
     Plain HTML with native controls and embedded pictures, without a server, by mouse or by keyboard; a page that cannot
     run it, such as a PDF, shows a still sheet.
-
     """
 
     title: str  # what a screen reader calls the gallery

@@ -61,9 +61,8 @@ def default_parameters(notebook: nbformat.NotebookNode) -> dict[str, Any]:
             (target,) = targets
             found[target.id] = ast.literal_eval(node.value)
         except (AttributeError, ValueError) as error:
-            raise ValueError(
-                f"the parameters cell may hold only lines such as 'name = literal', not {ast.unparse(node)!r}"
-            ) from error
+            said = f"the parameters cell may hold only lines such as 'name = literal', not {ast.unparse(node)!r}"
+            raise ValueError(said) from error
     return found
 
 
@@ -74,10 +73,10 @@ _KINDS = {
 
 
 def check_parameters(name: str, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters of a notebook with the types of their defaults, or say which one does not fit.
+    """Return parameters of a notebook with the types of their defaults; a ValueError names all that do not fit.
 
     A whole number may stand for a float, and a float without fraction for an integer. The elements of a list must fit
-    the first element of its default. The message names the notebook and all parameters that are unknown or do not fit.
+    the first element of its default.
     """
     if unknown := [parameter for parameter in values if parameter not in defaults]:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}")
@@ -134,8 +133,6 @@ RECORD = "mri_aug"  # key of the record in an executed notebook's metadata
 N_TOGETHER = 2  # notebooks that are executed side by side
 # a kernel's environment: no progress bars in pages, no dates in figures, sets in the same order every time
 KERNEL_ENVIRONMENT = {"TQDM_DISABLE": "1", "SOURCE_DATE_EPOCH": "315532800", "PYTHONHASHSEED": "0"}
-
-
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -206,18 +203,12 @@ def execute_all(
 ) -> Iterator[Execution]:
     """Execute notebooks into ``folder``, two at a time, and yield them in their order as soon as they are done.
 
-    A notebook whose copy in the folder was made by the same code from the same inputs is not run again. One with a
-    parameter named ``executed`` reports on the copies of the others: it comes after them, is given their folder, and
-    runs again when one of them did.
+    A copy appears only when every cell has run. A notebook whose copy was made by the same code from the same inputs is
+    not run again. One with a parameter named ``executed`` reports on the copies of the others: it comes after them, is
+    given their folder, and runs again when one of them did.
 
-    Parameters
-    ----------
-    notebooks, folder : iterable of Path, Path
-        A copy appears only when every cell has run.
-    parameters : mapping
-        Values by name; each notebook is given those that its parameters cell has.
-    inputs : str
-        Anything else that outputs depend on, such as a dataset's fingerprint; when it changes, all notebooks run.
+    Each notebook is given those of the ``parameters``, values by name, that its parameters cell has. ``inputs`` is
+    anything else that outputs depend on, such as a dataset's fingerprint; when it changes, all notebooks run.
 
     Raises
     ------
@@ -341,8 +332,7 @@ def executions(folder: Path, *, without: Iterable[str] = ()) -> pd.DataFrame:
 
     ``without`` names notebooks to leave out.
     """
-    records = {
-        path.stem: read_record(path) for path in sorted(Path(folder).glob("*.ipynb")) if path.stem not in without
-    }
-    rows = [(name, record["seconds"], record["library"]) for name, record in records.items() if record]
+    copies = [path for path in sorted(Path(folder).glob("*.ipynb")) if path.stem not in without]
+    records = [(path.stem, read_record(path)) for path in copies]
+    rows = [(name, record["seconds"], record["library"]) for name, record in records if record]
     return pd.DataFrame(rows, columns=["notebook", "seconds", "library"])

@@ -56,19 +56,10 @@ def _files(node: Mapping[str, Any]) -> Iterator[str]:
 def render(executed: Path, output: Path, *, source: Path | None = None) -> Path:
     """Build the HTML book from executed notebooks and return its first page.
 
-    Parameters
-    ----------
-    executed, output : Path
-        Folder of the executed copies, ``<executed>/notebooks/07_results.ipynb`` and so on. The pages go to
-        ``<output>/_build/html``, what they are made from to ``<output>/source``.
-    source : Path, optional
-        Folder of ``_config.yml`` and ``_toc.yml``; by default the project's.
-
-    Raises
-    ------
-    BookError
-        If a notebook has not been executed since its code changed, Sphinx warns or fails (its messages are on stderr),
-        or the pages fail :func:`complaints`.
+    The copies are ``<executed>/notebooks/07_results.ipynb`` and so on; ``source`` is the folder of ``_config.yml`` and
+    ``_toc.yml``, by default the project's. The pages go to ``<output>/_build/html``, what they are made from to
+    ``<output>/source``. BookError if a notebook has not been executed since its code changed, Sphinx warns or fails
+    (its messages are on stderr), or the pages fail :func:`complaints`.
     """
     documents, html = pages(source), build(executed, output, "html", source=source)
     if found := complaints(html, documents):

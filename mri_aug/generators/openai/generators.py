@@ -122,10 +122,9 @@ class OpenAIGenerator(PromptedGenerator):
         or a ``seed`` for vLLM-Omni's edits. Part of the fingerprint and of the records, so put no secrets in it.
     prices : Prices
         Or a mapping of its fields, as from the command: ``--option 'prices={"image_out": 40}'``.
-    concurrency, max_retries : int
-        Requests in flight at a time, and retries of one request.
-    timeout_seconds : float
-        Allowed for one answer; slow models take minutes at high quality.
+    concurrency, max_retries, timeout_seconds : int, int, float
+        Requests in flight at a time, retries of one, and seconds that an answer may take: slow models need minutes at
+        high quality.
     seconds_per_image : float
         For estimates only; not measured here.
     """

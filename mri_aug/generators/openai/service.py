@@ -141,6 +141,7 @@ class _CountingHttp(openai.DefaultHttpxClient):
         self.stopped = False
 
     def send(self, request, **options):
+        """Send one request and count it for its call; raise an error of the client's own where none may follow."""
         if self.stopped and request.method == "POST":
             raise openai.APIConnectionError(request=request)  # an error of the client's own ends its retries
         call = self.calls.get(request.headers.get(_CALL_ID))
