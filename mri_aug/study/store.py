@@ -131,8 +131,16 @@ class Keys:
             # imported lazily, so that the simulation's code does not include it
             code = _fingerprint(generator_module(name)) if name not in generators else generators[name].fingerprint
             self._generators[name] = code
-        self._weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
-        self._fields = {condition: asdict(condition) for condition in conditions}
+        weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
+        self._halves = {}  # what is hashed, before and after the number of the simulation
+        for one in conditions:
+            made = {
+                "condition": asdict(one),
+                "generator": self._generators[one.generator],
+                "weights": weights[one.weights],
+            }
+            text = json.dumps(self._shared | made | {"simulation": None}, sort_keys=True)
+            self._halves[one] = text.split('null, "versions"')
 
     def generator(self, name: str) -> str:
         """Return the fingerprint of a generator's version."""
@@ -140,13 +148,8 @@ class Keys:
 
     def of(self, condition: Condition, simulation: int) -> str:
         """Return the key of one simulation, 32 hexadecimal digits."""
-        parts = self._shared | {
-            "condition": self._fields[condition],
-            "simulation": simulation,
-            "generator": self._generators[condition.generator],
-            "weights": self._weights[condition.weights],
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        before, after = self._halves[condition]
+        return hashlib.sha256(f'{before}{simulation}, "versions"{after}'.encode()).hexdigest()[:32]
 
 
 _fingerprint, _versions = cache(code_fingerprint), cache(versions)
