@@ -85,7 +85,7 @@ def unknown_classes(names: Sequence[str], class_names: tuple[str, ...]) -> str:
     """Return the sentence on class names that are not known."""
     return (
         f"unknown class{'es' * (len(names) > 1)} {', '.join(names)}: expected the classes {', '.join(class_names)}; "
-        "name others from least to most severe, class_names='A,B,C' (CLASSES=A,B,C for make), or 'A|B|C' without an order"
+        "name them from least to most severe, class_names='A,B,C' (CLASSES=A,B,C for make), or 'A|B|C' if unordered"
     )
 
 
