@@ -104,7 +104,7 @@ def protocol_table(
     by: str = "condition",
     draft: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Return medians with their intervals, one row per condition and a column for each protocol and measure.
+    """Return medians with their intervals: a row per condition, a column per measure, and per protocol if several.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ def protocol_table(
             texts = {
                 row.condition: estimate_text(row.median, row.low, row.high, form, method=row.method) for row in found
             }
-            table[f"{protocol}: {title}"] = [texts.get(name) for name in order]
+            title = title if rows["protocol"].nunique() == 1 else f"{protocol}: {title}"
+            table[title] = [texts.get(name) for name in order]
     return table
 
 
