@@ -392,8 +392,8 @@ numbered_table(
 # that adds synthetic images or duplicates to these people. The draft samples 30 % of everybody's images, which loses no person; on held-out people that
 # changed the loss by {glue:text}`people_images:s` against 30 % of the people with all their slices.
 #
-# {claim}`planned-undecided` No planned contrast is decided. Against duplicates, simulated people changed the loss by {glue:text}`simulated:s` and deformed
-# images by {glue:text}`morph:s`; against all real people, 30 % of them with simulated ones by {glue:text}`simulated_all:s`, and simulated people alone by
+# {claim}`planned-undecided` No planned contrast is decided, the primary one included: diffusion against duplicates, {glue:text}`primary:s`. Against duplicates
+# simulated people changed the loss by {glue:text}`simulated:s` and deformed images by {glue:text}`morph:s`; against all real people, 30 % of them with simulated ones by {glue:text}`simulated_all:s`, and simulated people alone by
 # {glue:text}`alone_all:s`. Each interval holds zero and differences beyond the margin: these trainings can neither show a gain nor rule one out. Shuffling
 # the labels of the simulated people left {glue:text}`people_shuffled:s` against the sample alone, correct labels {glue:text}`people_simulated:s`: what part of
 # their effect is regularisation, and what part anatomy, is as open.
