@@ -69,7 +69,8 @@ training = image_set[splits.split(image_set, "image", seed=seeds.split).train]
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One simulation of the thesis's design, from the real images to the test. A stratified sample of the real training images is drawn; a generator makes synthetic images from it; both are mixed, transformed and used to train a network. Counts are those of this copy of the book.", "name": "fig-mix"}, "image": {"alt": "Flow chart from left to right: training images, a stratified real sample and synthetic images that a generator makes from it, the mixed training set, an optional policy, the trained network and its test cross-entropy; a dashed arrow leads back to repeat with new seeds"}}
 mixed_arm = thesis_arms(real_frac)[2]
 arm = assemble(mixed_arm, training, seeds)
-shown = [int(arm.variations.labels.eq(c).nonzero()[3]) for c in (0, 1, 2)]
+by_class = arm.variations.labels.argsort(stable=True)
+shown = by_class[[len(by_class) // 9, len(by_class) // 2, 8 * len(by_class) // 9]].tolist()
 varied = [int(arm.real.source_ids.eq(arm.variations.source_ids[row]).nonzero()[0]) for row in shown]
 _ = plot_generation_policy(
     arm.real.images[varied, 0].numpy(),
@@ -105,7 +106,8 @@ caption = "Augmentation policies, what each draws anew for every image that it s
 numbered_table(notes, caption, "tab-policies")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "One draw of every augmentation policy on the same axial slice. For mixup and cutmix the partner is a slice of another class. Blur and noise hide fine detail, erase removes a region, and the automated policies, made for photographs, tilt and distort the head most.", "name": "fig-policies"}, "image": {"alt": "Sheet of brain slices, one for each policy: geometric policies tilt, shift or enlarge the head, erase blacks out a rectangle, bias field and standard darken one side, automated policies tilt and shear strongly, mixup overlays and cutmix joins two heads"}}
-pair = [int((training.labels == c).nonzero()[12]) for c in (0, 2)]
+members = [(training.labels == c).nonzero()[:, 0] for c in (0, training.n_classes // 2)]
+pair = [int(rows[len(rows) // 2]) for rows in members]
 batch = training.images[pair].float() / 255
 drawn = [
     make_policy(name)(batch, training.labels[pair], generator=torch.Generator().manual_seed(seed + 3))[0][0, 0]
