@@ -173,7 +173,7 @@ numbered_table(
 
 # %% [markdown]
 # {claim}`all-images-best` All the real images give the lowest loss, {glue:text}`ce_full:.3f` against {glue:text}`ce_real:.3f` for the 30 % sample.
-# {claim}`draft-loss-rises` Synthetic images do not bring the sample nearer to it: the loss rose, by {glue:text}`draft_mixed:s` with
+# {claim}`draft-loss-rises` Deformed images do not bring the sample nearer to it: the loss rose, by {glue:text}`draft_mixed:s` with
 # deformed images and by {glue:text}`draft_duplicates:s` with duplicates. {claim}`draft-accuracy-rises` Yet accuracy rose too, by
 # {glue:text}`accuracy_mixed:s` and {glue:text}`accuracy_duplicates:s` as a share of the test images.
 #

@@ -182,7 +182,7 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
             "difference": difference or None,
             "interval": interval,
             "better in": share_text(row),
-            "p": f"{row['p_holm']:.2f}" if pd.notna(row["p_holm"]) else None,
+            "p": None if pd.isna(p := row["p_holm"]) else f"{p:.2f}" if p >= 0.005 else "<0.01",
             "outcome": row["outcome"],
         })  # fmt: skip
     table = pd.DataFrame(records)
