@@ -28,7 +28,8 @@ FAULTS = {
     r"Warning: (?:Reference|Citation|Hyper reference) [`'](.+?)' .*undefined": "{} is undefined",
     r"too large for page by (\S+)": "a figure is {} higher than its page",
 }  # fmt: skip
-LETTERS = {84: r"\small", 94: r"\footnotesize", 9999: r"\scriptsize"}  # for at most so many in a line of a table
+# for at most so many letters in a line of a table
+LETTERS = {84: r"\small", 94: r"\footnotesize", 9999: r"\scriptsize\setlength{\tabcolsep}{4pt}"}
 
 
 def check_latex() -> None:
