@@ -224,7 +224,7 @@ glue_values(
 # {numref}`fig-twins` shows the similarities: {glue:text}`twin_share_percent:.1f` % of the test images have a twin above the threshold when
 # images are split, and {glue:text}`twin_share_subject_percent:.1f` % when people are.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of each test image with its most similar training image, under both protocols; the dashed line is the threshold that tells people apart.", "name": "fig-twins"}, "image": {"alt": "Two curves of shares: nearly all images lie right of the threshold under the image protocol, and nearly all left of it under the subject protocol"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Correlation of each test image with its most similar training image, under both protocols; the dashed line is the threshold that tells people apart.", "name": "fig-twins"}, "image": {"alt": "Two histograms: nearly all images lie right of the threshold under the image protocol, and nearly all left of it under the subject protocol"}}
 curves = {}
 for protocol in ("image", "subject"):
     parts = split(image_set, protocol, seed=seed)
