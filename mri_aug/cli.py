@@ -197,7 +197,7 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
     }
     place = export(rows, options.export, manifest=manifest, mix=options.mix)
     print(f"wrote {place}")
-    if options.record and set(rows["condition"]) & set(planned_arms(rows).values()):
+    if options.record and planned_arms(rows[rows["images"] == image_set.fingerprint]):
         print(f"wrote {draw_answer(place)}")
 
 

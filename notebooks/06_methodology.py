@@ -377,10 +377,7 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 config, factors = TrainConfig(), CNN.learning_rate_factors
 *changes, policies = settings_parts()
 tried = [
-    part.name.removeprefix("settings: ")
-    .replace("000", ",000")
-    .replace("decay", "weight decay")
-    .replace("rate", "learning rate")
+    part.name.removeprefix("settings: ").replace("decay", "weight decay").replace("rate", "learning rate")
     for part in changes
 ]
 tried += [f"policy {name}" for name in dict.fromkeys(condition.policy for condition in policies.conditions)]

@@ -240,7 +240,7 @@ def record_parts() -> list[Part]:
 
 def settings_parts(n_simulations: int = 5) -> list[Part]:
     """Return the settings tried for training on people, one change at a time, to be judged by validation people."""
-    changes = {f"{steps} steps": {"steps": steps} for steps in (500, 1000, 2000)}
+    changes = {f"{steps:,} steps": {"steps": steps} for steps in (500, 1000, 2000)}
     changes |= {f"decay {decay:g}": {"weight_decay": decay} for decay in (0.01, 0.1)}
     changes["rate 0.001"] = {"learning_rate": 1e-3}
     both = (SOME, EVERYBODY)

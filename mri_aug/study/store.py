@@ -132,7 +132,7 @@ class Keys:
             code = _fingerprint(generator_module(name)) if name not in generators else generators[name].fingerprint
             self._generators[name] = code
         weights = {name: _content(name) for name in {condition.weights for condition in conditions}}
-        self._halves = {}  # what is hashed, before and after the number of the simulation
+        self._halves = {}  # what is hashed, before and after the number of the simulation, which versions follow
         for one in conditions:
             made = {
                 "condition": asdict(one),

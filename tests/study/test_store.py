@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
 
-from mri_aug.study.store import Store
+from mri_aug.models.training import TrainConfig
+from mri_aug.study.conditions import Condition
+from mri_aug.study.store import Keys, Store
 
 
 def test_rows_come_back_as_they_went_in_and_in_the_order_asked_for(tmp_path):
@@ -156,3 +161,11 @@ def test_two_processes_may_write_at_once(tmp_path):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert {row["number"] for row in Store(path).rows(map(str, range(75))).values()} == set(range(75))
+
+
+def test_a_key_is_the_digest_of_all_that_makes_a_row(toy_images):
+    condition, config = Condition(real_frac=0.5), TrainConfig(epochs=1).resolved()
+    keys = Keys([condition], toy_images, seed=3, config=config, generators={})
+    parts = keys._shared | {"condition": asdict(condition), "simulation": 7, "generator": "none", "weights": ""}
+    expected = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    assert keys.of(condition, 7) == expected != keys.of(condition, 8)

@@ -1,6 +1,6 @@
 """The forest plot: one row per condition, with its estimate, its interval and, where given, every simulation.
 
-It draws what it is given; statistics are made in :mod:`mri_aug.results`.
+It draws what it is given, or the answer of a deposit; statistics are made in :mod:`mri_aug.results`.
 """
 
 from __future__ import annotations
