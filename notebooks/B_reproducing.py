@@ -23,7 +23,7 @@
 executed: str = ""  # folder of the other notebooks' executed copies; filled in by `make book`
 dataset: str = "phantom"  # "phantom", a hub id, or a folder
 n_subjects: int = 22  # people in the study; 0 is everyone
-n_simulations: int = 5  # repetitions of the thesis's own comparison
+n_simulations: int = 3  # repetitions of the thesis's own comparison
 n_side_simulations: int = 1  # of the side questions
 n_network_simulations: int = 1  # of the larger networks
 epochs: int = 3  # passes over the training images

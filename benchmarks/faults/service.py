@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+from functools import partial
+
 import numpy as np
 import openai_server as fake
 from nbformat.v4 import new_code_cell
@@ -12,23 +15,30 @@ from benchmarks.faults import children
 from benchmarks.faults.engine import Campaign, Tally
 from benchmarks.faults.kills import served
 from mri_aug.generators.bank import Bank
+from mri_aug.generators.ledger import Account
 
-N_SOURCES = 100
+N_SOURCES, N_CLIENTS = 100, 8
 
 
 def calls(campaign: Campaign) -> Tally:
-    """Fill a bank from a server that fails one request in five, and compare its ledger with the server's count."""
+    """Fill banks from a server that fails one request in five, and compare their ledgers with the server's count.
+
+    The clients wait for most of their time, so several fill a bank each at once.
+    """
     tally = Tally("calls to the image server, 20 % faults")
-    wanted = campaign.trials(8000, 60)  # about four fifths of the calls are answered
-    n_numbers, rest = max(1, wanted // N_SOURCES), min(wanted, N_SOURCES)
+    wanted = campaign.trials(8800, 60)  # about four fifths of the calls are answered
+    n_clients = min(N_CLIENTS, wanted // 60)
+    n_numbers, rest = max(1, wanted // N_SOURCES // n_clients), min(wanted, N_SOURCES)
+    options = {"timeout_seconds": 60.0, "max_retries": 3, "concurrency": 12}  # no fault is a silence: none may look so
     with served(plan=plan(campaign.seed)) as (url, ask):
-        bank, options = Bank(campaign.place("calls") / "bank"), {"timeout_seconds": 5.0, "max_retries": 3}
-        child = campaign.start(children.service_fill, str(bank.folder), url, rest, n_numbers, options)
-        campaign.finish(child, tally)
-        counts, account = ask(), bank.account()
-        kept = len(bank.records())
+        banks = [Bank(campaign.place("calls") / "bank") for _ in range(n_clients)]
+        fill = partial(campaign.start, children.service_fill)
+        for child in [fill(str(bank.folder), url, rest, n_numbers, options) for bank in banks]:
+            campaign.finish(child, tally)
+        counts, account = ask(), Account(*map(sum, zip(*(astuple(bank.account()) for bank in banks), strict=True)))
+        kept = sum(len(bank.records()) for bank in banks)
     tally.trials = counts["n_requests"]
-    tally.rows_lost_or_doubled += abs(kept - rest * n_numbers)
+    tally.rows_lost_or_doubled += abs(kept - rest * n_numbers * n_clients)
     tally.images_paid_twice += max(0, account.n_images - kept)
     tally.spent(account, kept=counts["n_answered"] * USD, billed=counts["n_billed"] * USD)
     tally.note = f"{kept} images kept, {counts['n_faults']} faults, {account.n_lost} requests possibly billed"

@@ -38,8 +38,7 @@ _ALL_POLICIES = (
     "traditional", "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
 )  # fmt: skip
 # smoke: does every line run? Some minutes on two cores; its numbers mean nothing.
-# demo: the notebooks' own defaults, at most a quarter of an hour on two slow cores without bfloat16. Half of it is the
-# study, and half of that the thesis's own comparison; side questions and networks have too few simulations to decide.
+# demo: the notebooks' own defaults, six minutes of two cores; its study shows that everything works and decides nothing.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images:
 # many days on two cores, so use a cluster (--scheduler); one command, resumable.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
@@ -51,7 +50,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
         },
         "demo": {
             "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
-            "n_simulations": 5, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "people_steps": 150,
+            "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "people_steps": 100,
         },
         "thesis": {
             "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
