@@ -325,9 +325,8 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # The *image* protocol trains at 128 × 128 pixels for {glue:text}`draft_epochs:d` epochs, without a policy unless one is named. The *subject*
 # protocol trains at 64 × 64, a quarter of the cost, under the policy `standard` (affine, contrast, bias field) for
 # {glue:text}`people_steps:,d` steps, ResNet-18 and ViT-Tiny for {glue:text}`network_steps:d`; a check at 128 × 128 is part of the record. These
-# settings come from the pilot ({numref}`Section %s <sec-beforehand>`). {numref}`tab-settings` compares them with alternatives, one change at a time, by
-# validation people alone: its rows keep no score of a test person. It was computed after the plan and changed nothing in it.
-# As the folds rotate, a validation person of one simulation is a test person of another.
+# settings come from the pilot ({numref}`Section %s <sec-beforehand>`). The alternatives, one change at a time, to be judged by validation people, are
+# {glue:text}`settings_tried:s`; they are not computed yet. As the folds rotate, a validation person of one simulation is a test person of another.
 #
 # The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
 # {glue:text}`learning_rate_dense:g` for the weights of its first dense layer. Adam moves every weight by about the rate, so a neuron with many
@@ -376,6 +375,12 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 
 # %% tags=["remove-cell"]
 config, factors = TrainConfig(), CNN.learning_rate_factors
+*changes, policies = settings_parts()
+tried = [
+    part.name.removeprefix("settings: ").replace("decay", "weight decay").replace("rate", "learning rate")
+    for part in changes
+]
+tried += [f"policy {name}" for name in dict.fromkeys(condition.policy for condition in policies.conditions)]
 glue_values(
     batch_size=config.batch_size,
     n_looks=config.n_looks,
@@ -383,6 +388,7 @@ glue_values(
     draft_epochs=DRAFT_TRAINING["epochs"],
     people_steps=PEOPLE_TRAINING["steps"],
     network_steps=NETWORK_TRAINING["steps"],
+    settings_tried=", ".join(tried),
     learning_rate=config.learning_rate,
     learning_rate_convolutions=factors["features"] * config.learning_rate,
     learning_rate_dense=factors["hidden.1.weight"] * config.learning_rate,
@@ -390,23 +396,6 @@ glue_values(
        for name in ("resnet18", "vit_tiny", "vit_b_16")},
     learning_rate_imagenet=min(config.learning_rate, highest_learning_rate("resnet18", "imagenet")),
 )  # fmt: skip
-
-# %% tags=["hide-input"]
-tried, chosen = load_deposit("settings")[0], rows_of(load_deposit("record")[0], [SOME, EVERYBODY])
-chosen = chosen[chosen["simulation"].isin(tried["simulation"])].assign(part="as chosen", setting="as chosen")
-by_policy = tried["part"].eq("settings: policies")
-named = tried["part"].str.removeprefix("settings: ").where(~by_policy, "policy " + tried["policy"])
-both = pd.concat([chosen, tried.assign(setting=named)])
-loss = both.pivot_table("validation_validated_subject_cross_entropy", ["simulation", "real_frac"], "setting", sort=False)
-change = loss.drop(columns="as chosen").sub(loss["as chosen"], axis=0)
-table = pd.DataFrame({"loss, 30 %": loss.xs(0.3, level=1).mean(), "loss, all": loss.xs(1.0, level=1).mean()})
-for share, name in ((0.3, "30 %"), (1.0, "all")):
-    part = change.xs(share, level=1)
-    table[f"change, {name}"] = [
-        f"{part[setting].mean():+.3f} ({part[setting].min():+.3f} to {part[setting].max():+.3f})" if setting in part else ""
-        for setting in table.index
-    ]
-numbered_table(table.reset_index(), "Settings tried.", "tab-settings")
 
 # %% [markdown]
 # (sec-statistics)=

@@ -59,12 +59,12 @@ from mri_aug.results.deposit import load_deposit
 from mri_aug.results.people import (
     MARGIN,
     compare_people,
+    full_reference,
     person_scores,
     power_table,
     reference_conditions,
     reliability,
     summarise_people,
-    tissue_reference,
     whole_repeats,
 )
 
@@ -321,7 +321,7 @@ larger = held_out["architecture"].isin(architectures)
 networks, held_out = held_out[larger | held_out["weights"].eq("imagenet")], held_out[~larger]
 held_out = whole_repeats(held_out)
 people = person_scores(held_out) if len(held_out) else pd.DataFrame()
-references, to_beat = reference_conditions(held_out), tissue_reference(held_out)
+references, to_beat = reference_conditions(held_out), full_reference(held_out)
 scores = summarise_people(people, references=references, to_beat=to_beat) if len(people) else pd.DataFrame()
 caption = (
     "Held-out people: log loss per person, calibrated, with its 95 % interval over people and trainings; the same before calibration; area under the curve "

@@ -29,6 +29,16 @@ def use_book_style(*, image_format: str = "svg") -> None:
 
     An SVG is sharp, and compared byte by byte when a notebook is executed twice, but of many pixels it grows large.
     """
+    set_theme()
+    metadata = {"metadata": {"Date": None}} if image_format == "svg" else {}
+    set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
+    printed = partial(print_figure, fmt="pdf", bbox_inches=None, base64=True, dpi=200, metadata={"CreationDate": None})
+    InteractiveShell.instance().display_formatter.formatters["application/pdf"].for_type(mpl.figure.Figure, printed)
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the old date of Matplotlib's mathematical font
+
+
+def set_theme() -> None:
+    """Set what every figure looks like."""
     sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE), font="DejaVu Sans", font_scale=0.85)
     mpl.rcParams.update(
         {
@@ -42,11 +52,6 @@ def use_book_style(*, image_format: str = "svg") -> None:
             "svg.hashsalt": "mri_aug",  # else the identifiers inside an SVG differ between runs
         }
     )  # fmt: skip
-    metadata = {"metadata": {"Date": None}} if image_format == "svg" else {}
-    set_matplotlib_formats(image_format, bbox_inches=None, **metadata)  # no cropping: every figure fills the page
-    printed = partial(print_figure, fmt="pdf", bbox_inches=None, base64=True, dpi=200, metadata={"CreationDate": None})
-    InteractiveShell.instance().display_formatter.formatters["application/pdf"].for_type(mpl.figure.Figure, printed)
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the old date of Matplotlib's mathematical font
 
 
 def new_axes(height: float) -> Axes:

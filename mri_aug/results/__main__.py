@@ -9,12 +9,12 @@ import pandas as pd
 from mri_aug.results.contrasts import PLANNED, draft_medians, planned_arms, planned_contrasts
 from mri_aug.results.deposit import load_deposit
 from mri_aug.results.people import (
+    full_reference,
     person_scores,
     power_table,
     reference_conditions,
     scores_in,
     summarise_people,
-    tissue_reference,
     whole_repeats,
 )
 
@@ -36,7 +36,7 @@ def report(name: str) -> str:
     if "validated_calibrated" in scores_in(subject):
         references = reference_conditions(subject)
         people = person_scores(whole_repeats(subject))
-        scores = summarise_people(people, references=references, to_beat=tissue_reference(subject))
+        scores = summarise_people(people, references=references, to_beat=full_reference(subject))
         parts += ["Scores per person, out of fold", _text(scores[_SCORES])]
         arms = planned_arms(rows)
         for condition, baseline in [row[:2] for row in PLANNED if arms.keys() >= set(row[:2])][:1]:

@@ -161,10 +161,10 @@ def reference_conditions(rows: pd.DataFrame, *, by: str = "condition") -> list[s
     return [name for kind in REFERENCES for name in first.loc[first["architecture"] == kind, by]]
 
 
-def tissue_reference(rows: pd.DataFrame) -> str | None:
-    """Return the condition that every network must beat: tissue fractions of all real people; None without it."""
+def full_reference(rows: pd.DataFrame, kind: str = "tissue") -> str | None:
+    """Return the condition of a reference on all real people, or None. Every network must beat the tissue fractions."""
     comparison.require_columns(rows, ("architecture", "condition", "real_frac", "generator"))
-    found = rows[(rows["architecture"] == "tissue") & (rows["real_frac"] == 1) & (rows["generator"] == "none")]
+    found = rows[(rows["architecture"] == kind) & (rows["real_frac"] == 1) & (rows["generator"] == "none")]
     return None if found.empty else found["condition"].iloc[0]
 
 

@@ -129,7 +129,7 @@ def test_the_record_as_it_is_planned_has_every_contrast():
     assert (table["n"] == 10).all() and (table["note"] == "").all()
     assert (table["outcome"] == "not computed").sum() == 0
     references = people.reference_conditions(rows)
-    assert people.tissue_reference(rows) in references and people.REFERENCES[0] in references[0]
+    assert people.full_reference(rows) in references and people.REFERENCES[0] in references[0]
 
 
 def test_the_report_is_read_from_committed_files_without_torch(rows, tmp_path):

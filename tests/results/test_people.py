@@ -85,9 +85,7 @@ def test_a_probability_of_nothing_has_a_finite_loss(rows):
 
 
 def test_references_come_first_and_mark_what_does_not_beat_them(rows, scores):
-    found = summarise_people(
-        scores, references=people.reference_conditions(rows), to_beat=people.tissue_reference(rows)
-    )
+    found = summarise_people(scores, references=people.reference_conditions(rows), to_beat=people.full_reference(rows))
     assert found["condition"].tolist() == [SHARES.label, TISSUE.label, FEW.label, ALL.label]
     assert found["reference"].tolist() == [True, True, False, False]
     table, contrasts = found.set_index("condition"), compare_people(scores, baseline=TISSUE.label)
@@ -101,7 +99,7 @@ def test_references_come_first_and_mark_what_does_not_beat_them(rows, scores):
     few = scores[scores["repeat"] == 0]
     few_marks = summarise_people(few, references=[TISSUE.label], to_beat=TISSUE.label).set_index("condition")["mark"]
     assert few_marks[ALL.label]  # five simulations show nothing
-    assert people.tissue_reference(rows[rows["architecture"] == "cnn"]) is None
+    assert people.full_reference(rows[rows["architecture"] == "cnn"]) is None
 
 
 def test_comparison_pairs_people(scores):

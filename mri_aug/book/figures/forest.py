@@ -18,16 +18,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mri_aug import provenance
-from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes, use_book_style
+from mri_aug.book.report import FAINT_INK, INK, MARKERS, PALETTE, check_colours, legend_below, new_axes, set_theme
 from mri_aug.results.comparison import check_known, require_columns
 from mri_aug.results.contrasts import planned_arms
 from mri_aug.results.deposit import load_deposit
 from mri_aug.results.inference import MIN_SIMULATIONS
 from mri_aug.results.people import (
+    full_reference,
     person_scores,
     reference_conditions,
     summarise_people,
-    tissue_reference,
     whole_repeats,
 )
 from mri_aug.results.tables import share_text
@@ -145,9 +145,7 @@ def draw_answer(deposit: str | Path) -> Path:
     if not arms:
         raise ValueError(f"{deposit} holds none of the planned training sets: compute the part 'people' first")
     subject = rows[rows["protocol"] == "subject"]
-    tissue = tissue_reference(subject)
-    is_shares = (subject["architecture"] == "shares") & (subject["real_frac"] == 1) & (subject["generator"] == "none")
-    shares = next(iter(subject.loc[is_shares, "condition"]), None)
+    tissue, shares = full_reference(subject), full_reference(subject, "shares")
     subject = whole_repeats(subject[subject["condition"].isin([*arms, tissue, shares])])
     scores = summarise_people(person_scores(subject), references=reference_conditions(subject), to_beat=tissue)
     scores = scores.rename(columns={"log_loss": "value"}).set_index("condition", drop=False)
@@ -155,7 +153,7 @@ def draw_answer(deposit: str | Path) -> Path:
     lines = {words: scores.loc[name, "value"] for words, name in names.items() if name}
     order = sorted(arms, key=lambda name: scores.loc[name, "value"])
     with mpl.rc_context():
-        use_book_style()
+        set_theme()
         label = "Log loss per held-out person, calibrated (nats)"
         ax = plot_forest(scores, order=order, labels=arms, lines=lines, better="left", x_label=label)
         described = {"Date": None, "Description": f"rows {manifest['sha256']}"}
