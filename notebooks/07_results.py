@@ -127,6 +127,17 @@ x = f"{100 * real_frac:.4g}\N{NO-BREAK SPACE}%"
 draft = dict(zip((alone, full, mixed), DRAFT.values(), strict=True)) if real_frac == 0.3 else {full: DRAFT["all real"]}
 loss, calibrated, loss_label = "test_cross_entropy", "test_calibrated_cross_entropy", "Test cross-entropy"
 
+
+def beside_calibrated(part, baseline):
+    """Return differences in loss from a baseline as a table, with those after calibration in place of p; and both."""
+    raw, cooled = (paired_groups(part, metric, baseline=baseline) for metric in (loss, calibrated))
+    table = contrast_table(raw, words=words).drop(columns="p", errors="ignore")
+    if len(table):
+        texts = {row["condition"]: difference_text(row) for row in cooled.to_dict("records")}
+        table.insert(table.columns.get_loc("better in"), "calibrated", raw["condition"].map(texts).to_numpy())
+    return table, raw, cooled
+
+
 # %% tags=["remove-cell"]
 computed = rows.drop_duplicates(["condition", "protocol"])
 glue_values(n_rows=len(rows), n_conditions=len(computed), core_hours=float(rows["seconds"].sum() / 3600))
@@ -205,15 +216,10 @@ if tried["policy"].nunique() > 1:
 # %% tags=["hide-input"]
 pairs = [arm.label for arm in conditions.policy_arms(real_frac, policies)]
 part = tried[tried["condition"].isin([longer, *pairs, mixed])]
-policy_contrasts, policy_calibrated, policy_right = (
-    paired_groups(part, metric, baseline=mixed) for metric in (loss, calibrated, "test_accuracy")
-)
-caption = f"Policies on {x} of the real images against the sample with synthetic images: paired differences in test cross-entropy with 95 % intervals."
-numbered_table(contrast_table(policy_contrasts, words=words), caption, "tab-policies-compared")
-
-# %% tags=["hide-input"]
-caption = f"Policies on {x} of the real images against the sample with synthetic images after calibration: paired differences in test cross-entropy with 95 % intervals."
-numbered_table(contrast_table(policy_calibrated, words=words), caption, "tab-policies-calibrated")
+table, policy_contrasts, policy_calibrated = beside_calibrated(part, mixed)
+policy_right = paired_groups(part, "test_accuracy", baseline=mixed)
+caption = f"Policies on {x} of the real images against the sample with synthetic images: paired differences in test cross-entropy, and after calibration, with 95 % intervals."
+numbered_table(table, caption, "tab-policies-compared")
 
 # %% [markdown]
 # {claim}`policies-short` At the sample's epochs no policy has a lower loss than the mixed set, as in the draft; but these trainings are a third as
@@ -237,7 +243,7 @@ numbered_table(contrast_table(policy_calibrated, words=words), caption, "tab-pol
 
 # %% mystnb={"figure": {"caption": "Paired difference in test cross-entropy from the real sample trained for as many steps (image protocol), with 95 % intervals, and in how many simulations the training set is the better one.", "name": "fig-controls"}, "image": {"alt": "Paired differences in test cross-entropy of all controls from the real sample trained for as many steps"}} tags=["hide-input"]
 part = pd.concat([main, rows_of(rows, arms_of["controls"])]).drop_duplicates("key")
-control_contrasts = paired_groups(part, loss, baseline=longer)
+table, control_contrasts, control_calibrated = beside_calibrated(part, longer)
 label = f"Test cross-entropy against {words.get(longer, longer)} (%)"
 if len(control_contrasts):
     figures.plot_forest(
@@ -249,16 +255,16 @@ if len(control_contrasts):
     )
 
 # %% tags=["hide-input"]
-caption = f"Every control against {x} of the real images trained for as many steps: paired differences in test cross-entropy with 95 % intervals."
-numbered_table(contrast_table(control_contrasts, words=words), caption, "tab-controls")
+caption = f"Every control against {x} of the real images trained for as many steps: paired differences in test cross-entropy, and after calibration, with 95 % intervals."
+numbered_table(table, caption, "tab-controls")
 
 # %% tags=["hide-input"]
 part = rows_of(rows, arms_of["filters"])
-table = contrast_table(filter_contrasts := paired_groups(part, loss, baseline=mixed), words=words)
+table, filter_contrasts, _ = beside_calibrated(part, mixed)
 dropped = (100 * part["n_filtered"] / (part["n_filtered"] + part["n_synthetic"])).groupby(part["condition"]).median()
 if len(table):
     table.insert(1, "dropped, %", filter_contrasts["condition"].map(dropped).to_numpy())
-caption = "Filtered synthetic images against all of them: the share that is dropped (median), and paired differences in test cross-entropy with 95 % intervals."
+caption = "Filtered synthetic images against all of them: the share that is dropped (median), and paired differences in test cross-entropy, and after calibration, with 95 % intervals."
 numbered_table(table, caption, "tab-filters", formats={"dropped, %": ".1f"})
 
 # %% [markdown]
@@ -274,9 +280,9 @@ if chosen["condition"].nunique() > 1:
     figures.plot_forest(recalls(chosen, classes), labels=words, x_label="Recall on the test part")
 
 # %% tags=["hide-input"]
-selective_contrasts = paired_groups(chosen, loss, baseline=longer)
-caption = "Selective augmentation against the real sample trained for as many steps: paired differences in test cross-entropy with 95 % intervals."
-numbered_table(contrast_table(selective_contrasts, words=words), caption, "tab-selective")
+table, selective_contrasts, selective_calibrated = beside_calibrated(chosen, longer)
+caption = "Selective augmentation against the real sample trained for as many steps: paired differences in test cross-entropy, and after calibration, with 95 % intervals."
+numbered_table(table, caption, "tab-selective")
 
 # %% [markdown]
 # (sec-share)=
