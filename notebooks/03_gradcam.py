@@ -436,7 +436,7 @@ k = [
     for c, right in zip(np.unique(truth), right_of, strict=True)
 ]
 short = [name.removesuffix("demented").strip().lower() for name in test.class_names]
-titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
+titles = [f"{short[truth[i]]}\n→ {short[predicted[i]]}" for i in k]
 rows = [
     SheetRow("slice", slices[k], regions=lesion[k], titles=titles),
     SheetRow("Grad-CAM", slices[k], whole["gradcam"][k]),
@@ -518,7 +518,7 @@ right, wrong = ([*np.flatnonzero(first_of_person & (hits == (predicted == truth)
 if not wrong:
     wrong = [*np.flatnonzero(predicted != truth)[:3]]
 k = right + wrong
-titles = [f"{short[truth[i]]} → {short[predicted[i]]}" for i in k]
+titles = [f"{short[truth[i]]}\n→ {short[predicted[i]]}" for i in k]
 for_truth = heatmaps(network, test.images[k], method="hirescam", target=truth[k], **scaling)
 rows = [SheetRow("slice", slices[k], titles=titles), SheetRow("for predicted", slices[k], real_maps[k])]
 _ = plot_sheet([*rows, SheetRow("for true", slices[k], for_truth)])
