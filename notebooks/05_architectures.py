@@ -164,7 +164,6 @@ glue_values(
 #
 # Of its {glue:text}`cnn_parameters:,d` parameters the convolutions hold {glue:text}`cnn_convolutions:,d`;
 # {glue:text}`cnn_first_dense_percent:.1f` % are in the first fully connected layer, which has a weight for every place of every
-# {glue:text}`cnn_first_dense_percent:.1f` % are in the first fully connected layer, which has a weight for every place of every
 # map. That is {glue:text}`parameters_per_image:,.0f` weights to each image used in this chapter: enough to memorise them.
 #
 # In the study of held-out people the same network takes slices of 64 × 64 pixels, averaged from the original ones. Only its first fully connected
