@@ -127,17 +127,6 @@ x = f"{100 * real_frac:.4g}\N{NO-BREAK SPACE}%"
 draft = dict(zip((alone, full, mixed), DRAFT.values(), strict=True)) if real_frac == 0.3 else {full: DRAFT["all real"]}
 loss, calibrated, loss_label = "test_cross_entropy", "test_calibrated_cross_entropy", "Test cross-entropy"
 
-
-def beside_calibrated(part, baseline):
-    """Return differences in loss from a baseline as a table, with those after calibration in place of p; and both."""
-    raw, cooled = (paired_groups(part, metric, baseline=baseline) for metric in (loss, calibrated))
-    table = contrast_table(raw, words=words).drop(columns="p", errors="ignore")
-    if len(table):
-        texts = {row["condition"]: difference_text(row) for row in cooled.to_dict("records")}
-        table.insert(table.columns.get_loc("better in"), "calibrated", raw["condition"].map(texts).to_numpy())
-    return table, raw, cooled
-
-
 # %% tags=["remove-cell"]
 computed = rows.drop_duplicates(["condition", "protocol"])
 glue_values(n_rows=len(rows), n_conditions=len(computed), core_hours=float(rows["seconds"].sum() / 3600))
@@ -216,7 +205,8 @@ if tried["policy"].nunique() > 1:
 # %% tags=["hide-input"]
 pairs = [arm.label for arm in conditions.policy_arms(real_frac, policies)]
 part = tried[tried["condition"].isin([longer, *pairs, mixed])]
-table, policy_contrasts, policy_calibrated = beside_calibrated(part, mixed)
+policy_contrasts, policy_calibrated = (paired_groups(part, metric, baseline=mixed) for metric in (loss, calibrated))
+table = contrast_table(policy_contrasts, words=words, calibrated=policy_calibrated)
 policy_right = paired_groups(part, "test_accuracy", baseline=mixed)
 caption = f"Policies on {x} of the real images against the sample with synthetic images: paired differences in test cross-entropy, and after calibration, with 95 % intervals."
 numbered_table(table, caption, "tab-policies-compared")
@@ -243,7 +233,8 @@ numbered_table(table, caption, "tab-policies-compared")
 
 # %% mystnb={"figure": {"caption": "Paired difference in test cross-entropy from the real sample trained for as many steps (image protocol), with 95 % intervals, and in how many simulations the training set is the better one.", "name": "fig-controls"}, "image": {"alt": "Paired differences in test cross-entropy of all controls from the real sample trained for as many steps"}} tags=["hide-input"]
 part = pd.concat([main, rows_of(rows, arms_of["controls"])]).drop_duplicates("key")
-table, control_contrasts, control_calibrated = beside_calibrated(part, longer)
+control_contrasts, control_calibrated = (paired_groups(part, metric, baseline=longer) for metric in (loss, calibrated))
+table = contrast_table(control_contrasts, words=words, calibrated=control_calibrated)
 label = f"Test cross-entropy against {words.get(longer, longer)} (%)"
 if len(control_contrasts):
     figures.plot_forest(
@@ -260,7 +251,8 @@ numbered_table(table, caption, "tab-controls")
 
 # %% tags=["hide-input"]
 part = rows_of(rows, arms_of["filters"])
-table, filter_contrasts, _ = beside_calibrated(part, mixed)
+filter_contrasts, filter_calibrated = (paired_groups(part, metric, baseline=mixed) for metric in (loss, calibrated))
+table = contrast_table(filter_contrasts, words=words, calibrated=filter_calibrated)
 dropped = (100 * part["n_filtered"] / (part["n_filtered"] + part["n_synthetic"])).groupby(part["condition"]).median()
 if len(table):
     table.insert(1, "dropped, %", filter_contrasts["condition"].map(dropped).to_numpy())
@@ -288,7 +280,10 @@ if chosen["condition"].nunique() > 1:
 
 # %% tags=["hide-input"]
 own_recalls = [paired_groups(chosen, f"test_recall_{k}", baseline=longer) for k in range(len(classes))]
-table, selective_contrasts, selective_calibrated = beside_calibrated(chosen, longer)
+selective_contrasts, selective_calibrated = (
+    paired_groups(chosen, metric, baseline=longer) for metric in (loss, calibrated)
+)
+table = contrast_table(selective_contrasts, words=words, calibrated=selective_calibrated)
 caption = "Selective augmentation against the real sample trained for as many steps: paired differences in test cross-entropy, and after calibration, with 95 % intervals."
 numbered_table(table, caption, "tab-selective")
 

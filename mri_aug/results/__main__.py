@@ -6,17 +6,9 @@ import sys
 
 import pandas as pd
 
+from mri_aug.results import people
 from mri_aug.results.contrasts import PLANNED, draft_medians, planned_arms, planned_contrasts
 from mri_aug.results.deposit import load_deposit
-from mri_aug.results.people import (
-    full_reference,
-    person_scores,
-    power_table,
-    reference_conditions,
-    scores_in,
-    summarise_people,
-    whole_repeats,
-)
 
 _SCORES = ["condition", "n", "log_loss", "low", "high", "raw_log_loss", "auc", "kappa", "accuracy", "spearman", "mark"]
 _CONTRASTS = ["contrast", "condition", "baseline", "n", "difference", "low", "high", "p_holm", "outcome", "note"]
@@ -33,15 +25,15 @@ def report(name: str) -> str:
     subject = rows[rows["protocol"] == "subject"]
     parts = [f"{name}: {len(rows)} simulations", "Planned contrasts, nats per person"]
     parts.append(_text(planned_contrasts(rows)[_CONTRASTS]))
-    if "validated_calibrated" in scores_in(subject):
-        references = reference_conditions(subject)
-        people = person_scores(whole_repeats(subject))
-        scores = summarise_people(people, references=references, to_beat=full_reference(subject))
+    if "validated_calibrated" in people.scores_in(subject):
+        references, to_beat = people.reference_conditions(subject), people.full_reference(subject)
+        graded = people.person_scores(people.whole_repeats(subject))
+        scores = people.summarise_people(graded, references=references, to_beat=to_beat)
         parts += ["Scores per person, out of fold", _text(scores[_SCORES])]
         arms = planned_arms(rows)
         for condition, baseline in [row[:2] for row in PLANNED if arms.keys() >= set(row[:2])][:1]:
             parts.append(f"Smallest differences that can be shown at 80 % power: {condition} against {baseline}")
-            parts.append(_text(power_table(people, arms[condition], arms[baseline])))
+            parts.append(_text(people.power_table(graded, arms[condition], arms[baseline])))
     parts += ["The draft's medians beside these", _text(draft_medians(rows).drop(columns="method"), decimals=6)]
     return "\n\n".join(parts)
 

@@ -160,16 +160,21 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
     return table
 
 
-def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.DataFrame:
+def contrast_table(
+    comparison: pd.DataFrame, *, words: Mapping[str, str], calibrated: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return a comparison, of ``compare`` or :func:`paired_groups`, as the page shows it.
 
     Columns ``training set``; ``against`` and ``protocol``, where there are several; ``n``; ``mean`` (of losses a
     geometric one, but per person the ordinary one); ``difference`` and ``interval`` (a range below ten simulations), in
     percent or nats per person where less is better; ``better in`` (of the simulations, with Wilson's interval); ``p``
-    (Holm's, but the primary contrast's own); and ``outcome``.
+    (Holm's, but the primary contrast's own), or, given the comparison after calibration, its differences in a column
+    ``calibrated`` instead; and ``outcome``.
     """
     if comparison.empty:
         return comparison
+    later = [] if calibrated is None else calibrated.to_dict("records")
+    after = {(row["condition"], row.get("baseline")): difference_text(row) for row in later}
     records = []
     for row in comparison.to_dict("records"):
         difference, interval = _difference(row)
@@ -181,11 +186,12 @@ def contrast_table(comparison: pd.DataFrame, *, words: Mapping[str, str]) -> pd.
             "mean": row["level"],
             "difference": difference or None,
             "interval": interval,
+            "calibrated": after.get((row["condition"], row.get("baseline"))),
             "better in": share_text(row),
             "p": None if pd.isna(p := row["p_holm"]) else f"{p:.2f}" if p >= 0.005 else "<0.01",
             "outcome": row["outcome"],
         })  # fmt: skip
-    table = pd.DataFrame(records)
+    table = pd.DataFrame(records).drop(columns="p" if after else "calibrated")
     return table.drop(columns=[name for name in ("against", "protocol") if table[name].nunique() < 2])
 
 

@@ -11,6 +11,7 @@ from mri_aug.results.people import person_scores, summarise_people
 from mri_aug.results.tables import (
     arm_words,
     contrast_table,
+    difference_text,
     paired_groups,
     people_table,
     protocol_table,
@@ -123,6 +124,14 @@ def test_contrasts_are_those_of_compare():
     assert "against" not in table and "protocol" not in table
     gains = contrast_table(compare(rows, "test_accuracy", baseline="30 % real"), words={})
     assert not gains["difference"].str.contains("%").any()
+
+
+def test_differences_after_calibration_stand_beside_those_before_it_instead_of_p():
+    rows = study(conditions.thesis_arms(0.3))
+    raw, cooled = (compare(rows, metric, baseline="30 % real") for metric in (LOSS, "test_accuracy"))
+    table = contrast_table(raw, words={}, calibrated=cooled.iloc[::-1])
+    assert table["calibrated"].to_list() == [difference_text(row) for row in cooled.to_dict("records")]
+    assert table["difference"].to_list() == contrast_table(raw, words={})["difference"].to_list() and "p" not in table
 
 
 @pytest.mark.parametrize("n", [1, 2])
