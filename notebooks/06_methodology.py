@@ -414,6 +414,8 @@ numbered_table(
     by_setting.rename(index={chosen: f"as chosen: {chosen}, no decay, rate {config.learning_rate:g}, policy standard"}).reset_index(),
     f"Settings of the training on people, one change at a time: log loss per validation person of the validated network, and the change from the chosen "
     f"setting with its range over {losses.index.get_level_values('simulation').nunique()} simulations.", "tab-settings")  # fmt: skip
+
+# %% tags=["remove-cell"]
 gains = changes.xs("mean", axis="columns", level=1).drop(columns=chosen).max()  # of the sample that gains less
 glue_values(**{"claim_settings-stand": "holds" if gains.min() > -0.01 else "fails"})
 
