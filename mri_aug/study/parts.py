@@ -38,7 +38,7 @@ _ALL_POLICIES = (
     "traditional", "autoaugment", "randaugment", "trivialaugment", "augmix", "mixup", "cutmix",
 )  # fmt: skip
 # smoke: does every line run? Some minutes on two cores; its numbers mean nothing.
-# demo: the notebooks' own defaults, six minutes of two cores: it shows that everything works, and decides nothing.
+# demo: the notebooks' own defaults, minutes of two cores: it shows that everything works, and decides nothing.
 # thesis: the draft's hundred simulations on everyone, every policy, every tenth of real images:
 # many days on two cores, so use a cluster (--scheduler); one command, resumable.
 PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
