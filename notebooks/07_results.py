@@ -526,8 +526,9 @@ for arm in conditions.policy_arms(real_frac, policies):
         pairs[f"{arm.policy}_right"] = ("test_accuracy", arm.label, mixed)
 pairs["longer_calibrated"] = (calibrated, longer, mixed)
 for arm in [*arms_of["draft"], *arms_of["controls"]]:
-    name = arm.generator if arm.synth_use == "mixed" else arm.synth_use
-    pairs[f"control_{name}"] = (calibrated, arm.label, longer)
+    if arm.generator != "none":  # the others have no name of their own
+        name = arm.generator if arm.synth_use == "mixed" else arm.synth_use
+        pairs[f"control_{name}"] = (calibrated, arm.label, longer)
 
 # %% tags=["remove-cell"]
 for arm in arms_of.get("classes", ()):
