@@ -145,13 +145,14 @@ def summarise_people(
 
 
 def whole_repeats(rows: pd.DataFrame, *, n_folds: int = 5) -> pd.DataFrame:
-    """Return the rows of each condition's repeats that test everybody once; all of its rows where none does.
+    """Return the rows of each condition's repeats that test everybody once; all rows where no condition has one.
 
-    A repeat that is not finished would weigh its people twice. ``rows`` has ``condition``, ``repeat`` and ``fold``.
+    A repeat that is not finished would weigh its people twice, and some folds of a condition cannot stand beside all of
+    another. ``rows`` has ``condition``, ``repeat`` and ``fold``.
     """
     comparison.require_columns(rows, ("condition", "repeat", "fold"))
     whole = rows.groupby(["condition", "repeat"])["fold"].transform("nunique").eq(n_folds)
-    return rows[whole | ~whole.groupby(rows["condition"]).transform("any")]
+    return rows[whole] if whole.any() else rows
 
 
 def reference_conditions(rows: pd.DataFrame, *, by: str = "condition") -> list[str]:

@@ -240,9 +240,11 @@ def test_bad_input_is_named(rows, call, message):
         call(rows)
 
 
-def test_unfinished_repeats_are_left_out_where_a_condition_has_a_whole_one():
+def test_unfinished_repeats_are_left_out_where_any_condition_has_a_whole_one():
     first, second = person_condition(), person_condition(real_frac=0.3)
     rows = made_up_rows([first, second], n_repeats=2)
     rows = rows[rows["simulation"] < rows["condition"].map({first.label: 7, second.label: 3})]
     kept = people.whole_repeats(rows).groupby("condition")["simulation"].max()
-    assert kept.to_dict() == {first.label: 4, second.label: 2}
+    assert kept.to_dict() == {first.label: 4}
+    unfinished = rows[rows["simulation"] < 3]
+    assert people.whole_repeats(unfinished).equals(unfinished)
