@@ -7,6 +7,7 @@ A row has a key (:mod:`mri_aug.study.store`), and a finished key is never run ag
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from itertools import chain, groupby, islice
 
 import joblib
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
 from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
@@ -221,7 +223,12 @@ def _compute(
 
 def _run(call, shared):
     (key, condition, simulation), (image_set, seed, config, generators) = call, shared
-    return key, simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
+    row = simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
+    if multiprocessing.active_children():
+        # A simulation's own processes, such as those that simulate people, wait for more work for five minutes. If this
+        # process has grown meanwhile, joblib replaces it, and it would wait for them, and the study for it.
+        get_reusable_executor().shutdown(wait=True)
+    return key, row
 
 
 def check_conditions(

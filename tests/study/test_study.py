@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import pytest
 import torch
@@ -75,7 +77,7 @@ def test_finished_simulations_are_read_and_not_run(reference, tmp_path, monkeypa
     short = run_study([Condition(real_frac=0.3)], toy_images, n_simulations=1, **options)
     longer = run_study([Condition(real_frac=0.3), Condition(real_frac=0.5)], toy_images, n_simulations=2, **options)
     assert longer["seconds"].iloc[0] == short["seconds"].iloc[0]
-    monkeypatch.setattr("mri_aug.study.simulation.simulate", lambda *_, **__: pytest.fail("run again"))
+    monkeypatch.setattr(run, "simulate", lambda *_, **__: pytest.fail("run again"))
     again = run_study([Condition(real_frac=0.5), Condition(real_frac=0.3)], toy_images, n_simulations=2, **options)
     assert sorted(again["key"]) == sorted(longer["key"]) and again["real_frac"].tolist() == [0.5, 0.5, 0.3, 0.3]
 
@@ -142,7 +144,7 @@ def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):
 
 
 def test_what_cannot_be_run_is_named_before_anything_is(toy_images, tmp_path, monkeypatch):
-    monkeypatch.setattr("mri_aug.study.simulation.simulate", lambda *_, **__: pytest.fail("run"))
+    monkeypatch.setattr(run, "simulate", lambda *_, **__: pytest.fail("run"))
     unknown = replace(toy_images, subjects=torch.full_like(toy_images.subjects, -1))
     subject = Condition(protocol="subject")
     for images, arm, message in (
@@ -210,6 +212,17 @@ def test_a_dask_cluster_gives_the_same_rows_though_a_worker_dies(reference, tmp_
         table = small_study(path, scheduler=address)
     assert killed == [-signal.SIGKILL]
     pd.testing.assert_frame_equal(stable(table), stable(reference), check_exact=True)
+
+
+def test_processes_that_a_simulation_started_end_with_it(toy_images, tmp_path, monkeypatch):
+    def start_two(condition, image_set, **_):
+        pids = joblib.Parallel(2, backend="loky")(joblib.delayed(os.getpid)() for _ in range(2))
+        return {**condition.columns(), "elsewhere": os.getpid() not in pids}
+
+    monkeypatch.setattr(run, "simulate", start_two)
+    store = Store(tmp_path / "store.sqlite")
+    table = run_study([Condition()], toy_images, n_simulations=2, seed=0, store=store, config=QUICK, n_jobs=1)
+    assert table["elsewhere"].all() and not multiprocessing.active_children()
 
 
 def test_a_cluster_of_one_thread_computes_there_and_not_here(toy_images, tmp_path, monkeypatch):
