@@ -54,9 +54,7 @@ def summarise(rows: pd.DataFrame, metric: str, *, by: str = "condition") -> pd.D
     return pd.DataFrame(records)
 
 
-def compare(
-    rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition", primary: str | None = None
-) -> pd.DataFrame:
+def compare(rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition") -> pd.DataFrame:
     """Compare every condition with a baseline, simulation by simulation.
 
     Simulation r shares its split, sample and initialisation between conditions (Bouthillier et al. 2021). Losses are
@@ -72,9 +70,8 @@ def compare(
     ----------
     rows, metric, by
         As for :func:`summarise`, errors included; a metric of :mod:`mri_aug.results.metrics`, whose direction is known.
-    baseline, primary : str
-        The condition to compare with, and the one contrast that was chosen beforehand, if any: it is left out of Holm's
-        adjustment. ValueError if one is not in the table.
+    baseline : str
+        The condition to compare with. ValueError if it is not in the table.
 
     Returns
     -------
@@ -85,13 +82,13 @@ def compare(
         minus baseline) with ``low``, ``high``, ``method``; ``percent`` with ``percent_low``, ``percent_high`` (of the
         log ratio, else NaN); ``probability`` that the condition is the better one, ties counting half, with
         ``probability_low``, ``probability_high`` (Wilson); ``p_value``
-        (:func:`mri_aug.results.inference.corrected_p_value`), ``p_holm``, ``primary``, ``margin`` and ``outcome``
+        (:func:`mri_aug.results.inference.corrected_p_value`), ``p_holm``, ``margin`` and ``outcome``
         (:func:`mri_aug.results.inference.outcome`).
     """
     lower_is_better = _lower_is_better(metric)
     wide = _pivot(rows, metric, by)
     records = []
-    for condition in other_conditions(wide.columns, baseline, primary, by):
+    for condition in other_conditions(wide.columns, baseline, by):
         pairs = wide[[condition, baseline]].dropna().to_numpy()
         as_ratio = lower_is_better and len(pairs) > 0 and bool((pairs > 0).all())
         scaled = np.log(pairs) if as_ratio else pairs
@@ -107,20 +104,17 @@ def compare(
             **dict(zip(("level", "baseline_level"), np.exp(levels) if as_ratio else levels, strict=True)),
             "difference": differences.mean() if len(pairs) else _NAN,
             "margin": MARGIN if as_ratio else _NAN,
-            "primary": condition == primary,
         }
         records.append(contrast_record(found, inference.mean_interval(differences), differences))
     return with_holm(pd.DataFrame(records))
 
 
-def other_conditions(known: pd.Index, baseline: str, primary: str | None, by: str) -> list[str]:
+def other_conditions(known: pd.Index, baseline: str, by: str) -> list[str]:
     """Return the conditions to compare with the baseline; a ValueError names what is not there."""
     check_known(baseline, known, "baseline", by)
     others = [condition for condition in known if condition != baseline]
     if not others:
         raise ValueError(f"the table holds no condition but the baseline {baseline!r}: nothing to compare")
-    if primary is not None:
-        check_known(primary, others, "primary contrast", by)
     return others
 
 
@@ -147,10 +141,10 @@ def contrast_record(found: Mapping, interval: Interval, differences: NDArray) ->
 
 
 def with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """Return contrasts with ``p_holm``: the primary one's own p value, those of the others adjusted together."""
-    secondary = ~table["primary"].to_numpy(dtype=bool)
+    """Return contrasts with ``p_holm``: the p values adjusted together, but a planned ``primary`` one's, its own."""
     adjusted = table["p_value"].to_numpy(dtype=float).copy()
-    adjusted[secondary] = inference.holm(adjusted[secondary])
+    together = ~table.get("primary", pd.Series(False, table.index)).to_numpy(dtype=bool)
+    adjusted[together] = inference.holm(adjusted[together])
     return table.assign(p_holm=adjusted)
 
 

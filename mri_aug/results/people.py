@@ -169,14 +169,11 @@ def full_reference(rows: pd.DataFrame, kind: str = "tissue") -> str | None:
     return None if found.empty else found["condition"].iloc[0]
 
 
-def compare_people(
-    people: pd.DataFrame, *, baseline: str, measure: str = "log_loss", primary: str | None = None
-) -> pd.DataFrame:
+def compare_people(people: pd.DataFrame, *, baseline: str, measure: str = "log_loss") -> pd.DataFrame:
     """Compare every condition with a baseline, person by person.
 
     Takes the table of :func:`person_scores`. Differences are paired within a simulation, which tests the same people in
-    every condition; simulations that one of the two lacks are left out. ``measure`` is one of ``MEASURES``; ``primary``
-    is the one contrast that was chosen beforehand, and left out of Holm's adjustment.
+    every condition; simulations that one of the two lacks are left out. ``measure`` is one of ``MEASURES``.
 
     Returns
     -------
@@ -189,7 +186,7 @@ def compare_people(
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     column, metric, lower_is_better = MEASURES[measure]
     is_loss, records = measure == "log_loss", []
-    for condition in comparison.other_conditions(_conditions(people), baseline, primary, "condition"):
+    for condition in comparison.other_conditions(_conditions(people), baseline, "condition"):
         both, n_unpaired = _paired(people, condition, baseline)
         both = both.assign(difference=both[column] - both[f"{column}_baseline"]).dropna(subset="difference")
         difference, interval = _interval(both, "difference")
@@ -206,7 +203,6 @@ def compare_people(
             "baseline_level": both[f"{column}_baseline"].mean(),
             "difference": difference,
             "margin": MARGIN if is_loss else float("nan"),
-            "primary": condition == primary,
         }
         by_simulation = both.groupby("simulation")["difference"].mean().to_numpy()
         records.append(comparison.contrast_record(found, interval, by_simulation))

@@ -242,9 +242,7 @@ def recalls(rows: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).rename(columns={"median": "value"})
 
 
-def paired_groups(
-    rows: pd.DataFrame, metric: str, *, baseline: str, by: str = "condition", primary: str | None = None
-) -> pd.DataFrame:
+def paired_groups(rows: pd.DataFrame, metric: str, *, baseline: str) -> pd.DataFrame:
     """Return paired differences from a baseline under each protocol.
 
     Under the subject protocol a cross-entropy is compared person by person
@@ -257,12 +255,12 @@ def paired_groups(
     """
     parts = []
     for protocol, part in rows.groupby("protocol"):
-        if baseline not in set(part[by]) or part[by].nunique() == 1:
+        if baseline not in set(part["condition"]) or part["condition"].nunique() == 1:
             continue
         if protocol == "subject" and metric == "test_cross_entropy" and (scores := scores_in(part)):
-            found = compare_people(person_scores(part, scores[-1], by=by), baseline=baseline, primary=primary)
+            found = compare_people(person_scores(part, scores[-1]), baseline=baseline)
         else:
-            found = compare(part, metric, baseline=baseline, by=by, primary=primary)
+            found = compare(part, metric, baseline=baseline)
         parts.append(found.assign(protocol=protocol, group=f"{protocol} protocol"))
     if not parts:
         return pd.DataFrame()

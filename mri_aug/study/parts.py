@@ -51,6 +51,7 @@ PROFILES: Mapping[str, Mapping[str, object]] = MappingProxyType(
         "demo": {
             "dataset_subjects": 200, "n_subjects": 22, "epochs": 3, "max_slices": 24,
             "n_simulations": 3, "n_side_simulations": 1, "n_network_simulations": 1, **_SMALL, "people_steps": 100,
+            "architectures": ("vit_tiny",),  # ResNet-18 would take two fifths of the time; chapter 3 trains one
         },
         "thesis": {
             "dataset_subjects": 200, "n_subjects": 0, "epochs": 14, "max_slices": 40,
