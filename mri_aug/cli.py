@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri_aug import provenance
-from mri_aug.study.parts import PROFILES, part_sizes, profile_parameters
 
 if TYPE_CHECKING:
     from mri_aug.data.imageset import ImageSet
@@ -55,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--subjects", default="", metavar="RULE", help="its people: a pattern of file names, a column, or a table"
         )
-        command.add_argument("--profile", default="demo", choices=PROFILES, help="how much to compute (default: demo)")
+        command.add_argument(
+            "--profile", default="demo", metavar="NAME", help="how much to compute: smoke, demo (default) or thesis"
+        )
     for command in (study, book):
         command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
         command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
@@ -127,6 +128,8 @@ def _study(options: argparse.Namespace) -> ImageSet:
 
 def _sizes(options: argparse.Namespace) -> dict:
     """Return the profile's sizes, as far as no option replaces them."""
+    from mri_aug.study.parts import profile_parameters
+
     sizes, n_simulations = profile_parameters(options.profile, options.dataset), options.simulations
     if options.epochs is not None:
         sizes["epochs"] = options.epochs
@@ -140,18 +143,18 @@ def _sizes(options: argparse.Namespace) -> dict:
 
 def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: ImageSet) -> list[Part]:
     """Return the parts that the options name: of chapter 7, of the record, or the settings."""
-    from mri_aug.study.parts import chapter_parts, choose_parts, rare_classes, record_parts, settings_parts
+    from mri_aug.study import parts
 
     if options.settings:
-        return settings_parts(options.simulations or 5)
+        return parts.settings_parts(options.simulations or 5)
     if options.record:
         cap = options.simulations or sys.maxsize
-        parts = choose_parts(record_parts(), options.parts)
-        return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in parts]
-    rare = rare_classes(list(image_set.class_counts().values()))
+        chosen = parts.choose_parts(parts.record_parts(), options.parts)
+        return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in chosen]
+    rare = parts.rare_classes(list(image_set.class_counts().values()))
     own = {"rare": rare, "known_people": bool((image_set.subjects >= 0).all())}
-    parts = chapter_parts(options.real_frac, generator=options.generator, **own, **part_sizes(sizes))
-    return choose_parts(parts, options.parts)
+    offered = parts.chapter_parts(options.real_frac, generator=options.generator, **own, **parts.part_sizes(sizes))
+    return parts.choose_parts(offered, options.parts)
 
 
 def _images(options: argparse.Namespace, sizes: Mapping[str, object]) -> ImageSet:
@@ -237,6 +240,7 @@ def _book(options: argparse.Namespace) -> None:
     from mri_aug.book.publishing.notebooks import execute_all, source_file
     from mri_aug.book.publishing.pages import pages, render
     from mri_aug.book.publishing.pdf import check_latex, typeset
+    from mri_aug.study.parts import profile_parameters
 
     if options.pdf:
         check_latex()  # before hours of computation

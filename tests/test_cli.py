@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from mri_aug import cli, provenance
@@ -60,6 +63,7 @@ def test_the_outlook_runs_nothing(small, capsys):
     [
         (["study", "--real-frac", "1.5", "--profile", "smoke"], "real_frac must lie in (0, 1], got 1.5"),
         (["study", "--real-frac", "1", "--profile", "smoke"], "real_frac must be below 1"),
+        (["study", "--profile", "quick"], "profile must be one of smoke, demo, thesis, got 'quick'"),
         (["study", "--parts", "figure"], "there is no part figure; choose from: draft, people"),
         (["study", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
         (["book", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
@@ -73,8 +77,14 @@ def test_a_fault_is_one_line(small, capsys, command, message):
 
 def test_unknown_words_end_with_the_usage(capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["study", "--profile", "quick"])
-    assert stop.value.code == 2 and "smoke" in capsys.readouterr().err
+        cli.main(["study", "--scheme", "quick"])
+    assert stop.value.code == 2 and "--scheme" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from mri_aug import cli; cli._parser(); print(*{'pandas', 'numpy', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_an_interrupt_says_how_to_go_on(small, monkeypatch, capsys):
