@@ -48,11 +48,14 @@ epochs: int = 3  # passes over the training images in the draft's comparison
 seed: int = 0
 
 # %% tags=["remove-cell"]
+from itertools import product
+
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from mri_aug import provenance
 from mri_aug.book import figures
-from mri_aug.book.report import glue_values, numbered_table, use_book_style
+from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
 from mri_aug.results.comparison import summarise
 from mri_aug.results.contrasts import DRAFT, PLANNED, planned_arms, planned_contrasts
 from mri_aug.results.deposit import load_deposit
@@ -299,25 +302,29 @@ numbered_table(table, caption, "tab-selective")
 # The draft's advantage at 30 % was gone at 40 to 80 %, and reversed at 80 %. The sweep varies the real share; the augmented set always has the size of the full
 # one.
 
-# %% mystnb={"figure": {"caption": "Median test cross-entropy (logarithmic axis) against the share of real images: alone, with synthetic images up to the full size, and with duplicates (image protocol). Bars are 95 % intervals (ranges below ten simulations).", "name": "fig-sweep"}, "image": {"alt": "Test cross-entropy against the share of real images, alone, with synthetic images and with duplicates"}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Median test cross-entropy (logarithmic axes) against the share of real images: alone, with synthetic images up to the full size, and with duplicates (image protocol); on the right after calibration. Bars are 95 % intervals (ranges below ten simulations).", "name": "fig-sweep"}, "image": {"alt": "Test cross-entropy against the share of real images, alone, with synthetic images and with duplicates, before and after calibration"}} tags=["hide-input"]
 swept = rows_of(rows, arms_of["sweep"])
 columns = ["real_frac", "value", "low", "high"]
 if len(swept):
-    curves = sweep_curves(swept, loss).groupby("group", sort=False)
-    curves = {group: (part[columns].to_numpy() * (100, 1, 1, 1)).T for group, part in curves}
-    ax = figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=loss_label)
-    ax.set(xlim=(0, 104), yscale="log")
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
+    for axis, metric, label in zip(axes, (loss, calibrated), (loss_label, "Calibrated"), strict=True):
+        curves = sweep_curves(swept, metric).groupby("group", sort=False)
+        curves = {group: (part[columns].to_numpy() * (100, 1, 1, 1)).T for group, part in curves}
+        figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=label, ax=axis)
+        axis.set(xlim=(0, 104), yscale="log")
+    axes[1].get_legend().remove()
 
 # %% tags=["hide-input"]
-found = []
-for _, part in swept.groupby("real_frac"):
+found = {loss: [], calibrated: []}
+for (_, part), metric in product(swept.groupby("real_frac"), found):
     base = part.drop_duplicates("generator").set_index("generator")["condition"]
-    found.append(paired_groups(part, loss, baseline=base.get("none", "")))
-    found.append(paired_groups(part[part["generator"] != "none"], loss, baseline=base.get("duplicate", "")))
-share_contrasts = pd.concat(found) if found else pd.DataFrame()
-table = contrast_table(share_contrasts, words=words).drop(columns="p", errors="ignore")
+    found[metric].append(paired_groups(part, metric, baseline=base.get("none", "")))
+    found[metric].append(paired_groups(part[part["generator"] != "none"], metric, baseline=base.get("duplicate", "")))
+share_contrasts, share_calibrated = (pd.concat(one) if one else pd.DataFrame() for one in found.values())
 numbered_table(
-    table, "Shares of real images: paired differences in test cross-entropy with 95 % intervals.", "tab-sweep"
+    contrast_table(share_contrasts, words=words, calibrated=share_calibrated),
+    "Shares of real images: paired differences in test cross-entropy, and after calibration, with 95 % intervals.",
+    "tab-sweep",
 )
 
 # %% [markdown]

@@ -92,6 +92,7 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
     ValueError, ImportError, ConnectionError
         As :func:`check_conditions`; if ``n_simulations`` is not positive; if the scheduler cannot be reached.
     """
+    check_conditions(conditions, image_set, generators or {})
     study = _prepare(conditions, image_set, seed, config, generators)
     tasks = study.tasks(n_simulations)
     finished = store.rows(tasks)
@@ -181,7 +182,6 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
 def _prepare(conditions, image_set, seed, config, generators) -> _Study:
     # Resolved here, so that every machine of a cluster trains as the key says.
     shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
-    check_conditions(conditions, image_set, shared["generators"])
     return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=Keys(conditions, image_set, **shared))
 
 
