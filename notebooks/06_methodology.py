@@ -42,6 +42,7 @@ from mri_aug.book.diagrams import plot_generation_policy
 from mri_aug.book.report import glue_values, numbered_table, use_book_style
 from mri_aug.data import splits
 from mri_aug.data.loading import HUB_REVISION, load_images, separate_images
+from mri_aug.models import phantom_weights
 from mri_aug.models.networks import CNN, highest_learning_rate
 from mri_aug.models.training import LOOKING_SHARE, TrainConfig
 from mri_aug.policies.notes import POLICY_DRAWS, POLICY_NOTES
@@ -50,7 +51,7 @@ from mri_aug.results import comparison, inference, people
 from mri_aug.results.contrasts import PLANNED
 from mri_aug.results.deposit import load_deposit
 from mri_aug.study.conditions import thesis_arms
-from mri_aug.study.parts import DRAFT_TRAINING, NETWORK_TRAINING, PEOPLE_TRAINING, record_parts
+from mri_aug.study.parts import DRAFT_TRAINING, FINE_TUNING, NETWORK_TRAINING, PEOPLE_TRAINING, record_parts
 from mri_aug.study.simulation import Seeds, assemble, divide, draw_sample
 
 use_book_style(image_format="png")
@@ -330,6 +331,9 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # validation people alone: its rows keep no score of a test person. It was computed after the plan and changed nothing in it. {claim}`settings-stand` No alternative
 # lowers the loss of both samples by more than 0.01 nats on average.
 # As the folds rotate, a validation person of one simulation is a test person of another.
+# Two training sets start from *weights learnt on phantoms*: one network, trained for {glue:text}`phantom_steps:,d` steps on slices of
+# {glue:text}`phantom_people:d` simulated people and on no real one, is fine-tuned on each sample for {glue:text}`tuning_steps:d` steps at a rate of
+# {glue:text}`tuning_rate:g`.
 #
 # The CNN's rate peaks at {glue:text}`learning_rate:g`, but at {glue:text}`learning_rate_convolutions:g` in its convolutions and at
 # {glue:text}`learning_rate_dense:g` for the weights of its first dense layer. Adam moves every weight by about the rate, so a neuron with many
@@ -385,6 +389,10 @@ glue_values(
     draft_epochs=DRAFT_TRAINING["epochs"],
     people_steps=PEOPLE_TRAINING["steps"],
     network_steps=NETWORK_TRAINING["steps"],
+    phantom_steps=phantom_weights.N_STEPS,
+    phantom_people=phantom_weights.N_PEOPLE,
+    tuning_steps=FINE_TUNING["steps"],
+    tuning_rate=FINE_TUNING["learning_rate"],
     learning_rate=config.learning_rate,
     learning_rate_convolutions=factors["features"] * config.learning_rate,
     learning_rate_dense=factors["hidden.1.weight"] * config.learning_rate,

@@ -451,10 +451,11 @@ numbered_table(
 # the labels of the simulated people left {glue:text}`people_shuffled:s` against the sample alone, correct labels {glue:text}`people_simulated:s`: what part of
 # their effect is regularisation, and what part anatomy, is as open.
 #
-# {claim}`phantom-start` Simulated people serve best as a place to start. A network that learns on phantoms first and is then fine-tuned on all people, for
+# {claim}`phantom-start` Simulated people serve best as a place to start. A network that learns on phantoms first, and is then fine-tuned on all people for
 # a quarter of the steps, has the lowest loss of all networks, {glue:text}`loss_start:.3f`: {glue:text}`start_all:s` against random initial weights. Fine-tuned on
 # 30 % of the people it reaches {glue:text}`loss_start_some:.3f`, {glue:text}`start_some:s`, about what all people give from random weights. Both intervals
-# reach zero ({numref}`tab-starts`), and no plan named these comparisons.
+# reach zero ({numref}`tab-starts`), no plan named these comparisons, and all simulations start from one training on phantoms, whose luck the
+# intervals do not hold.
 #
 # Two things make these intervals wide: other people to test, and other people to train on. Each network is trained on another 30 % of the people, and is
 # better or worse on all whom it tests; with {glue:text}`n_repeats:d` repeats this second part is not small. It shrinks as the record grows, the first does not.
