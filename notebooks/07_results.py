@@ -308,11 +308,12 @@ swept = rows_of(rows, arms_of["sweep"])
 columns = ["real_frac", "value", "low", "high"]
 if len(swept):
     figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
-    for axis, metric, label in zip(axes, (loss, calibrated), (loss_label, "Calibrated"), strict=True):
+    titles = ("as trained", "at one temperature, fitted on the validation part")
+    for axis, metric, title in zip(axes, (loss, calibrated), titles, strict=True):
         curves = sweep_curves(swept, metric).groupby("group", sort=False)
         curves = {group: (part[columns].to_numpy() * (100, 1, 1, 1)).T for group, part in curves}
-        figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=label, ax=axis)
-        axis.set(xlim=(0, 104), yscale="log")
+        figures.plot_curves(curves, x_label="Real share of the training images (%)", y_label=loss_label, ax=axis)
+        axis.set(xlim=(0, 104), yscale="log", title=title)
     axes[1].get_legend().remove()
 
 # %% tags=["hide-input"]
