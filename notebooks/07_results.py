@@ -648,6 +648,10 @@ claims = {
     "longer-is-best": side["longer_calibrated"] == -1,
     "steps-suffice": all(side[f"control_{name}"] > -1 for name in ("morph", "duplicate", "diffusion")),
     "labels-matter": side["control_shuffled"] == 1 and said["control_only"]["difference"] < said["control_shuffled"]["difference"] / 2,
+} if is_record and real_frac == 0.3 else {}  # fmt: skip
+
+# %% tags=["remove-cell"]
+claims |= {
     "shares-raise": all(side[f"share_{share}"] == 1 for share in range(10, 60, 10)),
     "shares-calibrated": all(said[f"share_{share}_calibrated"]["difference"] < 0 for share in range(10, 90, 10)),
     "shares-alike": all(abs(said[f"share_{share}_control"]["percent"]) < 10 for share in range(10, 100, 10)),
@@ -661,7 +665,7 @@ claims = {
     "some-like-shares": set(on_few) == {"undecided"},
     "auc-alike": auc[1] - auc[0] < 0.05,
     "planned-undecided": {outcome[name] for name in short if name in outcome} == {"undecided"},
-} if is_record and real_frac == 0.3 else {}  # fmt: skip
+} if claims else {}  # fmt: skip
 glue_values(**{f"claim_{name}": "holds" if true else "fails" for name, true in claims.items()})
 
 # %% tags=["hide-input"]

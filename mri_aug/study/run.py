@@ -92,7 +92,6 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
     ValueError, ImportError, ConnectionError
         As :func:`check_conditions`; if ``n_simulations`` is not positive; if the scheduler cannot be reached.
     """
-    check_conditions(conditions, image_set, generators or {})
     study = _prepare(conditions, image_set, seed, config, generators)
     tasks = study.tasks(n_simulations)
     finished = store.rows(tasks)
@@ -155,7 +154,8 @@ def finished_rows(
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
         if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
-            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators)
+            shown = _images(part, image_set)
+            study = _prepare(part.conditions, shown, seed, chosen, generators, to_compute=False)
             tasks = study.tasks(part.n_simulations)
             new = store.rows(key for key in tasks if key not in rows)  # parts share conditions
             rows |= {key: {"key": key, **row, "part": part.name} for key, row in new.items()}
@@ -179,9 +179,10 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
     return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
 
 
-def _prepare(conditions, image_set, seed, config, generators) -> _Study:
+def _prepare(conditions, image_set, seed, config, generators, *, to_compute: bool = True) -> _Study:
     # Resolved here, so that every machine of a cluster trains as the key says.
     shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
+    check_conditions(conditions, image_set, shared["generators"], to_compute=to_compute)
     return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=Keys(conditions, image_set, **shared))
 
 
@@ -225,16 +226,16 @@ def _run(call, shared):
     (key, condition, simulation), (image_set, seed, config, generators) = call, shared
     row = simulate(condition, image_set, simulation=simulation, seed=seed, config=config, generators=generators)
     if multiprocessing.active_children():
-        # A simulation's own processes, such as those that simulate people, wait for more work for five minutes. If this
-        # process has grown meanwhile, joblib replaces it, and it would wait for them, and the study for it.
+        # Its own processes would wait five minutes for more work, and a process that joblib replaces waits for them.
         get_reusable_executor().shutdown(wait=True)
     return key, row
 
 
 def check_conditions(
-    conditions: Sequence[Condition], image_set: ImageSet, generators: Mapping[str, ImageGenerator]
-) -> None:
-    """Raise if a condition cannot be run, before anything has been computed.
+    conditions: Sequence[Condition], image_set: ImageSet, generators: Mapping[str, ImageGenerator], *,
+    to_compute: bool = True,
+) -> None:  # fmt: skip
+    """Raise if a condition cannot be run, before anything has been computed; generators are imported for it alone.
 
     ValueError if an architecture, policy or generator is unknown, a class or a protocol does not fit these images, or a
     generator that cannot repeat its images is not among ``generators``: a simulation must not spend money. ImportError
@@ -253,7 +254,7 @@ def check_conditions(
                 raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
         if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
             raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
-    for name in sorted({condition.generator for condition in conditions} - {"none", *generators}):
+    for name in sorted({condition.generator for condition in conditions} - {"none", *generators}) if to_compute else ():
         if not generator_kind(name).reproducible:
             raise ValueError(
                 f"{name!r} cannot make an image again, so a study takes its synthetic images from a bank: fill it by "
