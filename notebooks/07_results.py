@@ -308,7 +308,7 @@ swept = rows_of(rows, arms_of["sweep"])
 columns = ["real_frac", "value", "low", "high"]
 if len(swept):
     figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
-    titles = ("as trained", "at one temperature, fitted on the validation part")
+    titles = ("as trained", "after calibration")
     for axis, metric, title in zip(axes, (loss, calibrated), titles, strict=True):
         curves = sweep_curves(swept, metric).groupby("group", sort=False)
         curves = {group: (part[columns].to_numpy() * (100, 1, 1, 1)).T for group, part in curves}

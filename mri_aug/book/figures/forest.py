@@ -112,8 +112,7 @@ def plot_forest(
     ax = ax or new_axes(1.1 + len(order) * max(0.36 if points is None else 0.55, 0.15 * len(groups), 0.17 * n_lines))
     dashes = itertools.cycle(("--", ":", "-."))
     for name, x in (lines or {}).items():
-        style = {"linestyle": next(dashes), "label": name} if name else {}
-        ax.axvline(x, color=INK, linewidth=1, zorder=1, **style)
+        ax.axvline(x, color=INK, linewidth=1, zorder=1, **({"linestyle": next(dashes), "label": name} if name else {}))
     if points is not None:
         _draw_points(ax, points, order)
     for place, group in enumerate(groups):
@@ -127,6 +126,7 @@ def plot_forest(
     ax.spines[["top", "right", "left"]].set_visible(False)
     _write_sides(ax, table, order, better)
     ax.set_xlabel(x_label)
+    ax.locator_params(axis="x", nbins=6)  # numbers of three decimals and a sign need the room
     _label_artists(ax, table)
     if own:
         legend_below(ax)
