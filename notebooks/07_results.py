@@ -403,9 +403,13 @@ caption = f"Exploratory: every training set against {x} of the people alone, log
 numbered_table(contrast_table(exploratory, words=words), caption, "tab-exploratory")
 
 # %% tags=["hide-input"]
-starts = [(one.label, replace(one, weights="none").label) for one in order if one.weights == "phantom"]
-known = set(networks_only["condition"]) if len(people) else set()
-complete = [pair for pair in starts if known >= {*pair}]
+starts = {
+    "all" if one.real_frac == 1 else "some": (one.label, replace(one, weights="none").label)
+    for one in order
+    if one.weights == "phantom"
+}
+shown = set(networks_only.get("condition", ()))
+complete = [pair for pair in starts.values() if shown >= {*pair}]
 found = [compare_people(networks_only[networks_only["condition"].isin(pair)], baseline=pair[1]) for pair in complete]
 start_contrasts = pd.concat(found) if found else pd.DataFrame()
 caption = "Exploratory: starting from weights learnt on phantoms, against random initial weights on the same people, log loss per held-out person with 95 % intervals."
@@ -461,7 +465,7 @@ numbered_table(
 # their effect is regularisation, and what part anatomy, is as open.
 #
 # {claim}`phantom-start` Simulated people serve best as a place to start. A network that learns on phantoms first, and is then fine-tuned on all people for
-# a quarter of the steps, has the lowest loss of all networks, {glue:text}`loss_start:.3f`: {glue:text}`start_all:s` against random initial weights. Fine-tuned on
+# a quarter of the steps, has the lowest loss of all networks, {glue:text}`loss_start_all:.3f`: {glue:text}`start_all:s` against random initial weights. Fine-tuned on
 # 30 % of the people it reaches {glue:text}`loss_start_some:.3f`, {glue:text}`start_some:s`, about what all people give from random weights. Both intervals
 # reach zero ({numref}`tab-starts`), no plan named these comparisons, and all simulations start from one training on phantoms, whose luck the
 # intervals do not hold.
@@ -579,9 +583,7 @@ for name, kind in by_share:
         pairs[name] = (loss, swept_arm, swept_alone)
         pairs[f"{name}_calibrated"] = (calibrated, swept_arm, swept_alone)
         pairs[f"{name}_control"] = (calibrated, swept_arm, swept_twin)
-pairs |= {
-    f"start_{name}": ("test_subject_cross_entropy", *pair) for name, pair in zip(("some", "all"), starts, strict=False)
-}
+pairs |= {f"start_{name}": ("test_subject_cross_entropy", *pair) for name, pair in starts.items()}
 pairs |= {f"people_{name}": ("test_subject_cross_entropy", arm, sample) for name, arm in on_people.items()}
 
 # %% tags=["remove-cell"]
@@ -597,19 +599,16 @@ beyond = compare_people(people, baseline=shares_of_all).to_dict("records") if sh
 beyond = {row["condition"]: row for row in beyond}
 said |= {"all_shares": beyond[everybody]} if everybody in beyond else {}
 levels = scores.set_index("condition")["log_loss"] if len(scores) else pd.Series(dtype=float)
-shares, pca = (levels.get(label.get(f"{name}: all people"), 0.0) for name in ("class shares", "PCA"))
 glue_values(**{name: difference_text(row) for name, row in said.items()})
 glue_values(
-    loss_shares=shares,
+    loss_shares=levels.get(shares_of_all, 0.0),
     loss_tissue=levels.get(to_beat, 0.0),
-    loss_pca=pca,
     loss_all=levels.get(everybody, 0.0),
     loss_some=levels.get(sample, 0.0),
 )
 glue_values(
     loss_simulated=levels.get(planned_labels.get("simulated alone"), 0.0),
-    loss_images=levels.get(on_people["images"], 0.0),
-    **{f"loss_{name}": levels.get(pair[0], 0.0) for name, pair in zip(("start_some", "start"), starts, strict=False)},
+    **{f"loss_start_{name}": levels.get(pair[0], 0.0) for name, pair in starts.items()},
 )
 auc = scores[~scores["reference"]]["auc"].agg(["min", "max"]).tolist() if len(scores) else [0.0, 0.0]
 glue_values(auc_low=auc[0], auc_high=auc[1])
@@ -657,10 +656,10 @@ claims |= {
     "shares-alike": all(abs(said[f"share_{share}_control"]["percent"]) < 10 for share in range(10, 100, 10)),
     "shares-below-all": swept.groupby("condition")[[loss, calibrated]].median().idxmin().eq(full).all(),
     "tissue-unbeaten": scores.loc[~scores["reference"], "mark"].ne("").all(),
-    "phantom-start": levels[~levels.index.isin(references)].idxmin() == starts[1][0]
+    "phantom-start": levels[~levels.index.isin(references)].idxmin() == starts["all"][0]
     and {outcome["start_all"], outcome["start_some"]} == {"undecided"}
     and max(said[name]["difference"] for name in ("start_all", "start_some")) < 0
-    and abs(levels[starts[0][0]] - levels[everybody]) < MARGIN,
+    and abs(levels[starts["some"][0]] - levels[everybody]) < MARGIN,
     "all-beats-shares": beyond[everybody]["outcome"] == "better",
     "some-like-shares": set(on_few) == {"undecided"},
     "auc-alike": auc[1] - auc[0] < 0.05,

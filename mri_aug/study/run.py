@@ -154,8 +154,7 @@ def finished_rows(
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
         if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
-            shown = _images(part, image_set)
-            study = _prepare(part.conditions, shown, seed, chosen, generators, to_compute=False)
+            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators, to_compute=False)
             tasks = study.tasks(part.n_simulations)
             new = store.rows(key for key in tasks if key not in rows)  # parts share conditions
             rows |= {key: {"key": key, **row, "part": part.name} for key, row in new.items()}
@@ -254,13 +253,14 @@ def check_conditions(
                 raise ValueError(f"there is no {field} {value!r}; choose one of: {', '.join(sorted(names))}")
         if any(not 0 <= label < image_set.n_classes for label in condition.synth_classes):
             raise ValueError(f"synth_classes must lie in 0..{image_set.n_classes - 1}, got {condition.synth_classes}")
-    for name in sorted({condition.generator for condition in conditions} - {"none", *generators}) if to_compute else ():
-        if not generator_kind(name).reproducible:
-            raise ValueError(
-                f"{name!r} cannot make an image again, so a study takes its synthetic images from a bank: fill it by "
-                f"mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
-                "mri_aug.generators.bank"
-            )
+    if to_compute:
+        for name in sorted({condition.generator for condition in conditions} - {"none", *generators}):
+            if not generator_kind(name).reproducible:
+                raise ValueError(
+                    f"{name!r} cannot make an image again, so a study takes its synthetic images from a bank: fill it "
+                    f"by mri-aug vary --generator {name}, and pass generators=study_generators({name!r}) of "
+                    "mri_aug.generators.bank"
+                )
     for protocol in sorted({condition.protocol for condition in conditions} - {"image"}):
         divide(image_set, protocol, seed=0, simulation=0)  # raises if people or a test part are unknown, for any seed
 
