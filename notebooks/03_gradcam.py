@@ -71,7 +71,7 @@ from mri_aug.study.conditions import Condition
 # *morph* images, and the same augmented with duplicates. Each training set has one network here, so a difference between two of them may be
 # the luck of their initial weights.
 
-# %%
+# %% tags=["hide-input"]
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
@@ -103,7 +103,7 @@ classifiers = train_arms(arms, training, seed=seed, configs=configs)
 # there are enough. No network was trained on them. The network under the image protocol was trained on *other slices of the same people*,
 # some of them nearly identical ({numref}`Chapter %s <ch-dataset>`); the others were not.
 
-# %%
+# %% tags=["hide-input"]
 common = np.intersect1d(parts["subject"].test, parts["image"].test)
 members = [common[image_set.labels.numpy()[common] == c] for c in range(image_set.n_classes)]
 per_class = -(-max_slices // image_set.n_classes)
@@ -369,7 +369,7 @@ curves = {
 noise = measures.random_maps(len(test), grid=32, seed=seed)
 curves["random order"] = measures.perturbation_curves(classifier, test.images, noise, predicted, within=brain)
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Left, deletion: the probability of the predicted class while the brain's pixels are replaced by a blurred copy's, strongest of the map first. Right, insertion: the same pixels put back into the blurred copy. Means over test slices. A map that ranks what the network uses falls faster than the random order on the left and rises faster on the right.", "name": "fig-gradcam-curves"}, "image": {"alt": "Deletion and insertion curves of four methods and of a random order"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Deletion and insertion curves of four methods. On the left the probability of the predicted class while the brain's pixels are replaced by a blurred copy's, strongest of the map first; on the right while the same pixels are put back into the blurred copy. Means over test slices. A map that ranks what the network uses falls faster than the random order on the left and rises faster on the right.", "name": "fig-gradcam-curves"}, "image": {"alt": "Deletion and insertion curves of four methods and of a random order"}}
 figure, axes = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.4), sharey=True)
 for axis, way, xlabel in zip(axes, ("deletion", "insertion"), ("Replaced", "Put back"), strict=True):
     means = {name: getattr(one, way).mean(axis=0) for name, one in curves.items()}
@@ -708,9 +708,9 @@ glue_values(
 # (sec-gradcam-gallery)=
 # ## A gallery
 #
-# Choose a class, a network and a slice, and how opaque the map is. The controls can be reached with the Tab key; arrow keys change
-# a list or the slider, and the buttons step through the slices of the class. Each slice is followed by the synthetic image that *morph*
-# made from it.
+# On a screen you choose a class, a network and a slice, and how opaque the map is; on paper stand the first slice of each class and the maps of all four networks.
+# The controls can be reached with the Tab key; arrow keys change a list or the slider, and the buttons step through the slices of the class. Each slice is
+# followed by the synthetic image that *morph* made from it.
 
 # %% tags=["remove-cell"]
 use_book_style(image_format="png")

@@ -285,7 +285,7 @@ numbered_table(losses, "Four predictions for one image whose true class is known
 # [^residual]: The draft ascribes this to the sum of residuals.
 # [^log]: The draft gives 4, which is the logarithm to base ten.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy and squared residual of an image whose true class is given probability *p*: the losses (left), their slopes in *p* on a logarithmic axis (middle), and their slopes in the logit (right). As *p* tends to 0 the slope of the cross-entropy in the logit tends to 1, that of the squared residual to 0.", "name": "fig-losses"}, "image": {"alt": "Three panels against the probability of the true class. Cross-entropy rises without bound towards 0, the squared residual to 1; in the logit the slope of cross-entropy is largest at 0, where that of the squared residual vanishes"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy and squared residual against the probability *p* of the true class: the losses (left), their slopes in *p* on a logarithmic axis (middle), and their slopes in the logit (right). As *p* tends to 0 the slope of the cross-entropy in the logit tends to 1, that of the squared residual to 0.", "name": "fig-losses"}, "image": {"alt": "Three panels against the probability of the true class. Cross-entropy rises without bound towards 0, the squared residual to 1; in the logit the slope of cross-entropy is largest at 0, where that of the squared residual vanishes"}}
 p = np.linspace(1e-3, 1, 600)
 quantities = {
     "loss": (-np.log(p), (1 - p) ** 2),

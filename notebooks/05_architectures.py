@@ -333,8 +333,9 @@ Q, K, V = rng.normal(size=(3, 5, 8))  # five tokens; queries, keys and values of
 attention = softmax(Q @ K.T / np.sqrt(Q.shape[1]), axis=1)
 output = attention @ V
 
-reference = functional.scaled_dot_product_attention(*(torch.tensor(array)[None] for array in (Q, K, V)))[0].numpy()
-np.testing.assert_allclose(output, reference, atol=1e-12)
+tensors = [torch.tensor(array)[None] for array in (Q, K, V)]
+reference = functional.scaled_dot_product_attention(*tensors)[0]
+np.testing.assert_allclose(output, reference.numpy(), atol=1e-12)
 
 # %% [markdown]
 # {numref}`fig-attention` shows such weights on a slice. To have meaningful ones without training, the embedding there

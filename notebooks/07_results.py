@@ -153,7 +153,7 @@ if len(main):
 measures = {loss: "loss", calibrated: "calibrated loss", "test_accuracy": "accuracy, %"}
 numbered_table(
     protocol_table(main, list(main["condition"].unique()), measures=measures, words=words, draft=draft),
-    "The thesis's comparison: medians over simulations with their 95 % intervals, beside the draft's medians (its validation loss). Calibrated: at one "
+    "Medians of the thesis's comparison: over simulations, with their 95 % intervals, beside the draft's (of its validation loss). Calibrated: at one "
     "temperature, fitted on the validation part.",
     "tab-cross-entropy",
 )
@@ -164,14 +164,14 @@ cooled_alone, cooled_duplicates = (paired_groups(main, calibrated, baseline=base
 right_alone = paired_groups(main, "test_accuracy", baseline=alone)
 numbered_table(
     contrast_table(pd.concat([against_alone, against_duplicates]), words=words),
-    "The thesis's comparison: paired differences in test cross-entropy with their 95 % intervals.",
+    "Paired differences of the thesis's comparison: test cross-entropy with 95 % intervals.",
     "tab-comparison",
 )
 
 # %% tags=["hide-input"]
 numbered_table(
     contrast_table(pd.concat([cooled_alone, cooled_duplicates]), words=words),
-    "The thesis's comparison after calibration: paired differences in test cross-entropy with their 95 % intervals.",
+    "Paired differences of the thesis's comparison after calibration: test cross-entropy with 95 % intervals.",
     "tab-comparison-calibrated",
 )
 
@@ -399,7 +399,7 @@ sample = next(
 networks_only = people[~people["condition"].isin(references)] if len(people) else people
 there = len(networks_only) and sample in set(networks_only["condition"])
 exploratory = compare_people(networks_only, baseline=sample) if there else pd.DataFrame()
-caption = f"Exploratory: every training set against {x} of the people alone, log loss per held-out person with 95 % intervals."
+caption = f"Every training set against {x} of the people alone (exploratory): log loss per held-out person with 95 % intervals."
 numbered_table(contrast_table(exploratory, words=words), caption, "tab-exploratory")
 
 # %% tags=["hide-input"]
@@ -412,7 +412,7 @@ shown = set(networks_only.get("condition", ()))
 complete = [pair for pair in starts.values() if shown >= {*pair}]
 found = [compare_people(networks_only[networks_only["condition"].isin(pair)], baseline=pair[1]) for pair in complete]
 start_contrasts = pd.concat(found) if found else pd.DataFrame()
-caption = "Exploratory: starting from weights learnt on phantoms, against random initial weights on the same people, log loss per held-out person with 95 % intervals."
+caption = "Weights learnt on phantoms against random initial weights (exploratory): log loss per held-out person, trained on the same people, with 95 % intervals."
 numbered_table(contrast_table(start_contrasts, words=words), caption, "tab-starts")
 
 # %% mystnb={"figure": {"caption": "Reliability of the calibrated probability that a held-out person is demented: observed share against mean prediction, with Wilson's intervals of as many people as a bin holds.", "name": "fig-reliability"}, "image": {"alt": "Observed share of demented people against the mean predicted probability of four training sets"}} tags=["hide-input"]
@@ -436,9 +436,10 @@ if len(people):
     )
 
 # %% tags=["hide-input"]
-pair = [planned_labels.get(name) for name in ("30 % of people + 70 % simulated", "30 % of people + 70 % duplicates")]
+named = ("30 % of people + 70 % simulated", "30 % of people + 70 % duplicates")
+pair = [planned_labels.get(name) for name in named]
 power = power_table(people, *pair) if all(pair) else pd.DataFrame()
-caption = f"The smallest difference that a study of n people shows with 80 % power, from the record's own spread: {words.get(pair[0])} against {words.get(pair[1])}."
+caption = f"The smallest difference that a study of n people shows with 80 % power, from the spread of {named[0]} against {named[1]}."
 columns = {
     "n_people": "people",
     "log_loss": "log loss, nats",
@@ -504,7 +505,7 @@ for _, part in networks.groupby(["architecture", "weights", "fine_tune"]):
     base = part.loc[part["generator"].eq("none"), "condition"]
     network_contrasts.append(paired_groups(part, loss, baseline=base.iloc[0] if len(base) else ""))
 network_contrasts = pd.concat(network_contrasts) if network_contrasts else pd.DataFrame()
-caption = "Larger networks on people: the difference that synthetic images and duplicates make to each, log loss per held-out person with 95 % intervals."
+caption = "Differences that synthetic images and duplicates make to larger networks: log loss per held-out person with 95 % intervals."
 numbered_table(contrast_table(network_contrasts, words=words), caption, "tab-networks-compared")
 
 # %% tags=["hide-input"]

@@ -200,7 +200,7 @@ glue_values(
 # generator moves anatomy, differences are pairs of
 # thin lines of opposite colours along edges; where it generates texture, they are spread over the whole image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made for it, and the difference between variation and source (red: brighter than the source, blue: darker). Duplicates differ in nothing, and simulated people have no source.", "name": "fig-side-by-side"}, "image": {"alt": "Columns of a source and the images made from it: morph moves edges, diffusion changes texture everywhere, simulated shows another head, so that its difference is a whole brain"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made for it, and the difference between variation and source (red is brighter than the source, blue darker). Duplicates differ in nothing, and simulated people have no source.", "name": "fig-side-by-side"}, "image": {"alt": "Columns of a source and the images made from it: morph moves edges, diffusion changes texture everywhere, simulated shows another head, so that its difference is a whole brain"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
 sources = training.images[rows, 0].numpy()

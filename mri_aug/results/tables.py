@@ -203,7 +203,7 @@ def difference_text(row: Mapping) -> str:
     '−0.050 nats [−0.090, −0.010]'
     """
     difference, interval = _difference(row)
-    return f"{difference} ({interval})" if row["method"] == "range" else f"{difference} {interval}"
+    return f"{difference} ({interval})" if row["method"] == "range" else f"{difference} {interval}".removesuffix(" –")
 
 
 def _difference(row: Mapping) -> tuple[str, str]:
