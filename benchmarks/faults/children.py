@@ -21,6 +21,7 @@ import numpy as np
 import openai
 import torch
 from conftest import make_toy_images
+from joblib.externals.loky import get_reusable_executor
 from openai_server import KEY, make_sources
 from paid_service import PaidGenerator, make_images
 from sklearn import metrics  # noqa: F401  a row's scores need it: imported here, once for all children
@@ -96,17 +97,19 @@ def study_of_references(store: str, n_simulations: int, options: dict) -> None:
     run_study(REFERENCES, toy(), n_simulations=n_simulations, seed=0, store=Store(store), **options)
 
 
-def study_on_cluster(store: str, n_simulations: int, address: str) -> None:
-    """Run a study on a cluster and print the driver's memory in megabytes after its first rows and after its last."""
+def watched_study(store: str, n_simulations: int, options: dict) -> None:
+    """Run a study and print, after a quarter of its rows and after the last, the megabytes and the seconds."""
     append, seen = Store.append, []
 
     def noted(self, key, row) -> None:
         append(self, key, row)
-        seen.append(resident_megabytes() or 0.0)
+        seen.append((resident_megabytes() or 0.0, time.perf_counter()))
 
     Store.append = noted
-    study_of_references(store, n_simulations, {"scheduler": address})
-    print("memory", seen[len(seen) // 4], seen[-1])
+    study_of_references(store, n_simulations, options)
+    print("watched", *seen[len(seen) // 4 - 1], *seen[-1])
+    if "n_jobs" in options:
+        get_reusable_executor().shutdown(wait=True)  # a forked process waits for its own before joblib ends them
 
 
 def again_from_cache(folder: str, words: list[str], pickled: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import random
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -195,23 +196,25 @@ def dask_workers(campaign: Campaign) -> Tally:
 
 
 def dask_sizes(campaign: Campaign) -> Tally:
-    """Run a study on two workers and on four: the rows must be joblib's, and the driver must not grow with them."""
-    tally = Tally("Dask: two and four workers")
+    """Run a study on two, four and eight workers: the rows must be joblib's, and the driver must not grow."""
+    tally = Tally("Dask: two, four and eight workers")
     expected, notes = _references(campaign, tally, 25), []
-    for n_workers in (2, 4):
-        path = campaign.place(f"dask-{n_workers}") / "store.sqlite"
-        with dask_cluster(campaign, n_workers) as (address, processes):
-            child = campaign.start(children.study_on_cluster, str(path), 25, address)
+    for name in ("joblib's 2", "2", "4", "8"):
+        path = campaign.place(f"dask-{name[-1]}-{len(notes)}") / "store.sqlite"
+        with dask_cluster(campaign, int(name)) if name.isdigit() else nullcontext((None, [])) as (address, processes):
+            options = {"scheduler": address} if address else {"n_jobs": 2}
+            child = campaign.start(children.watched_study, str(path), 25, options)
             campaign.finish(child, tally, beside=[process.pid for process in processes])
-        tally.trials += 1
+        tally.trials += bool(address)
         _check_rows(path, expected, {}, tally)
         _check_all(path, expected, tally)
-        found = re.search(r"^memory (\S+) (\S+)$", child.log.read_text(), re.M)
-        if not found or float(found[2]) > float(found[1]) + MOST_GROWTH:
-            tally.found.append(f"the driver of {n_workers} workers grew from {found and found.groups()} MB")
-        else:
-            notes.append(f"{float(found[1]):.0f} to {float(found[2]):.0f} MB with {n_workers}")
-    tally.note = f"{len(expected)} rows each; the driver's memory " + ", ".join(notes)
+        found = re.search(r"^watched (\S+) (\S+) (\S+) (\S+)$", child.log.read_text(), re.M)
+        before, since, after, until = map(float, found.groups()) if found else (0, 0, math.inf, math.inf)
+        if after > before + MOST_GROWTH:
+            tally.found.append(f"the driver of {name} grew from {before:.0f} to {after:.0f} MB")
+        rate = 3 / 4 * len(expected) / (until - since)
+        notes.append(f"{name}: {before:.0f} to {after:.0f} MB, {rate:.1f} rows a second")
+    tally.note = f"{len(expected)} rows each; the driver's memory and the pace with " + "; ".join(notes)
     return tally
 
 
