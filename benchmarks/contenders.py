@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import numpy as np
 from benchmarks import engine, peers, plain
 from benchmarks.processes import ProcessError, in_process
 from benchmarks.record import Tables
-from benchmarks.settings import BATCH_SIZE, Settings
+from benchmarks.settings import BATCH_SIZE, Settings, prepare, repeated
 from benchmarks.task import Task
-from mri_aug.data.imageset import ImageSet
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 from mri_aug.data.splits import split
 from mri_aug.models.training import TrainConfig
 from mri_aug.study.conditions import Condition
@@ -42,19 +43,26 @@ OUR_EPOCHS = (4, 5, 6, 7, 8, 10)  # tried in this order before the others' numbe
 
 
 def throughput(settings: Settings) -> Tables:
-    """Measure training images per second; the first epoch warms up and is not counted."""
+    """Measure training images per second at 128 and at 64 pixels; the first epoch warms up and is not counted."""
+    small = replace(settings, work=settings.work / "64")
+    prepare(repeated(settings.images(), len(settings.images())).resized(64), small.work)
+    return {"throughput": _throughput(settings, IMAGE_SIZE), "throughput_64": _throughput(small, 64)}
+
+
+def _throughput(settings: Settings, image_size: int) -> list[dict[str, Any]]:
     n_images, repeats = settings.size(1024, 2 * BATCH_SIZE), settings.repeats
     ours = engine.images_per_second(settings.work, processes=joblib.cpu_count(), n_images=n_images, repeats=repeats)
     rows = [_rates(OURS, ours)]
     numbers = tuple(np.resize(np.arange(len(settings.images())), n_images).tolist())
-    task = Task(settings.work, train=numbers, test=(), epochs=repeats + 1, seed=0, batch_size=BATCH_SIZE)
+    run = {"epochs": repeats + 1, "seed": 0, "batch_size": BATCH_SIZE, "image_size": image_size}
+    task = Task(settings.work, train=numbers, test=(), **run)
     for name, contender in (WRITTEN | FRAMEWORKS).items():
         try:
             outcome = in_process(contender, task)
             rows.append(_rates(name, [n_images / seconds for seconds in outcome.epoch_seconds[1:]]))
         except ProcessError as error:
             rows.append(_absent(name, error))
-    return {"throughput": rows}
+    return rows
 
 
 def quality(settings: Settings) -> Tables:

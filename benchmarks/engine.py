@@ -38,10 +38,12 @@ def images_per_second(work: Path, *, processes: int, n_images: int, repeats: int
 def _train_seconds(meet: Callable, work: Path, n_images: int, n_steps: int, repeats: int) -> list[float]:
     one_thread()
     image_set, config = repeated(read_images(work), n_images), TrainConfig(batch_size=BATCH_SIZE)
-    train(make_model("cnn", seed=0), image_set, seed=0, config=config, n_steps=min(4, n_steps))
+    train(
+        make_model("cnn", seed=0, image_size=image_set.size), image_set, seed=0, config=config, n_steps=min(4, n_steps)
+    )
     seconds = []
     for repeat in range(repeats):
-        model = make_model("cnn", seed=repeat)
+        model = make_model("cnn", seed=repeat, image_size=image_set.size)
         meet()
         start = time.perf_counter()
         train(model, image_set, seed=repeat, config=config, n_steps=n_steps)

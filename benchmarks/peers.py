@@ -33,7 +33,7 @@ def lightning(task: Task) -> Outcome:
     class Module(L.LightningModule):
         def __init__(self, total_steps: int):
             super().__init__()
-            self.model, self.total_steps = PlainCNN(), total_steps
+            self.model, self.total_steps = PlainCNN(image_size=task.image_size), total_steps
 
         def training_step(self, batch, _):
             return functional.cross_entropy(self.model(batch[0]), batch[1])
@@ -94,7 +94,7 @@ def fastai(task: Task) -> Outcome:
     loaders = ImageDataLoaders.from_df(
         table, path="/", fn_col="file", label_col="label", valid_col="held_out", bs=task.batch_size, img_cls=PILImageBW
     )
-    learner = Learner(loaders, PlainCNN(), loss_func=CrossEntropyLossFlat(), cbs=[Epochs()])
+    learner = Learner(loaders, PlainCNN(image_size=task.image_size), loss_func=CrossEntropyLossFlat(), cbs=[Epochs()])
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(task.epochs, task.learning_rate)
         if not task.test:
@@ -121,7 +121,7 @@ def monai(task: Task) -> Outcome:
         return ThreadDataLoader(dataset, batch_size=task.batch_size, shuffle=shuffle, num_workers=0)
 
     train = loader(task.train, shuffle=True)
-    model = PlainCNN()
+    model = PlainCNN(image_size=task.image_size)
     fit_in_plain_loop(model, lambda: ((b["image"], b["label"]) for b in train), len(train), task, clock)
     if not task.test:
         return clock.outcome(None)

@@ -25,7 +25,7 @@ def script(task: Task) -> Outcome:
     train, test = (Subset(dataset, [place[p] for p in task.files(part)]) for part in (task.train, task.test))
     train_loader = DataLoader(train, batch_size=task.batch_size, shuffle=True, num_workers=N_WORKERS)
     test_loader = DataLoader(test, batch_size=task.batch_size, num_workers=N_WORKERS)
-    model = PlainCNN()
+    model = PlainCNN(image_size=task.image_size)
     fit_in_plain_loop(model, lambda: train_loader, len(train_loader), task, clock)
     return clock.outcome(evaluate_in_plain_loop(model, lambda: test_loader))
 
@@ -39,6 +39,6 @@ def in_memory(task: Task) -> Outcome:
     train, test = (TensorDataset(images[list(part)], image_set.labels[list(part)]) for part in (task.train, task.test))
     train_loader = DataLoader(train, batch_size=task.batch_size, shuffle=True)
     test_loader = DataLoader(test, batch_size=task.batch_size)
-    model = PlainCNN()
+    model = PlainCNN(image_size=task.image_size)
     fit_in_plain_loop(model, lambda: train_loader, len(train_loader), task, clock)
     return clock.outcome(evaluate_in_plain_loop(model, lambda: test_loader))

@@ -95,7 +95,7 @@ def measure_all(names: Sequence[str], image_set: ImageSet, output: Path, *, data
             print(f"\n{name}: {section.about} (about {section.minutes:g} min)", flush=True)
             try:
                 tables = section.measure(settings)
-            except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            except (ImportError, RuntimeError, ValueError, OSError, MemoryError) as error:
                 failed.append(name)
                 print(f"  failed: {error}", flush=True)
                 continue

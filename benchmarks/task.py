@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.settings import read_images
-from mri_aug.data.imageset import ImageSet
+from mri_aug.data.imageset import IMAGE_SIZE, ImageSet
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Task:
     seed: int
     batch_size: int = 64
     learning_rate: float = 1e-3
+    image_size: int = IMAGE_SIZE  # pixels, of the prepared images
 
     def images(self) -> ImageSet:
         return read_images(self.work)
@@ -71,11 +72,11 @@ class Clock:
 class PlainCNN(nn.Sequential):
     """The thesis's network as its chapter 5 draws it: ReLU before pooling, PyTorch's own initial weights."""
 
-    def __init__(self, n_classes: int = 4):
+    def __init__(self, n_classes: int = 4, image_size: int = IMAGE_SIZE):
         super().__init__(
             nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(32 * 32 * 32, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(),
+            nn.Flatten(), nn.Linear(32 * (image_size // 4) ** 2, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(),
             nn.Linear(64, n_classes),
         )  # fmt: skip
 

@@ -166,8 +166,8 @@ glue_values(
 # 128 × 128 pixels per second, {glue:text}`bench_plain:.1f` times as many as a plain PyTorch script that reads a folder of images, and
 # {glue:text}`bench_fastest_ratio:.1f` times as many as the fastest of the alternatives measured, {glue:text}`bench_fastest:s`. The gain comes from bookkeeping and
 # not from another algorithm: batches are an index into one tensor of bytes, convolutions run on parts of a batch that fit into the processor's cache, the memory layout is the one
-# that its convolutions read, freed memory is kept, and each core runs a simulation of its own. None of this changes what is learned, but for the
-# rounding of the same sums in another order.
+# that its convolutions read, freed memory is kept, and each core runs a simulation of its own. Where the processor has an instruction for bfloat16 numbers, products
+# are of these; the record's are of float32 everywhere. None of this changes what is learned, but for rounding.
 #
 # The rest is small beside it. The most expensive policy, *{glue:text}`bench_policy:s`*, adds {glue:text}`bench_policy_percent:.0f` % to a training step, and `morph` makes
 # {glue:text}`bench_morph:.0f` images per second. A training holds its images once, as bytes, so memory grows with them and a step costs the same at any
