@@ -267,7 +267,7 @@ plt.show()
 #
 # The maps are for the class that the network predicts.
 
-# %%
+# %% tags=["hide-input"]
 by_method = measure_networks({"CNN": classifier}, test, targets=predictions, methods=list(METHODS), seed=seed)
 others = {name: one for name, one in classifiers.items() if name != "CNN"}
 by_network = measure_networks(others, test, targets=predictions, seed=seed)

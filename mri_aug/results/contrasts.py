@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mri_aug.results.comparison import require_columns, summarise, with_holm
-from mri_aug.results.people import compare_people, person_scores
+from mri_aug.results.people import compare_people, person_scores, whole_repeats
 
 # median validation cross-entropy of 100 simulations (the draft, chapter 7)
 DRAFT = MappingProxyType({"30 % real": 0.219863, "all real": 0.176023, "30 % real + 70 % synthetic": 0.174202})
@@ -77,9 +77,9 @@ def planned_contrasts(rows: pd.DataFrame) -> pd.DataFrame:
         still missing counted. ``outcome`` follows the interval, which is not adjusted. ``note`` names missing arms, or
         says that two arms trained for different numbers of steps.
     """
-    arms = planned_arms(rows)
-    subject = rows[(rows["protocol"] == "subject") & rows["condition"].isin(list(arms.values()))]
-    people = person_scores(subject) if len(subject) else None
+    subject = whole_repeats(rows[rows["protocol"] == "subject"])
+    arms = planned_arms(subject)
+    people = person_scores(subject[subject["condition"].isin(list(arms.values()))]) if arms else None
     records = []
     for condition, baseline, primary in PLANNED:
         found = {"n": 0, "outcome": "not computed"}

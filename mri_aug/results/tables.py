@@ -155,8 +155,8 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
         "accuracy": scores["accuracy"],
     })  # fmt: skip
     if scores["to_reference"].notna().any():
-        differences = scores[["to_reference", "to_low", "to_high"]].itertuples(index=False)
-        table["against tissue"] = [estimate_text(*row, "+.3f") for row in differences]
+        differences = scores[["to_reference", "to_low", "to_high", "method"]].itertuples(index=False)
+        table["against tissue"] = [estimate_text(*row, "+.3f", method=method) for *row, method in differences]
     return table
 
 
