@@ -459,10 +459,10 @@ if len(people):
     )
 
 # %% tags=["hide-input"]
-named = ("30 % of people + 70 % simulated", "30 % of people + 70 % duplicates")
-pair = [planned_labels.get(name) for name in named]
+two = ("30 % of people + 70 % simulated", "30 % of people + 70 % duplicates")
+pair = [planned_labels.get(name) for name in two]
 power = power_table(people, *pair) if all(pair) else pd.DataFrame()
-caption = f"The smallest difference that a study of n people shows with 80 % power, from the spread of {named[0]} against {named[1]}."
+caption = f"The smallest difference that a study of n people shows with 80 % power, from the spread of {two[0]} against {two[1]}."
 columns = {
     "n_people": "people",
     "log_loss": "log loss, nats",
@@ -525,12 +525,12 @@ beside = held_out[held_out["condition"].isin([to_beat, *small]) & held_out["repe
 graded = person_scores(pd.concat([beside, networks])) if len(networks) else pd.DataFrame()
 known = [to_beat] if to_beat in set(beside["condition"]) else []
 network_scores = summarise_people(graded, references=known, to_beat=next(iter(known), None)) if len(graded) else graded
-named = words | {name: f"{words[name]}, CNN" for name in small if name in words}
+small_words = {name: f"{words[name]}, CNN" for name in small if name in words}
 caption = (
     "Larger networks on people, beside the CNN and the tissue fractions of all people: log loss per held-out person, calibrated, with its 95 % interval; before calibration; "
     "and other scores. A dagger marks what is not better than the tissue fractions."
 )
-numbered_table(people_table(network_scores, words=named, ordered=is_ordered), caption, "tab-networks")
+numbered_table(people_table(network_scores, words=words | small_words, ordered=is_ordered), caption, "tab-networks")
 
 # %% tags=["remove-cell"]
 graded_arms = networks.drop_duplicates("condition").set_index("condition")
