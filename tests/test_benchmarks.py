@@ -253,13 +253,14 @@ def test_the_report_holds_the_numbers_and_the_rest_of_the_text(tmp_path):
         {"contender": "Keras on torch", "n": 0, "note": "not installed"},
     ]
     run = RUN | {"n_images": 96, "n_people": 16, "dataset": "toy"}
-    Record(tmp_path).keep("throughput", {"throughput": rows}, seconds=1, run=run)
+    small = [row | {"images_per_second": 2 * row["images_per_second"] + 20} if row["n"] else row for row in rows]
+    Record(tmp_path).keep("throughput", {"throughput": rows, "throughput_64": small}, seconds=1, run=run)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write(tmp_path)
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith(f"{report.END}\nafter\n") and "old" not in text
-    assert "| fastai | 10 | 4.0 × |" in text and "| Keras on torch | not installed |" in text
+    assert "| fastai | 10 | 4.0 × | 40 | 2.5 × |" in text and "| Keras on torch | not installed |" in text
     assert "96 images of 16 people (toy)" in text and "![" in text
     bars = report.draw_throughput(rows).axes[0].patches
     assert sorted(bar.get_width() for bar in bars) == [10.0, 40.0] and (tmp_path / "throughput.png").is_file()

@@ -67,6 +67,15 @@ def test_each_contrast_compares_the_arms_that_it_names(rows):
     assert np.allclose(table["p_holm"][1:], inference.holm(table["p_value"][1:]))
 
 
+def test_a_repeat_that_is_not_finished_does_not_count(rows):
+    last = rows["repeat"].max()
+    begun = rows[(rows["repeat"] < last) | (rows["fold"] < 3)]
+    columns = ["n", "difference", "low", "high"]
+    pd.testing.assert_frame_equal(
+        planned_contrasts(begun)[columns], planned_contrasts(rows[rows["repeat"] < last])[columns]
+    )
+
+
 def test_missing_arms_are_rows_that_say_so_and_count(rows):
     part = rows[~rows["condition"].isin([ARMS["diffusion"].label, ARMS["alone"].label])]
     table, whole = planned_contrasts(part), planned_contrasts(rows)

@@ -132,6 +132,8 @@ def test_differences_after_calibration_stand_beside_those_before_it_instead_of_p
     table = contrast_table(raw, words={}, calibrated=cooled.iloc[::-1])
     assert table["calibrated"].to_list() == [difference_text(row) for row in cooled.to_dict("records")]
     assert table["difference"].to_list() == contrast_table(raw, words={})["difference"].to_list() and "p" not in table
+    lone = compare(rows[rows["simulation"] == 0], LOSS, baseline="30 % real")
+    assert all(difference_text(row).endswith("%") for row in lone.to_dict("records"))  # one has no interval
 
 
 @pytest.mark.parametrize("n", [1, 2])
