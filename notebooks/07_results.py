@@ -333,8 +333,9 @@ numbered_table(
 # {claim}`shares-raise` Up to half of the images real, deformed images beside them raise the loss in every simulation, most where real images are fewest: by
 # {glue:text}`share_10:s` at 10 %, by {glue:text}`share_50:s` at 50 %. {claim}`shares-calibrated` After calibration they lower it at every share up to 80 %, by
 # {glue:text}`share_10_calibrated:s` at 10 %, {glue:text}`share_50_calibrated:s` at 50 % and {glue:text}`share_80_calibrated:s` at 80 %. {claim}`shares-alike`
-# Duplicates do the same: at every share the two differ by less than 10 % on average, after calibration. An advantage at 30 % that is gone at higher shares, as
-# in the draft, does not show; {claim}`shares-below-all` and no share is brought to the loss of all real images. Shares other than 30 % have
+# Duplicates do the same: up to 70 % of the images real the two differ by less than 10 % on average, after calibration; at 80 and 90 %, where few images are added,
+# deformed ones are above duplicates by {glue:text}`share_80_control:s` and {glue:text}`share_90_control:s`. An advantage at 30 % that is gone at higher shares, as in
+# the draft, does not show; {claim}`shares-below-all` and no share is brought to the loss of all real images. Shares other than 30 % have
 # {glue:text}`n_shares:d` simulations so far.
 
 # %% [markdown]
@@ -687,7 +688,8 @@ claims = {
 claims |= {
     "shares-raise": all(side[f"share_{share}"] == 1 for share in range(10, 60, 10)),
     "shares-calibrated": all(said[f"share_{share}_calibrated"]["difference"] < 0 for share in range(10, 90, 10)),
-    "shares-alike": all(abs(said[f"share_{share}_control"]["percent"]) < 10 for share in range(10, 100, 10)),
+    "shares-alike": all(abs(said[f"share_{share}_control"]["percent"]) < 10 for share in range(10, 80, 10))
+    and min(said[f"share_{share}_control"]["percent"] for share in (80, 90)) > 0,
     "shares-below-all": swept.groupby("condition")[[loss, calibrated]].median().idxmin().eq(full).all(),
     "tissue-unbeaten": all(one.loc[~one["reference"], "mark"].ne("").all() for one in (scores, network_scores)),
     "networks-alike": {side[f"{kind}_{what}"] for kind, what in product(by_network.index, ("none", "duplicate", "simulated"))} == {0},
