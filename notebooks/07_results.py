@@ -542,7 +542,10 @@ numbered_table(people_table(network_scores, words=words | small_words, ordered=i
 graded_arms = networks.drop_duplicates("condition").set_index("condition")
 by_network = graded_arms[graded_arms["generator"].eq("none")].reset_index().set_index("architecture")["condition"]
 there = len(graded) and sample in set(graded["condition"])
-beside_small = compare_people(graded, baseline=sample) if there else pd.DataFrame()
+beside_small = compare_people(graded, baseline=sample) if there else pd.DataFrame(columns=["condition"])
+beside_small = beside_small[
+    beside_small["condition"].isin(graded_arms.index)
+]  # the CNN's have more simulations elsewhere
 network_levels = network_scores.set_index("condition") if len(network_scores) else pd.DataFrame()
 if there:
     shown = {"small": sample} | by_network.to_dict()

@@ -316,8 +316,7 @@ def _shares_of_auc(grade: pd.Series, demented: NDArray, simulation: NDArray) -> 
 
     In a simulation of area :math:`A` that tests :math:`n` people, a person's placement :math:`V` is the share of those
     of the other kind whom the network orders rightly, ties counting half (DeLong, DeLong and Clarke-Pearson 1988). With
-    :math:`m` people of their own kind, a person has :math:`A + (V - A) n / m`. NaN where a simulation tests one kind
-    only.
+    :math:`m` people of their own kind, a person has :math:`A + (V - A) n / m`. NaN if one kind alone is tested.
     """
     kind = 2 * simulation + demented
     beaten = grade.groupby(simulation).rank().to_numpy() - grade.groupby(kind).rank().to_numpy()

@@ -143,10 +143,9 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
     if scores.empty:
         return scores
     rows = scores.to_dict("records")
+    names = [words.get(row["condition"], row["condition"]) + " \N{DAGGER}" * bool(row["mark"]) for row in rows]
     table = pd.DataFrame({
-        "training set": [
-            words.get(row["condition"], row["condition"]) + (" \N{DAGGER}" if row["mark"] else "") for row in rows
-        ],
+        "training set": names,
         "n": scores["n"],
         "log loss": [estimate_text(row["log_loss"], row["low"], row["high"], method=row["method"]) for row in rows],
         "raw": scores["raw_log_loss"],

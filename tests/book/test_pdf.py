@@ -6,11 +6,22 @@ import re
 import shutil
 
 import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+from sphinx import addnodes
 
 from mri_aug.book.publishing import pdf
 from mri_aug.provenance import project
 
 SOURCE = "\n".join([r"\chapter{Results}", r"\label{\detokenize{a:tab-b}}", "A long line of the results"])
+
+
+def columns(n_rows: int) -> str:
+    """Return LaTeX's columns of a table of words, intervals and numbers; of 40, 23 and 5 letters."""
+    row = f"   * - {'four words here so' * 2} on\n     - −0.033 [−0.123, +0.456]\n     - 0.123\n"
+    table = publish_doctree(f".. list-table:: T\n\n{row * n_rows}").next_node(nodes.table)
+    pdf._fit(table)
+    return table.document.next_node(addnodes.tabular_col_spec)["spec"]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +85,13 @@ def test_figures_are_vectors_and_hidden_code_is_left_out(thesis):
     text = (thesis[1] / "thesis.tex").read_text()
     assert re.search(r"includegraphics\{\{\w+}\.pdf}", text)
     assert "subplots" in text and "glue" not in text
+
+
+def test_long_tables_break_the_lines_of_wide_cells_by_shares_of_the_page():
+    assert columns(30) == "LLl"
+    shares = [(int(part), int(whole)) for part, whole in re.findall(r"\\X{(\d+)}{(\d+)}", columns(31))]
+    assert len(shares) == 2 and columns(31).endswith("l") and shares[0][0] > shares[1][0] >= 23
+    assert sum(part for part, _ in shares) + 7 <= shares[0][1]  # with the numbers, no wider than the page
 
 
 def test_the_readme_names_every_package():
