@@ -543,14 +543,12 @@ graded_arms = networks.drop_duplicates("condition").set_index("condition")
 by_network = graded_arms[graded_arms["generator"].eq("none")].reset_index().set_index("architecture")["condition"]
 there = len(graded) and sample in set(graded["condition"])
 beside_small = compare_people(graded, baseline=sample) if there else pd.DataFrame(columns=["condition"])
-beside_small = beside_small[
-    beside_small["condition"].isin(graded_arms.index)
-]  # the CNN's have more simulations elsewhere
+# without the CNN's own training sets, which have more simulations in the tables above
+beside_small = beside_small[beside_small["condition"].isin(graded_arms.index)]
 network_levels = network_scores.set_index("condition") if len(network_scores) else pd.DataFrame()
 if there:
     shown = {"small": sample} | by_network.to_dict()
-    for column, name in (("log_loss", "loss"), ("auc", "auc")):
-        glue_values(**{f"{name}_{kind}": float(network_levels.at[arm, column]) for kind, arm in shown.items()})
+    glue_values(**{f"loss_{kind}": float(network_levels.at[arm, "log_loss"]) for kind, arm in shown.items()})
     glue_values(n_networks=int(network_levels.loc[graded_arms.index, "n"].min()))
     glue_values(loss_tissue_beside=float(network_levels["log_loss"].get(to_beat, 0.0)))
 

@@ -56,7 +56,7 @@ class Bank:
     An answer is kept as soon as it arrives, and each paid call is entered in a ledger before it is sent, so that a kill
     or a full disk loses at most the calls in flight, which count as possibly billed. One fill at a time holds the
     bank's lock: another waits, and then requests only what is still missing. Reading needs no lock; 3,500 kept
-    variations take about a second. A file whose checksum differs is named in a warning, and made again.
+    variations take about a second. A file whose checksum differs counts as missing, with a warning.
 
     Parameters
     ----------
