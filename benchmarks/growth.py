@@ -33,7 +33,7 @@ def measure(settings: Settings) -> Tables:
     """Measure the growth of training, of people recovery and of statistics, and the pace of ``morph``."""
     work, size = settings.work, settings.size
     sizes = (10_000, 50_000, 200_000) if not settings.quick else (128, 256)
-    people = (6_400, 64_000) if not settings.quick else (96, 192)
+    people = (6_400, 64_000, 80_000) if not settings.quick else (96, 192, 240)
     rows = (1_000, 10_000, 100_000) if not settings.quick else (140,)
     return {
         "training": [in_process(_training, work, n, size(10, 1)) for n in sizes],

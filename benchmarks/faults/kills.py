@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import random
@@ -209,7 +208,10 @@ def dask_sizes(campaign: Campaign) -> Tally:
         _check_rows(path, expected, {}, tally)
         _check_all(path, expected, tally)
         found = re.search(r"^watched (\S+) (\S+) (\S+) (\S+)$", child.log.read_text(), re.M)
-        before, since, after, until = map(float, found.groups()) if found else (0, 0, math.inf, math.inf)
+        if not found:
+            tally.found.append(f"the driver of {name} ended without its memory and pace")
+            continue
+        before, since, after, until = map(float, found.groups())
         if after > before + MOST_GROWTH:
             tally.found.append(f"the driver of {name} grew from {before:.0f} to {after:.0f} MB")
         rate = 3 / 4 * len(expected) / (until - since)

@@ -28,7 +28,7 @@ FAULTS = {
     r"Warning: (?:Reference|Citation|Hyper reference) [`'](.+?)' .*undefined": "{} is undefined",
     r"too large for page by (\S+)": "a figure is {} higher than its page",
 }  # fmt: skip
-# for at most so many letters in a line of a table; of the smallest it holds 118
+LINE = 118  # letters of the smallest size in a line of a table; LETTERS has the size for at most so many
 LETTERS = {84: r"\small", 94: r"\footnotesize", 9999: r"\scriptsize\setlength{\tabcolsep}{4pt}"}
 
 
@@ -101,10 +101,10 @@ def _fit(table: nodes.table) -> None:
     columns = [[entry.astext() for entry in column] for column in zip(*rows, strict=True)]
     widths, letters, long = [max(map(len, column)) for column in columns], "", len(rows) > 30
     breaks = [width * (width > 12 and " " in "".join(column)) for width, column in zip(widths, columns, strict=True)]
-    room = min(sum(breaks), 118 - 2 * len(widths) - sum(widths) + sum(breaks))  # of what may be broken into lines
+    room = min(sum(breaks), LINE - 2 * len(widths) - sum(widths) + sum(breaks))  # of what may be broken into lines
     for broken, entry in zip(breaks, rows[-1], strict=True):
         letter = "r" if "text-right" in entry["classes"] else "l"  # a capital's lines are broken where they must be
-        share = rf">{{\raggedright\arraybackslash}}\X{{{broken * room // max(1, sum(breaks)) + 2}}}{{118}}"
+        share = rf">{{\raggedright\arraybackslash}}\X{{{broken * room // max(1, sum(breaks)) + 2}}}{{{LINE}}}"
         letters += letter if not broken else share if long else letter.upper()
     size = next(size for most, size in LETTERS.items() if sum(widths) + 2 * len(widths) <= most)
     name = "small" if long or not isinstance(table[0], nodes.title) else "table"
