@@ -1,7 +1,6 @@
 """The command ``mri-aug``: run a study, buy its synthetic images, and make the book.
 
-It parses arguments, calls the library and prints. The library is imported late: torch takes seconds, and --help should
-not.
+It parses arguments, calls the library and prints. The library is imported late: torch takes seconds, --help must not.
 """
 
 from __future__ import annotations

@@ -110,8 +110,7 @@ class Bank:
         BudgetError, MissingVariationsError
             If a limit is reached, or some are missing and the bank is ``offline``.
         ValueError, OSError
-            If an argument or an answer is wrong (a class without a prompt before any request), or the folder cannot be
-            written.
+            If an argument or an answer is wrong (a class without a prompt before any request), or a write fails.
         """
         wanted = _Wanted.of(generator, images, labels, indices, source_ids, subjects)
         wanted.read(self._files)

@@ -17,7 +17,8 @@ from mri_aug import provenance
 
 _OWN_KEYS = ("n_rows", "sha256")
 _TABLE, _MANIFEST = "rows.parquet", "manifest.json"
-FINGERPRINTS = ("images", "code", "generator_code")  # columns in which the rows of a condition should not differ
+# what should not change, within what: parts may have images of their own (simulated people), generators their own code
+FINGERPRINTS = {"images": "part", "code": "", "generator_code": "generator"}
 
 
 def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, object], mix: bool = False) -> Path:
@@ -106,17 +107,15 @@ def _deposit_folder(name: str | Path) -> Path:
 
 
 def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path) -> None:
-    for column in FINGERPRINTS:
+    for column, group in FINGERPRINTS.items():
         if column not in kept or column not in rows:
             continue
-        frames = kept, rows
-        by = ["generator", column] if column == "generator_code" else [column]
-        if column == "generator_code":  # another generator has another code
-            shared = set(kept["generator"]) & set(rows["generator"])
-            frames = [frame[frame["generator"].isin(shared)] for frame in frames]
-        known, given = (set(map(tuple, frame[by].to_numpy())) for frame in frames)
-        if known and given and known != given:
-            there, these = (", ".join(sorted(set(frame[column]))) for frame in frames)
+        groups = [frame.get(group, frame[column].map(lambda _: "")) for frame in (kept, rows)]
+        known, given = (frame.groupby(by)[column].agg(set) for frame, by in zip((kept, rows), groups, strict=True))
+        shared = known.index.intersection(given.index)
+        strange = group != "generator" and set(kept[column]).isdisjoint(rows[column])
+        if strange or (known[shared] != given[shared]).any():
+            there, these = (", ".join(sorted(set(frame[column]))) for frame in (kept, rows))
             raise ValueError(
                 f"{place} holds rows of another version ({column} {there}) than these ({these}): export to another "
                 "name, or mix them knowingly (--mix)"

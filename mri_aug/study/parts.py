@@ -125,8 +125,7 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
 ) -> list[Part]:
     """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own, or a profile's.
 
-    ValueError if a sequence is given as text (as papermill's ``-p`` does), there is no policy, or a condition is
-    impossible.
+    ValueError if a sequence is text (as papermill's ``-p`` gives it), there is no policy, or a condition is impossible.
 
     Parameters
     ----------

@@ -153,7 +153,8 @@ def finished_rows(
         chosen = replace(config or TrainConfig(), **part.training)
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
-        if not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():  # else none can be finished
+        there = not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file()
+        if there or store.has_part(part.name):  # else none can be finished
             study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators, to_compute=False)
             tasks = study.tasks(part.n_simulations)
             new = store.rows(key for key in tasks if key not in rows)  # parts share conditions

@@ -26,6 +26,7 @@ from mri_aug.study.conditions import Condition
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
 _COLUMNS = ["key", "finished", "row"]
 _INSERT = "insert or ignore into simulations values (?, datetime('now'), ?)"
+_OF_PART = "select 1 from simulations where instr(row, ?) limit 1"
 _SELECT = "select key, row from simulations where key in (select value from json_each(?))"
 # packages whose version can change a row's numbers
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
@@ -82,6 +83,11 @@ class Store:
             before = connection.total_changes
             connection.executemany(_INSERT, texts)
             return connection.total_changes - before
+
+    def has_part(self, name: str) -> bool:
+        """Return whether a deposit's rows of that part were added; rows that were computed here name no part."""
+        with self._connection() as connection:
+            return connection.execute(_OF_PART, (f'"part": {json.dumps(name)}',)).fetchone() is not None
 
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
         """Return those rows that are finished, by key, in the order asked for; the others of the file are not read."""

@@ -69,6 +69,15 @@ def test_another_generator_has_another_code(rows, tmp_path):
     assert len(load_deposit(tmp_path / "demo")[0]) == 3
 
 
+def test_a_part_may_have_images_of_its_own(rows, tmp_path):
+    made = rows.assign(images=["a", "a", "of simulated people"], part=["people", "people", "power-50"])
+    export(made.head(1), tmp_path / "demo", manifest={})
+    export(made, tmp_path / "demo", manifest={})
+    assert len(load_deposit(tmp_path / "demo")[0]) == 3
+    with pytest.raises(ValueError, match="another version .images a, of simulated people.* than these .a, z.: "):
+        export(made.assign(images=["a", "a", "z"], key=["d", "e", "f"]), tmp_path / "demo", manifest={})
+
+
 def test_names_are_those_of_whole_deposits(rows, tmp_path):
     assert deposit_names(folder=tmp_path) == []
     for name in ("b", "a"):

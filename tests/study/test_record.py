@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from mri_aug import provenance
 from mri_aug.models.training import TrainConfig
-from mri_aug.study.parts import PEOPLE_TRAINING, record_parts, settings_parts
+from mri_aug.study import run
+from mri_aug.study.parts import PEOPLE_TRAINING, Part, record_parts, settings_parts
+from mri_aug.study.store import Store
 
 PARTS = {part.name: part for part in record_parts()}
 
@@ -46,6 +49,18 @@ def test_a_condition_has_one_training_and_a_part_its_conditions_once():
         for one in part.conditions:
             trainings.setdefault((one, part.n_phantoms), set()).add(tuple(sorted(part.training.items())))
     assert all(len(found) == 1 for found in trainings.values())
+
+
+def test_another_machine_counts_a_part_on_phantoms_that_it_has_not_made(tmp_path, monkeypatch, toy_images):
+    monkeypatch.setattr(provenance, "project", lambda: tmp_path)
+    monkeypatch.setattr(run, "load_phantoms", lambda **_: toy_images)
+    parts = [Part("power-16", PARTS["references"].conditions[:2], 1, PEOPLE_TRAINING, 16)]
+    rows = run.run_parts(parts, toy_images, seed=0, store=Store(tmp_path / "here.sqlite"))
+    there = Store(tmp_path / "there.sqlite")
+    assert run.finished_rows(parts, toy_images, seed=0, store=there)[1]["finished"].tolist() == [0]
+    there.add(rows)
+    found, outlook = run.finished_rows(parts, toy_images, seed=0, store=there)
+    assert set(found["key"]) == set(rows["key"]) and outlook["finished"].tolist() == [2]
 
 
 def test_settings_change_one_thing_at_a_time():

@@ -123,8 +123,7 @@ def merge(original: nbformat.NotebookNode, executed: nbformat.NotebookNode, *, f
 def complaints(html: Path, documents: list[str]) -> list[str]:
     """Return what is wrong with built pages.
 
-    A page may be missing although jupyter-book succeeded, fetch something from the network, or hold a picture without
-    alternative text.
+    A page may be missing although jupyter-book succeeded, fetch from the network, or hold a picture without alt text.
     """
     found = []
     for document in documents:

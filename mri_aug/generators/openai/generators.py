@@ -38,8 +38,7 @@ class Prices:
     per_image : mapping of str to float, tuple of (str or None, float), or float
         By quality (None, or a number alone, for every other), the output of one image of 1024 x 1024; for the bound.
     image_in_tokens : int
-        Bound for an input image of 1024 x 1024. No tariff states it; earlier models took some 4,600 tokens for a close
-        look at the input.
+        Bound for an input image of 1024 x 1024. No tariff states it; earlier models took 4,600 tokens for a close look.
     """
 
     text_in: float = 5.0
