@@ -490,22 +490,27 @@ numbered_table(
 # %% tags=["remove-cell"]
 sizes = {}
 for _, part in phantom_rows.groupby("images") if is_record else ():
-    graded = person_scores(whole_repeats(part))
-    sizes[graded["subject"].nunique()] = graded, planned_arms(part)
-sized = ["30 % of people", *two, "all real people"]
-curves, records = {}, []
+    whole = whole_repeats(part)
+    if whole["fold"].nunique() == 5:  # else not everybody was tested yet
+        graded = person_scores(whole)
+        sizes[graded["subject"].nunique()] = graded, planned_arms(part)
+sized = {"30 %": "30 % of people", "30 % + duplicates": two[1], "30 % + simulated": two[0], "all": "all real people"}
+
+# %% tags=["remove-cell"]
+curves, records, larger_samples = {}, [], {}
 for n, (graded, arms) in sorted(sizes.items()):
     levels = summarise_people(graded).set_index("condition")
-    levels = {name: levels.loc[arms[name]] for name in sized if name in arms}
+    levels = {short: levels.loc[arms[name]] for short, name in sized.items() if arms.get(name) in levels.index}
     for name, level in levels.items():
         curves.setdefault(name, []).append([n, *level[["log_loss", "low", "high"]]])
-    shown = {name: f"{level['log_loss']:.3f}" for name, level in levels.items()}
+    row = {"people": n, "n": graded["simulation"].nunique()} | {one: f"{levels[one]['log_loss']:.3f}" for one in levels}
     pair = [arms.get(name) for name in two]
-    if all(pair):
-        (found,) = compare_people(graded[graded["condition"].isin(pair)], baseline=pair[1]).to_dict("records")
-        shown |= {"simulated against duplicates": difference_text(found)}
-        shown |= {"shown at 80 % power": power_table(graded, *pair, n_people=[n])["log_loss"].iloc[0]}
-    records.append({"people": n, "n": len(graded["simulation"].unique()), **shown})
+    if {*pair} <= set(graded["condition"]):
+        both = graded[graded["condition"].isin(pair)]
+        (larger_samples[n],) = compare_people(both, baseline=pair[1]).to_dict("records")
+        row |= {"simulated against duplicates": difference_text(larger_samples[n])}
+        row |= {"shown at 80 % power": power_table(both, *pair, n_people=[n])["log_loss"].iloc[0]}
+    records.append(row)
 
 # %% mystnb={"figure": {"caption": "The same training sets on simulated people, by the number of people in the study (logarithmic axis): log loss per held-out person, calibrated, with ranges over simulations.", "name": "fig-more-people"}, "image": {"alt": "Log loss per held-out simulated person against the number of people, for four training sets"}} tags=["hide-input"]
 if curves:

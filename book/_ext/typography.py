@@ -38,13 +38,18 @@ def typeset(text: str, before: str = " ") -> str:
 
 def _typeset(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Set numbers and units, mark the first column of tables as heads of the rows, and clean alternative texts."""
-    html = app.builder.format == "html"  # where a formula is a box, from which a line would part its full stop
+    html = app.builder.format == "html"
     for element in doctree.findall(nodes.Element):
         for place, text in enumerate(element.children):
             if isinstance(text, nodes.Text) and not isinstance(element, _VERBATIM):
                 before = element[place - 1].astext()[-1:] if place else ""
-                glued = html and place and isinstance(element[place - 1], nodes.math) and not text[:1].isspace()
-                element[place] = nodes.Text("\u2060" * glued + typeset(str(text), before or " "))
+                element[place] = nodes.Text(typeset(str(text), before or " "))
+    for formula in list(doctree.findall(nodes.math)) if html else ():  # a box, from which a line parts its full stop
+        parent, place = formula.parent, formula.parent.index(formula)
+        after = parent[place + 1 : place + 2]
+        if after and isinstance(after[0], nodes.Text) and (mark := re.match(r"\S+", after[0])):
+            together = nodes.inline("", "", formula, nodes.Text(mark[0]), classes=["together"])
+            parent[place : place + 2] = [together, nodes.Text(after[0][mark.end() :])]
     for table in doctree.findall(nodes.tgroup) if html else ():
         table.next_node(nodes.colspec)["stub"] = 1
     for figure in doctree.findall(nodes.figure):
