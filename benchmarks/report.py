@@ -51,12 +51,18 @@ def parts(content: dict[str, Any]) -> Iterator[str]:
         yield "Nothing has been measured yet."
         return
     latest = max(sections.values(), key=lambda section: section["date"])
-    computer, run, found = latest["machine"], latest["run"], latest["versions"]
+    run, found, machines = latest["run"], {}, {}
+    for name, section in sorted(sections.items(), key=lambda item: item[1]["date"]):
+        found |= section["versions"]
+        computer = section["machine"]
+        words = f"{computer['processor']} ({computer['cores']} cores, {computer['memory_gib']:.0f} GiB)"
+        machines.setdefault(words, []).append(name)
+    one = len(machines) == 1
+    places = "; on ".join(words if one else f"{words}: {', '.join(names)}" for words, names in machines.items())
     versions = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", *PEERS) if name in found)
     yield (
-        f"Measured until {latest['date'][:10]} on {computer['processor']} ({computer['cores']} cores, "
-        f"{computer['memory_gib']:.0f} GiB) with {versions}, on {run['n_images']} images of {run['n_people']} people "
-        f"({run['dataset']})."
+        f"Measured until {latest['date'][:10]} on {places}{'' if one else ';'} with {versions}, "
+        f"on {run['n_images']} images of {run['n_people']} people ({run['dataset']})."
     )
     for name, make in _TABLES.items():
         if name in sections:

@@ -269,6 +269,17 @@ def test_the_report_holds_the_numbers_and_the_rest_of_the_text(tmp_path):
         report.write(tmp_path)
 
 
+def test_the_report_names_each_machine_and_what_was_measured_there():
+    run = RUN | {"n_images": 96, "n_people": 16, "dataset": "toy"}
+    section = {"date": "2026-01-02", "run": run, "versions": {"python": "3.11"}}
+    slow, fast = ({"processor": name, "cores": 2, "memory_gib": 24.0} for name in ("slow", "fast"))
+    content = {"sections": {"peak": section | {"machine": slow}, "growth": section | {"machine": fast}}, "targets": []}
+    first = next(report.parts(content))
+    assert "on slow (2 cores, 24 GiB): peak; on fast (2 cores, 24 GiB): growth; with python 3.11" in first
+    content["sections"].pop("growth")
+    assert "on slow (2 cores, 24 GiB) with python 3.11, on 96 images" in next(report.parts(content))
+
+
 def test_the_committed_report_is_of_the_committed_record():
     text = (report.FOLDER / "README.md").read_text(encoding="utf-8")
     assert text.split(report.BEGIN)[1].split(report.END)[0].strip() == "\n\n".join(
