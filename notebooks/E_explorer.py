@@ -67,7 +67,9 @@ protocols = {"subject": "held-out people (subject protocol)", "image": "other sl
 if rows is not None:
     order = [one["part"] for one in manifest["parts"]]
     simulated = rows["images"] != manifest["images"]
-    tested = rows["protocol"].map(protocols).where(~simulated, "simulated people: " + rows["part"])
+    tested = (
+        rows["protocol"].map(protocols).where(~simulated, rows["part"].str.removeprefix("power-") + " simulated people")
+    )
     name = pd.concat(part["condition"].map(arm_words(part)) for _, part in rows.groupby(tested))
     same = rows["condition"].groupby([tested, name]).transform("nunique") > 1  # words that do not tell sets apart
     rows = rows.assign(tested=tested, name=name.where(~same, rows["condition"]), place=rows["part"].map(order.index))

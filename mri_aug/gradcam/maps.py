@@ -118,7 +118,7 @@ def gradcam_by_hand(
 def map_grid(model: nn.Module, images: Tensor) -> int:
     """Return how many positions a map has along a side, before it is enlarged to the image's size.
 
-    At 128 pixels 32 for ``cnn``, 4 for ``resnet18``, 8 for the transformers; errors are those of :func:`heatmaps`.
+    At 128 pixels 32 for ``cnn``, 4 for ``resnet18``, 8 for the transformers. Parameters and errors: :func:`heatmaps`.
     """
     check_images(images)
     layer = _default_layer(model)

@@ -114,7 +114,7 @@ def test_the_choice_lists_every_training_set_under_who_was_tested(shown):
     people, images = "held-out people (subject protocol)", "other slices (image protocol)"
     assert fields == [
         (people, "references"), (people, "people"), (people, "networks"), (images, "draft"),
-        ("simulated people: power-50", "power-50"),
+        ("50 simulated people", "power-50"),
     ]  # fmt: skip
     numbers = re.findall(r'name="set" value="(\d+)"( checked)?', page)
     assert [int(number) for number, _ in numbers] == list(range(9))
