@@ -43,7 +43,7 @@ def make(work: Path, path: Path, n_rows: int) -> int:
             scores = {name: (7919 * number + 31 * place) % 1000 / 997 for place, name in enumerate(names)}
             rows[key] = {
                 "key": key, **condition.columns(), "simulation": simulation, "repeat": simulation // 5, **scores,
-                "seconds": 60.0, "by_subject": texts[number % len(texts)], **study.versions(condition.generator),
+                "seconds": 60.0, "by_subject": texts[number % len(texts)], **study.keys.versions(condition.generator),
             }  # fmt: skip
     return Store(path).add(pd.DataFrame(list(rows.values())))
 

@@ -93,13 +93,7 @@ def run_study(  # noqa: PLR0913  a study has as many independent choices
         As :func:`check_conditions`; if ``n_simulations`` is not positive; if the scheduler cannot be reached.
     """
     study = _prepare(conditions, image_set, seed, config, generators)
-    tasks = study.tasks(n_simulations)
-    finished = store.rows(tasks)
-    missing = {key: task for key, task in tasks.items() if key not in finished}
-    if missing:
-        with _backend(scheduler, n_jobs) as parallel:
-            _compute(missing, study, parallel, store=store, progress=progress)
-    return store.table(tasks)
+    return _complete(study, n_simulations, store, n_jobs=n_jobs, scheduler=scheduler, progress=progress)
 
 
 def run_parts(
@@ -118,10 +112,11 @@ def run_parts(
     for _, alike in groupby(parts, key=lambda part: (part.n_simulations, dict(part.training), part.n_phantoms)):
         group = list(alike)
         first = group[0]
-        table = run_study(
-            listed_conditions(group), _images(first, image_set), n_simulations=first.n_simulations, seed=seed,
-            store=store, config=replace(config, **first.training), generators=generators, **options,
+        study = _prepare(
+            listed_conditions(group), _images(first, image_set), seed, replace(config, **first.training), generators,
+            known=first.n_phantoms and store.images_of(first.name),
         )  # fmt: skip
+        table = _complete(study, first.n_simulations, store, **options)
         names = {(one.label, one.protocol): part.name for part in reversed(group) for one in part.conditions}
         keys = zip(table["condition"], table["protocol"], strict=True)
         tables.append(table.assign(part=[names[key] for key in keys]))
@@ -153,9 +148,10 @@ def finished_rows(
         chosen = replace(config or TrainConfig(), **part.training)
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
-        there = not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file()
-        if there or store.has_part(part.name):  # else none can be finished
-            study = _prepare(part.conditions, _images(part, image_set), seed, chosen, generators, to_compute=False)
+        known = part.n_phantoms and store.images_of(part.name)
+        if known or not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():
+            images = image_set if known else _images(part, image_set)
+            study = _prepare(part.conditions, images, seed, chosen, generators, known=known, to_compute=False)
             tasks = study.tasks(part.n_simulations)
             new = store.rows(key for key in tasks if key not in rows)  # parts share conditions
             rows |= {key: {"key": key, **row, "part": part.name} for key, row in new.items()}
@@ -179,11 +175,13 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
     return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
 
 
-def _prepare(conditions, image_set, seed, config, generators, *, to_compute: bool = True) -> _Study:
-    # Resolved here, so that every machine of a cluster trains as the key says.
+def _prepare(conditions, image_set, seed, config, generators, *, known="", to_compute: bool = True) -> _Study:
+    # Phantoms are ``known`` by a deposit's fingerprint: another kind of processor rounds some pixels otherwise, as it
+    # does sums. The configuration is resolved here, so that every machine of a cluster trains as the key says.
     shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
     check_conditions(conditions, image_set, shared["generators"], to_compute=to_compute)
-    return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=Keys(conditions, image_set, **shared))
+    keys = Keys(conditions, known or image_set.fingerprint, **shared)
+    return _Study(tuple(dict.fromkeys(conditions)), image_set, **shared, keys=keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,23 +201,26 @@ class _Study:
             raise ValueError(f"n_simulations must be at least 1, got {n_simulations}")
         return {self.keys.of(one, r): (one, r) for one in self.conditions for r in range(n_simulations)}
 
-    def versions(self, generator: str) -> dict[str, str]:
-        """Return what made a row, as columns: a deposit does not mix versions unasked."""
-        code = {"code": self.keys.code, "generator_code": self.keys.generator(generator)}
-        return {"images": self.image_set.fingerprint, **code}
 
-
-def _compute(
-    tasks: Mapping[str, tuple[Condition, int]], study: _Study, parallel: _Parallel, *, store: Store, progress: bool
-) -> None:
+def _complete(
+    study: _Study, n_simulations: int, store: Store, *, n_jobs=-1, scheduler=None, progress=False
+) -> pd.DataFrame:
+    """Run what the store lacks of a study and return all its rows; parameters as of :func:`run_study`."""
+    tasks = study.tasks(n_simulations)
+    finished = store.rows(tasks)
     # All conditions of a simulation before the next one: an interrupted study is then smaller, and still balanced.
-    order = sorted(tasks, key=lambda key: tasks[key][1])
+    missing = sorted((key for key in tasks if key not in finished), key=lambda key: tasks[key][1])
+    costs = {key: _cost(tasks[key][0], len(study.image_set), study.config) for key in missing}
     shared = (study.image_set, study.seed, study.config, study.generators)
-    costs = {key: _cost(condition, len(study.image_set), study.config) for key, (condition, _) in tasks.items()}
-    with tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar:
-        for key, row in parallel(((key, *tasks[key]) for key in order), shared):
-            store.append(key, row | study.versions(row["generator"]))
-            bar.update(costs[key])
+    if missing:
+        with (
+            _backend(scheduler, n_jobs) as parallel,
+            tqdm(total=sum(costs.values()), desc="study", bar_format=_BAR, disable=not progress) as bar,
+        ):
+            for key, row in parallel(((key, *tasks[key]) for key in missing), shared):
+                store.append(key, row | study.keys.versions(row["generator"]))
+                bar.update(costs[key])
+    return store.table(tasks)
 
 
 def _run(call, shared):
@@ -241,11 +242,8 @@ def check_conditions(
     generator that cannot repeat its images is not among ``generators``: a simulation must not spend money. ImportError
     if a generator needs a package that is not installed.
     """
-    known = {
-        "architecture": {*ARCHITECTURES, *REFERENCES},
-        "policy": set(POLICIES),
-        "generator": {"none", *GENERATORS, *generators},
-    }
+    known = {"architecture": {*ARCHITECTURES, *REFERENCES}, "policy": set(POLICIES)}
+    known["generator"] = {"none", *GENERATORS, *generators}
     for condition in conditions:
         if not isinstance(condition.weights, str):
             raise ValueError(f"weights must be a name or the path of a file as text, got {condition.weights!r}")

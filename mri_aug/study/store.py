@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from mri_aug.data.imageset import ImageSet
 from mri_aug.generators.base import ImageGenerator, generator_module
 from mri_aug.models.training import TrainConfig
 from mri_aug.provenance import code_fingerprint, sqlite_fault, versions
@@ -26,7 +25,7 @@ from mri_aug.study.conditions import Condition
 _SCHEMA = "create table if not exists simulations (key text primary key, finished text not null, row text not null)"
 _COLUMNS = ["key", "finished", "row"]
 _INSERT = "insert or ignore into simulations values (?, datetime('now'), ?)"
-_OF_PART = "select 1 from simulations where instr(row, ?) limit 1"
+_OF_PART = "select row from simulations where instr(row, ?) limit 1"
 _SELECT = "select key, row from simulations where key in (select value from json_each(?))"
 # packages whose version can change a row's numbers
 NUMERICAL = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "scikit-learn", "diffusers")
@@ -84,10 +83,11 @@ class Store:
             connection.executemany(_INSERT, texts)
             return connection.total_changes - before
 
-    def has_part(self, name: str) -> bool:
-        """Return whether a deposit's rows of that part were added; rows that were computed here name no part."""
+    def images_of(self, part: str) -> str | None:
+        """Return which images a deposit's rows of that part are of, if any were added; rows made here name no part."""
         with self._connection() as connection:
-            return connection.execute(_OF_PART, (f'"part": {json.dumps(name)}',)).fetchone() is not None
+            found = connection.execute(_OF_PART, (f'"part": {json.dumps(part)}',)).fetchone()
+            return found and json.loads(found[0])["images"]
 
     def rows(self, keys: Iterable[str]) -> dict[str, dict]:
         """Return those rows that are finished, by key, in the order asked for; the others of the file are not read."""
@@ -111,27 +111,26 @@ class Store:
 class Keys:
     """The keys of one study's simulations, for the ``conditions`` that need them.
 
-    ``config`` is resolved, so that keys contain the device and the precision that are used. ``generators`` are the
-    study's own, by name; the others are made by theirs.
+    ``images`` is the fingerprint of the study's. ``config`` is resolved, so that keys contain the device and the
+    precision that are used. ``generators`` are the study's own, by name; the others are made by theirs.
     """
 
     def __init__(
         self,
         conditions: Sequence[Condition],
-        image_set: ImageSet,
+        images: str,
         *,
         seed: int,
         config: TrainConfig,
         generators: Mapping[str, ImageGenerator],
     ):
         self._shared = {
-            "images": image_set.fingerprint,
+            "images": images,
             "config": asdict(config) | {"device": config.resolved_device().type},  # which GPU does not matter
             "seed": seed,
             "code": _fingerprint("mri_aug.study.simulation"),
             "versions": _versions(NUMERICAL),
         }
-        self.code = self._shared["code"]
         self._generators = {"none": "none"}
         for name in {condition.generator for condition in conditions} - {"none"}:
             # imported lazily, so that the simulation's code does not include it
@@ -148,9 +147,10 @@ class Keys:
             text = json.dumps(self._shared | made | {"simulation": None}, sort_keys=True)
             self._halves[one] = text.split('null, "versions"')
 
-    def generator(self, name: str) -> str:
-        """Return the fingerprint of a generator's version."""
-        return self._generators[name]
+    def versions(self, generator: str) -> dict[str, str]:
+        """Return what made a row, as columns: a deposit does not mix versions unasked."""
+        shared = {name: self._shared[name] for name in ("images", "code")}
+        return {**shared, "generator_code": self._generators[generator]}
 
     def of(self, condition: Condition, simulation: int) -> str:
         """Return the key of one simulation, 32 hexadecimal digits."""

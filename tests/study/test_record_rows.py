@@ -41,12 +41,15 @@ def test_two_rows_of_each_part_are_found_again(part, thesis_images):
     rows, manifest = load_deposit("record")
     assert manifest["images"] == thesis_images.fingerprint
     images = load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else thesis_images
-    rows = rows[(rows["part"] == part.name) & (rows["images"] == images.fingerprint)]
+    rows = rows[rows["part"] == part.name]
     if rows.empty:
         pytest.skip(f"no simulation of {part.name} is in the record yet")
     for row in rows.nsmallest(2, "seconds").to_dict("records"):
         again = recomputed(row, images)
         alike = row["machine"] == machine()["processor"]
+        alike = (
+            alike and row["images"] == images.fingerprint
+        )  # another processor rounds some pixels of phantoms otherwise
         alike = alike and json.loads(row["versions"])["torch"] == json.loads(again["versions"])["torch"]
         for column, value in again.items():
             if column in UNTIMED or (not alike and column == "by_subject"):

@@ -165,7 +165,7 @@ def test_two_processes_may_write_at_once(tmp_path):
 
 def test_a_key_is_the_digest_of_all_that_makes_a_row(toy_images):
     condition, config = Condition(real_frac=0.5), TrainConfig(epochs=1).resolved()
-    keys = Keys([condition], toy_images, seed=3, config=config, generators={})
+    keys = Keys([condition], toy_images.fingerprint, seed=3, config=config, generators={})
     parts = keys._shared | {"condition": asdict(condition), "simulation": 7, "generator": "none", "weights": ""}
     expected = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
     assert keys.of(condition, 7) == expected != keys.of(condition, 8)

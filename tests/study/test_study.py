@@ -104,7 +104,7 @@ def test_every_architecture_runs_in_a_study(toy_images, tmp_path, architecture, 
 
 
 def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_path, monkeypatch):
-    base = dict(image_set=toy_images, seed=0, config=QUICK, generators={})
+    base = dict(images=toy_images.fingerprint, seed=0, config=QUICK, generators={})
 
     sample = Condition(real_frac=0.3)
 
@@ -115,7 +115,7 @@ def test_a_key_changes_with_everything_that_a_row_depends_on(toy_images, tmp_pat
     weights.write_bytes(b"1")
     of_file = Condition(real_frac=0.3, weights=str(weights))
     keys = [key(), key(Condition(real_frac=0.4)), key(simulation=1), key(seed=1), key(config=TrainConfig())]
-    keys += [key(image_set=toy_images[:-1]), key(of_file)]
+    keys += [key(images=toy_images[:-1].fingerprint), key(of_file)]
     weights.write_bytes(b"2")
     keys.append(key(of_file))
     filled = thesis_arms(0.3)[2]
@@ -139,7 +139,7 @@ def test_a_generator_is_asked_for_its_fingerprint_once(toy_images):
             return "0"
 
     arm = thesis_arms(0.3)[2]
-    keys = Keys([arm, arm], toy_images, seed=0, config=QUICK, generators={"morph": Counting()})
+    keys = Keys([arm, arm], toy_images.fingerprint, seed=0, config=QUICK, generators={"morph": Counting()})
     assert len({keys.of(arm, r) for r in range(50)}) == 50 and Counting.asked == 1
 
 
