@@ -47,9 +47,8 @@ def test_two_rows_of_each_part_are_found_again(part, thesis_images):
     for row in rows.nsmallest(2, "seconds").to_dict("records"):
         again = recomputed(row, images)
         alike = row["machine"] == machine()["processor"]
-        alike = (
-            alike and row["images"] == images.fingerprint
-        )  # another processor rounds some pixels of phantoms otherwise
+        # another processor rounds some pixels of phantoms otherwise
+        alike = alike and row["images"] == images.fingerprint
         alike = alike and json.loads(row["versions"])["torch"] == json.loads(again["versions"])["torch"]
         for column, value in again.items():
             if column in UNTIMED or (not alike and column == "by_subject"):
