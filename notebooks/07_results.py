@@ -21,6 +21,7 @@
 # {glue:text}`core_hours:.1f` hours of one core. What is compared, and how it is decided, was fixed beforehand ({numref}`Chapter %s <ch-methodology>`).
 # The record is unfinished. It is computed in the order in which its parts matter; every table states its number of simulations *n*, parts that have not been
 # reached are named as not computed, and fewer than ten simulations give a range, from the least to the greatest, and no verdict.
+# A verdict on a part that still grows may change, as some have.
 # At present the draft's comparison has {glue:text}`n_draft:d` simulations of each training set and that on held-out people {glue:text}`n_people:d`, in
 # which everybody is tested {glue:text}`n_repeats:d` times.
 #
