@@ -114,7 +114,7 @@ def run_parts(
         first = group[0]
         study = _prepare(
             listed_conditions(group), _images(first, image_set), seed, replace(config, **first.training), generators,
-            known=first.n_phantoms and store.images_of(first.name),
+            known=store.images_of(first.name) if first.n_phantoms else None,
         )  # fmt: skip
         table = _complete(study, first.n_simulations, store, **options)
         names = {(one.label, one.protocol): part.name for part in reversed(group) for one in part.conditions}
@@ -148,7 +148,7 @@ def finished_rows(
         chosen = replace(config or TrainConfig(), **part.training)
         n_images, found = 32 * part.n_phantoms or len(image_set), {}
         costs = {condition: _cost(condition, n_images, chosen) for condition in part.conditions}
-        known = part.n_phantoms and store.images_of(part.name)
+        known = store.images_of(part.name) if part.n_phantoms else None
         if known or not part.n_phantoms or phantom_file(part.n_phantoms, PHANTOM_SEED).is_file():
             images = image_set if known else _images(part, image_set)
             study = _prepare(part.conditions, images, seed, chosen, generators, known=known, to_compute=False)
@@ -175,7 +175,9 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
     return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
 
 
-def _prepare(conditions, image_set, seed, config, generators, *, known="", to_compute: bool = True) -> _Study:
+def _prepare(
+    conditions, image_set, seed, config, generators, *, known: str | None = None, to_compute: bool = True
+) -> _Study:
     # Phantoms are ``known`` by a deposit's fingerprint: another kind of processor rounds some pixels otherwise, as it
     # does sums. The configuration is resolved here, so that every machine of a cluster trains as the key says.
     shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}
