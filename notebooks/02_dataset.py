@@ -130,7 +130,7 @@ if record:
 # knows nothing, and that there are as many demented people of each grade as in OASIS-1.
 #
 # A random split of *images*, as the thesis uses it, therefore puts the same people on both sides. Of the test images of five such splits,
-# {glue:text}`record_twins:s` % have a near-twin among the training images. To copy the label of the most similar training image, which is
+# {glue:text}`record_twins:s` % have a *near-twin* among the training images, one more alike than slices of two people are. To copy the label of the most similar training image, which is
 # no diagnosis at all, is right for {glue:text}`record_nearest:s` % of them. It is right for {glue:text}`record_random:s` % even
 # where the labels are drawn at random for each person, so that they say nothing about disease. Where no person is on both sides, copying is right for
 # {glue:text}`record_unseen:s` %, and so is naming the most frequent class ({glue:text}`record_commonest:s` %).
@@ -391,8 +391,8 @@ glue_values(**{f"anatomy_{name}": text for name, text in told.items()})
 #
 # - *Spread.* Real people without dementia vary {glue:text}`anatomy_spread:s` times as much in the dark share of the core as phantoms do. The grades of real people overlap far more
 #   than ours, and a network finds phantoms easier to grade than people: a score on phantoms forecasts no score on people.
-# - *Severity.* Our most severe grade is too severe: the core of moderately demented phantoms is dark to {glue:text}`anatomy_severe:s` %, that of the
-#   two real people to {glue:text}`anatomy_severe_real:s` %.
+# - *Severity.* Our most severe grade is too severe: {glue:text}`anatomy_severe:s` % of the core of moderately demented phantoms is dark,
+#   and {glue:text}`anatomy_severe_real:s` % of that of the two real people.
 # - *Size.* Real brains fill the same share of the picture in everybody, {glue:text}`anatomy_area:s` with a standard deviation of
 #   {glue:text}`anatomy_area_sd:s` at most. Whoever prepared the dataset seems to have scaled the brains to one size. Ours are larger, and differ in size.
 # - *Contrast.* The grey values of the brain spread more from *non* to *mild* in all three, but in phantoms more steeply.

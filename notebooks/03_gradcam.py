@@ -697,13 +697,13 @@ glue_values(
 # - energy in the person's own fluid minus in other people's: {glue:text}`record_typical:s`, and under the image protocol {glue:text}`record_leaky_typical:s`;
 # - energy in the fluid, morph minus duplicates: {glue:text}`record_morph:s`.
 #
-# The networks that know none of these people do no better than the name of the most frequent class, which is right for
+# The networks that know none of these people do no better than naming the most frequent class, which is right for
 # {glue:text}`record_commonest:s` %. Their maps nevertheless lie in the person's own fluid: more than a uniform map, more than with random weights, and more than in
 # other people's fluid. A map that lies where the disease shows is therefore no evidence that a network can tell the disease. Nor does it separate the
 # protocols: the networks that recognise the people use the fluid as well.
 #
-# The map of a slice correlates with that of the person's other slice more than with those of other people, for the same predicted class, by
-# {glue:text}`record_own:s` and under the image protocol by {glue:text}`record_leaky_own:s`. An interval that holds 0 shows no difference, and none that there is no difference.
+# The correlation of a slice's map with that of the person's other slice exceeds that with other people's of the same predicted class by
+# {glue:text}`record_own:s`, and under the image protocol by {glue:text}`record_leaky_own:s`. An interval that holds 0 shows neither a difference nor equality.
 #
 # (sec-gradcam-gallery)=
 # ## A gallery

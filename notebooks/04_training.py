@@ -551,7 +551,7 @@ numbered_table(moved, "What one step of Adam on 32 images changes, in two ways o
 # $$ (eq-temperature)
 #
 # and fits $T$ to the validation people. With $T > 1$ the network becomes less confident. The order of the classes does not change, and so
-# neither does the accuracy. A loss after scaling therefore measures what the network sees; the difference to the loss before measures how
+# neither does the accuracy. A loss after scaling therefore depends far less on confidence; the difference to the loss before measures how
 # far its confidence was wrong.
 #
 # As an example the CNN is trained at 64 × 64 pixels on 30 % of the training people of this copy, without a policy, and scored on the people
@@ -620,5 +620,5 @@ _ = ax.axvline(1, color="0.5", linewidth=0.8)
 # Between two training sets we keep fixed the architecture, the initial weights, the loss, the optimiser with its constants, the batch size, the shape
 # of the schedule, and the rule by which a step and a temperature are chosen. Two quantities cannot both be kept: in {glue:text}`n_epochs:d` epochs,
 # say, {glue:text}`n_images:,d` images are trained on for {glue:text}`n_epoch_steps:,d` steps, and a set of another size for a number of steps in
-# proportion. Equal epochs are the draft's choice; equal steps are the basis of our verdicts. Random choices, such as the order of the mini-batches,
+# proportion. Equal epochs are the draft's choice; what content adds we judge at equal steps. Random choices, such as the order of the mini-batches,
 # are repeated in many simulations, paired by seed. {numref}`Chapter %s <ch-methodology>` turns this list into a protocol.

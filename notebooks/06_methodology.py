@@ -267,8 +267,8 @@ numbered_table(table, "Images of each class in one simulation.", "tab-mix")
 #   set; only new content is missing.
 #
 # Equal steps
-# : Every training set is trained for as many steps as the full one. Under the subject protocol this is so in all comparisons. Under the image
-#   protocol the draft's equal epochs are computed as well, as a second column; they are never the basis of a verdict.
+# : Every training set is trained for as many steps as the full one. Under the subject protocol this is so in all comparisons but those of
+#   weights learnt on phantoms. Under the image protocol the draft's equal epochs are computed as well; what content adds is judged at equal steps.
 #
 # A gain that duplicates reach as well, in equal steps, is not due to the content of synthetic images {cite:p}`pink2026`.
 #
@@ -295,7 +295,8 @@ numbered_table(table, "Images of each class in one simulation.", "tab-mix")
 # it is people who are scarce: a scan costs money, and its slices come with it. A training set therefore states what its share refers to.
 # `images` is the draft's way. `subjects` keeps a share of the training people, at least one of each class, with all their slices.
 # {numref}`tab-scarce` shows what either sample leaves of this copy's training part. The two questions have different answers, and only the
-# second asks whether synthetic images can stand in for people who were not scanned.
+# second asks whether synthetic images can stand in for people who were not scanned. The validation part is not made scarce: with 200 people,
+# every network, one of 40 training people too, has its step and temperature from 26 more whose labels are known.
 
 # %% tags=["hide-input"]
 of_people = image_set[divide(image_set, "subject", seed=seed, simulation=0).train]
@@ -331,7 +332,7 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # validation people alone: its rows keep no score of a test person. It was computed after the plan and changed nothing in it. {claim}`settings-stand` No alternative
 # lowers the loss of both samples by more than 0.01 nats on average.
 # As the folds rotate, a validation person of one simulation is a test person of another.
-# Two training sets start from *weights learnt on phantoms*: one network, trained for {glue:text}`phantom_steps:,d` steps on slices of
+# Two of the networks start from *weights learnt on phantoms*: one network, trained for {glue:text}`phantom_steps:,d` steps on slices of
 # {glue:text}`phantom_people:d` simulated people and on no real one, is fine-tuned on each sample for {glue:text}`tuning_steps:d` steps at a rate of
 # {glue:text}`tuning_rate:g`.
 #
@@ -519,9 +520,9 @@ numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true
 #
 # The simulations overlap in their training images, so their mean varies more than the spread between them suggests. The p values beside
 # the intervals allow for this: the corrected resampled t test {cite:p}`nadeau2003inference` replaces the variance $s^2 / R$ of a mean by
-# $(1/R + n_\mathrm{test} / n_\mathrm{train}) \, s^2$, here with a ratio of {glue:text}`test_ratio:g`. They ask about another dataset of
-# the same kind. That is a harder question than the interval's, and more simulations hardly help to answer it. Intervals are not
-# adjusted for their number: about one true null in twenty will be called a difference. The p values are adjusted by Holm's method
+# $(1/R + n_\mathrm{test} / n_\mathrm{train}) \, s^2$, here with a ratio of {glue:text}`test_ratio:g`, that of one fold to the others. They ask about another dataset of
+# the same kind. That is a harder question than the interval's, and more simulations hardly help to answer it. Neither intervals nor
+# equivalence are adjusted for the number of comparisons: about one true null in twenty will be called a difference. The p values are adjusted by Holm's method
 # {cite:p}`holm1979simple` within the families named below, and in exploratory tables within each table and protocol. What an interval
 # decides and the adjusted p value does not confirm is a suggestion for a further study.
 #
@@ -566,7 +567,7 @@ numbered_table(
 #
 # {numref}`tab-record-plan` gives the parts of the study in the order in which they are computed, with the simulations that each should have in
 # the end. Each part can be resumed and is useful before it is complete; every table of {numref}`Chapter %s <ch-results>` states the number
-# that it rests on.
+# that it rests on. What a part says before it is complete is an interim look, and not adjusted for further looks.
 
 # %% tags=["hide-input"]
 record = pd.DataFrame(
@@ -590,9 +591,9 @@ numbered_table(record, "The record's parts as planned. Steps or epochs are those
 # *Not independent of the data:* a pilot of up to three repeats, with earlier code and on the same 200 people, preceded the plan. It suggested that
 # deformations add little and that simulated anatomy helps. The contrasts on these two therefore repeat, on the same people, what a pilot
 # had suggested. They are stricter than the pilot and no independent confirmation. The constants of the references were chosen by
-# cross-validation on all 200 people, which favours the references slightly. Two constants of the simulated anatomy were compared on
+# cross-validation on all 200 people, which favours the references slightly. Two constants of the simulated anatomy, one of them how far the grades' atrophy overlaps, were compared on
 # validation people of this dataset, and the framing and brightness of the phantoms were matched to it by eye. The deformation's defaults were chosen by eye on
-# the whole dataset, people of the later test parts included. The link of grade to atrophy in the phantoms is ours and was not fitted.
+# the whole dataset, people of the later test parts included. Apart from that constant, the link of grade to atrophy is ours and was not fitted.
 #
 # *Changed after the plan:* the plan foresaw intervals by resampling people and repeats. They are in closed form
 # instead, because the resampled ones are anticonservative with few repeats ({numref}`tab-error-rates`). The references were to be treated

@@ -18,15 +18,16 @@
 # # Results
 #
 # This chapter reads the record: {glue:text}`n_rows:d` simulations of {glue:text}`n_conditions:d` training sets on the thesis's own 6,400 images,
-# {glue:text}`core_hours:.1f` hours of one core. What is compared, and how it is decided, was fixed beforehand ({numref}`Chapter %s <ch-methodology>`).
+# {glue:text}`core_hours:.1f` hours of one core. What is compared, and how it is decided, was fixed beforehand, with the exceptions that {numref}`sec-beforehand` names.
 # The record is unfinished. It is computed in the order in which its parts matter; every table states its number of simulations *n*, parts that have not been
 # reached are named as not computed, and fewer than ten simulations give a range, from the least to the greatest, and no verdict.
-# A verdict on a part that still grows may change, as some have.
+# A verdict on a part that still grows is an interim look, not adjusted for further ones; some have changed.
 # At present the draft's comparison has {glue:text}`n_draft:d` simulations of each training set and that on held-out people {glue:text}`n_people:d`, in
 # which everybody is tested {glue:text}`n_repeats:d` times.
 #
 # With ten simulations or more, a training set is *better* or *worse* where the 95 % interval of the difference excludes zero, *equivalent* where the interval lies
-# inside the margin (10 % of a loss, 0.05 nats per person), and *undecided* otherwise. Intervals are not adjusted for the number of comparisons; *p* is.
+# inside the margin (10 % of a loss, 0.05 nats per person), and *undecided* otherwise. Neither intervals nor verdicts are adjusted for the number of comparisons; *p*, which
+# tests for a difference and not for equivalence, is.
 
 # %% tags=["parameters"]
 dataset: str = "record"  # the committed study of the thesis's images; or, to compute one: "phantom", hub id, folder
@@ -198,7 +199,7 @@ numbered_table(
 # (sec-policies-result)=
 # ## Traditional policies
 #
-# The draft found that synthetic images did better than traditional augmentation of the same sample (its figure 7.2). A policy adds no steps, so each is to be
+# The draft found that synthetic images did better than traditional augmentation of the same sample (its figure 7.2). A policy adds no steps, so each is
 # shown twice: at the epochs of the sample, as in the draft, and at the steps of the full set.
 
 # %% mystnb={"figure": {"caption": "Policies on the real sample, at its epochs and at the full set's steps, beside synthetic images and duplicates (image protocol): test cross-entropy of every simulation, medians with 95 % intervals; crosses are the draft's medians.", "name": "fig-policies-compared"}, "image": {"alt": "Test cross-entropy of every policy at the sample's epochs and at the full set's steps, beside synthetic images and duplicates"}} tags=["hide-input"]
@@ -345,8 +346,8 @@ numbered_table(
 # ## Held-out people
 #
 # Under the image protocol a network is tested on people whom it has seen. Here the 200 people are dealt to five folds, what is scarce is *people*, with all
-# their slices, and each person is graded by networks that never saw them. A slice's grade is averaged over a person's slices, calibrated on validation people,
-# and scored as log loss per person. The first rows of {numref}`tab-held-out` are references, which any network should beat.
+# their slices, and each person is graded by networks that never saw them. The probabilities of a person's slices, at a temperature fitted to validation slices,
+# are averaged and scored as log loss per person. The first rows of {numref}`tab-held-out` are references, which any network should beat.
 
 # %% tags=["hide-input"]
 order = listed_conditions(record_parts() if is_record else parts)
@@ -372,12 +373,12 @@ if len(scores):
     figures.plot_forest(table, labels=words, lines=lines, better="left", x_label="Log loss per person (nats)")
 
 # %% [markdown]
-# {claim}`tissue-unbeaten` No network is better than a logistic regression on twelve tissue fractions of all people, {glue:text}`loss_tissue:.3f` nats.
+# {claim}`tissue-unbeaten` No network was shown to be better than a logistic regression on twelve tissue fractions of all people, {glue:text}`loss_tissue:.3f` nats.
 # {claim}`all-beats-shares` The network on all people, {glue:text}`loss_all:.3f`, is better than the class shares, {glue:text}`loss_shares:.3f`; the difference
 # is {glue:text}`all_shares:s`. {claim}`some-beat-shares` So is the network on 30 % of the people, {glue:text}`loss_some:.3f`, by {glue:text}`some_shares:s`, and with simulated people beside these or in their
 # place. With duplicates, deformed images or images by diffusion beside them it cannot be told from the shares. {claim}`auc-alike` How well they tell demented from other people hardly depends on the training set:
-# the area under the curve lies between {glue:text}`auc_low:.2f` and {glue:text}`auc_high:.2f` for every network. What differs is how far their probabilities can be
-# trusted. The draft samples 30 % of everybody's images, which loses no person; on held-out people that
+# the area under the curve lies between {glue:text}`auc_low:.2f` and {glue:text}`auc_high:.2f` for every CNN. Their grades differ more, with a weighted kappa from
+# {glue:text}`kappa_low:.2f` to {glue:text}`kappa_high:.2f`, and so does how far their probabilities can be trusted. The draft samples 30 % of everybody's images, which loses no person; on held-out people that
 # changed the loss by {glue:text}`people_images:s` against 30 % of the people with all their slices.
 
 # %% mystnb={"figure": {"caption": "The planned contrasts: paired difference in log loss per held-out person, with 95 % intervals and the margin of equivalence.", "name": "fig-planned"}, "image": {"alt": "Paired differences in log loss of the one primary and four secondary contrasts, with the margin of equivalence"}} tags=["hide-input"]
@@ -402,8 +403,8 @@ numbered_table(
 # {claim}`planned-undecided` The others are undecided: the primary one, diffusion against duplicates, {glue:text}`primary:s` in {glue:text}`n_primary:d` simulations, and simulated people alone against all
 # real people, {glue:text}`alone_all:s`.
 #
-# {claim}`little-at-stake` That one training set is equivalent to both shows how near they are to each other. All real people changed the loss by {glue:text}`people_all:s` against 30 % of them:
-# on average less than the margin, in an interval that holds zero. Whatever an imitation of the missing people can bring has to fit into this difference. Shuffling
+# {claim}`little-at-stake` One training set can be equivalent to both because there is little between them. All real people changed the loss by {glue:text}`people_all:s` against 30 % of them:
+# on average less than the margin, in an interval that holds zero and reaches beyond the margin. What the missing people themselves bring is thus undecided. Shuffling
 # the labels of the simulated people left {glue:text}`people_shuffled:s` against the sample alone, correct labels {glue:text}`people_simulated:s`: what part of
 # their effect is regularisation, and what part anatomy, is open.
 
@@ -444,11 +445,11 @@ caption = "Weights learnt on phantoms against random initial weights (explorator
 numbered_table(contrast_table(start_contrasts, words=words), caption, "tab-starts")
 
 # %% [markdown]
-# {claim}`phantom-start` Simulated people serve best as a place to start. A network that learns on phantoms first, and is then fine-tuned on all people for
-# a quarter of the steps, has the lowest loss of all networks, {glue:text}`loss_start_all:.3f`: {glue:text}`start_all:s` against random initial weights. Fine-tuned on
+# {claim}`phantom-start` Simulated people may serve best as a place to start. A network that learns on phantoms for {glue:text}`../notebooks/06_methodology.ipynb::phantom_steps:,d` steps, and is then fine-tuned on all people for
+# {glue:text}`../notebooks/06_methodology.ipynb::tuning_steps:d` where the others take {glue:text}`../notebooks/06_methodology.ipynb::people_steps:,d`, has the lowest loss of all networks, {glue:text}`loss_start_all:.3f`: {glue:text}`start_all:s` against random initial weights. Fine-tuned on
 # 30 % of the people it reaches {glue:text}`loss_start_some:.3f`, {glue:text}`start_some:s`, about what all people give from random weights. Both intervals
-# reach zero ({numref}`tab-starts`), no plan named these comparisons, and all simulations start from one training on phantoms, whose luck the
-# intervals do not hold.
+# reach zero ({numref}`tab-starts`), no plan named these comparisons, and all simulations start from one training on phantoms, whose variance the
+# intervals do not cover.
 
 # %% mystnb={"figure": {"caption": "Reliability of the calibrated probability that a held-out person is demented: observed share against mean prediction, with Wilson's intervals of as many people as a bin holds.", "name": "fig-reliability"}, "image": {"alt": "Observed share of demented people against the mean predicted probability of four training sets"}} tags=["hide-input"]
 planned_labels = planned_arms(rows)
@@ -474,7 +475,7 @@ if len(people):
 two = ("30 % of people + 70 % simulated", "30 % of people + 70 % duplicates")
 pair = [planned_labels.get(name) for name in two]
 power = power_table(people, *pair) if all(pair) else pd.DataFrame()
-caption = f"The smallest difference that a study of n people shows with 80 % power, from the spread of {two[0]} against {two[1]}."
+caption = f"The smallest difference that a study of n people shows with 80 % power, if trainings did not vary: from the spread over people of {two[0]} against {two[1]}."
 columns = {
     "n_people": "people",
     "log_loss": "log loss, nats",
@@ -491,7 +492,7 @@ numbered_table(
 #
 # The first shrinks where people can be had in any number. {numref}`fig-more-people` puts the same question to 50 to 800 simulated people in the place of the 200 real
 # ones, in {glue:text}`n_sizes:d` simulations each. There `simulated` shows other people who are made by the same rules, so that it gives the most that a model of
-# anatomy can give. {claim}`more-people` It does what was hoped. From 100 people on, simulated images beside 30 % of them have a lower loss on average than duplicates, by
+# anatomy can give. {claim}`more-people` On average, and without a verdict, it does what was hoped. From 100 people on, simulated images beside 30 % of them have a lower loss than duplicates, by
 # {glue:text}`more_100:s` with 100 people and {glue:text}`more_800:s` with 800, and reach the loss of all people. With 50 people, 15 in the sample, nothing can be told. On the
 # 200 real people the same contrast is {glue:text}`simulated:s`, and the missing people themselves bring {glue:text}`people_all:s`: there is less to replace. Either
 # their slices show less of the grade, or the network does not find it.
@@ -533,15 +534,15 @@ if records:
     axis.minorticks_off()
 
 # %% tags=["hide-input"]
-caption = "The same training sets on simulated people: log loss per held-out person, calibrated; simulated people against duplicates, paired; and the smallest difference that so many people show with 80 % power."
+caption = "The same training sets on simulated people: log loss per held-out person, calibrated; simulated people against duplicates, paired; and the smallest difference that so many people show with 80 % power, if trainings did not vary."
 numbered_table(pd.DataFrame(records), caption, "tab-more-people")
 
 # %% [markdown]
 # (sec-no-real)=
 # ## Without any real image
 #
-# How far does a network get that has seen simulated anatomy alone? Only the temperature is fitted on real, validation people. Trained on 400 simulated people,
-# it reaches {glue:text}`loss_simulated:.3f` nats, against {glue:text}`loss_all:.3f` for the network that saw all the real ones.
+# How far does a network get that trains on simulated anatomy alone? Real people set the grey values and the sharpness of its images, and real validation people
+# its step and temperature. Trained on 400 simulated people, it reaches {glue:text}`loss_simulated:.3f` nats, against {glue:text}`loss_all:.3f` for the network that saw all the real ones.
 
 # %% tags=["hide-input"]
 synthetic = held_out[held_out["synth_use"].eq("only")]["condition"].unique() if len(held_out) else []
@@ -552,7 +553,7 @@ if len(synthetic) and everybody and to_beat:
     without = without[without["condition"].isin(synthetic)]
 else:
     without = pd.DataFrame()
-caption = "Training on simulated people alone, against all real people and against tissue fractions of all real people: log loss per held-out person with 95 % intervals."
+caption = "Training on simulated people alone, references included, which have no temperature, against all real people and against their tissue fractions: log loss per held-out person with 95 % intervals."
 numbered_table(contrast_table(without, words=words), caption, "tab-no-real")
 
 # %% [markdown]
@@ -566,7 +567,8 @@ numbered_table(contrast_table(without, words=words), caption, "tab-no-real")
 # ViT-Tiny {glue:text}`loss_vit_tiny:.3f`, the CNN {glue:text}`loss_small:.3f`; they differ from it by {glue:text}`resnet18_none:s` and {glue:text}`vit_tiny_none:s`. Nor do added
 # images help them: simulated people change the loss of ResNet-18 by {glue:text}`resnet18_simulated:s` and that of ViT-Tiny by {glue:text}`vit_tiny_simulated:s`, duplicates by
 # {glue:text}`resnet18_duplicate:s` and {glue:text}`vit_tiny_duplicate:s`, up in one simulation and down in another. {claim}`networks-tissue` None comes as low as the tissue fractions,
-# {glue:text}`loss_tissue_beside:.3f` nats. Size does not seem to be what limits these networks. The published version, too, reports minimal
+# {glue:text}`loss_tissue_beside:.3f` nats. They train for fewer steps than the CNN, at rates that
+# were not compared on people. The published version, too, reports minimal
 # gains for vision transformers {cite:p}`kwon2024enhancing`.
 
 # %% tags=["hide-input"]
@@ -705,7 +707,8 @@ glue_values(
     **{f"loss_start_{name}": levels.get(pair[0], 0.0) for name, pair in starts.items()},
 )
 auc = scores[~scores["reference"]]["auc"].agg(["min", "max"]).tolist() if len(scores) else [0.0, 0.0]
-glue_values(auc_low=auc[0], auc_high=auc[1])
+kappa = scores[~scores["reference"]]["kappa"].agg(["min", "max"]).tolist() if len(scores) else [0.0, 0.0]
+glue_values(auc_low=auc[0], auc_high=auc[1], kappa_low=kappa[0], kappa_high=kappa[1])
 
 # %% tags=["remove-cell"]
 median = main.groupby("condition")[loss].median()
@@ -790,8 +793,8 @@ questions = {
     "morph": "Deformation against duplicates",
     "simulated_all": "30 % of the people with simulated ones against all real people",
     "alone_all": "Simulated people alone against all real people",
-    "draft_mixed": "The draft's gain: deformed images beside 30 % of the images, at equal epochs",
-    "draft_control": "The same gain, with duplicates in their place",
+    "draft_mixed": "The draft's gain: deformed images beside 30 % of the images against these alone, at equal epochs",
+    "draft_control": "The same deformed images against duplicates",
 }
 table = pd.DataFrame(
     {"question": text, "difference": difference_text(said[name]), "n": said[name]["n"], "outcome": outcome[name]}

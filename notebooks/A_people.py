@@ -154,10 +154,10 @@ _ = figures.plot_sheet(rows)
 # ### In the thesis's dataset
 #
 # {numref}`tab-leak` is of the thesis's dataset and comes from the record: five random splits of images, the five folds of people that test
-# everybody once, and the published split. When images are split, {glue:text}`record_twins:s` % of the test images have a near-twin, and the copied
+# everybody once, and the published split. When images are split, {glue:text}`record_twins:s` % of the test images have a near-twin, a training image above the threshold that tells people apart, and the copied
 # label is right for {glue:text}`record_nearest:s` %. Labels drawn at random for each person are still copied rightly for {glue:text}`record_random:s` %: an accuracy of
 # this size shows that people are recognised, and nothing about disease. When people are split, the classifier is right for
-# {glue:text}`record_unseen:s` % ({glue:text}`record_unseen_low:s` to {glue:text}`record_unseen_high:s` % by fold), as is the name of the most frequent class
+# {glue:text}`record_unseen:s` % ({glue:text}`record_unseen_low:s` to {glue:text}`record_unseen_high:s` % by fold), as is naming the most frequent class
 # ({glue:text}`record_commonest:s` %). The published split divides images, and leaks as much as a random one. {glue:text}`record_note:s`
 
 # %% tags=["hide-input"]

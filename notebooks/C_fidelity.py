@@ -114,7 +114,7 @@ image_set = load_images(
 #
 # {numref}`tab-fidelity` is of the thesis's dataset, and comes from the record. The sample is the one that the study's first
 # simulation draws under the subject protocol: 30 % of the training people of one fold. Everybody else is the standard of comparison. Its
-# first column compares the sample itself, people against other people; no generator can be expected to do better. {glue:text}`record_note:s`
+# first column compares the sample itself, people against other people, which is the mark to measure a generator by. {glue:text}`record_note:s`
 
 # %% tags=["hide-input"]
 record = load_tables("fidelity").get("fidelity")
