@@ -50,12 +50,9 @@ def _parser() -> argparse.ArgumentParser:
             "--classes", default="", metavar="A,B,...",
             help="the dataset's classes from least to most severe; A|B|... where they have no order",
         )  # fmt: skip
-        command.add_argument(
-            "--subjects", default="", metavar="RULE", help="its people: a pattern of file names, a column, or a table"
-        )
-        command.add_argument(
-            "--profile", default="demo", metavar="NAME", help="how much to compute: smoke, demo (default) or thesis"
-        )
+        command.add_argument("--subjects", default="", metavar="RULE", help="its people: a pattern, column or table")
+    for command in (study, vary, book):
+        command.add_argument("--profile", default="demo", metavar="NAME", help="smoke, demo (default) or thesis")
     for command in (study, book):
         command.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler")
         command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one per core)")
@@ -75,15 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--epochs", type=int, metavar="N", help="passes over the images, in place of the profile's")
     study.add_argument("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
     which = study.add_mutually_exclusive_group()
-    which.add_argument(
-        "--record", action="store_true", help="the parts of the record in place of chapter 7's; --simulations caps each"
-    )
-    which.add_argument(
-        "--settings", action="store_true", help="the settings of training on people, judged by validation people"
-    )
-    study.add_argument(
-        "--from", dest="source", metavar="DEPOSIT", help="continue from these rows, such as results/record"
-    )
+    which.add_argument("--record", action="store_true", help="the record's parts; --simulations caps each")
+    which.add_argument("--settings", action="store_true", help="settings of training, judged by validation people")
+    study.add_argument("--from", dest="source", metavar="DEPOSIT", help="continue from rows such as results/record")
     study.add_argument("--outlook", action="store_true", help="run nothing: what is finished, and the hours left")
     study.add_argument("--export", metavar="NAME", help="add the finished rows to results/NAME, with their manifest")
     study.add_argument("--mix", action="store_true", help="export although other code or images made the rows there")
@@ -145,9 +136,9 @@ def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: 
     from mri_aug.study import parts
 
     if options.settings:
-        return parts.settings_parts(options.simulations or 5)
+        return parts.settings_parts(5 if options.simulations is None else options.simulations)
     if options.record:
-        cap = options.simulations or sys.maxsize
+        cap = sys.maxsize if options.simulations is None else options.simulations
         chosen = parts.choose_parts(parts.record_parts(), options.parts)
         return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in chosen]
     rare = parts.rare_classes(list(image_set.class_counts().values()))
@@ -191,9 +182,6 @@ def _export(options, sizes, rows, outlook, image_set) -> None:
         "seed": options.seed,
         **({} if options.record or options.settings else {"profile": options.profile, **sizes}),
         "parts": outlook.round({"hours": 2, "hours_left": 2}).to_dict("records"),
-        "core_hours": round(float(rows["seconds"].sum()) / 3600, 2),
-        "code": sorted(set(rows["code"])),
-        "machines": sorted(set(rows["machine"])),
         "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
@@ -243,7 +231,7 @@ def _book(options: argparse.Namespace) -> None:
 
     if options.pdf:
         check_latex()  # before hours of computation
-    dataset = str(Path(options.dataset).resolve()) if Path(options.dataset).is_dir() else options.dataset
+    dataset = _absolute(options.dataset)
     is_folder = Path(dataset).is_dir()
     name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
     output = options.output or provenance.artifacts("books", f"{name}-{options.profile}")
@@ -252,7 +240,7 @@ def _book(options: argparse.Namespace) -> None:
     inputs = f"{image_set.fingerprint} {provenance.folder_digest(provenance.results())}"
     project, copies = provenance.project(), output / "sources"
     sources = [source_file(page, project, copies=copies) for page in pages() if page.startswith("notebooks/")]
-    known = {"dataset": dataset, "class_names": options.classes, "subjects": options.subjects}
+    known = {"dataset": dataset, "class_names": options.classes, "subjects": _absolute(options.subjects)}
     parameters = {**known, **profile_parameters(options.profile, dataset)}
     for done in execute_all(sources, output / "executed" / "notebooks", parameters, inputs=inputs):
         print(f"{done.name}: {f'{done.seconds:.0f} s' if done.fresh else 'unchanged'}", flush=True)
@@ -260,27 +248,28 @@ def _book(options: argparse.Namespace) -> None:
     print(f"\nThe {'thesis' if options.pdf else 'book'} is ready. Open {made}{'' if options.pdf else ' in a browser'}.")
 
 
+def _absolute(source: str) -> str:
+    """Return a path, or a path:configuration, as the notebooks find it, which run elsewhere; other text as it is."""
+    path, *configuration = source.split(":", 1)
+    return ":".join([str(Path(path).resolve()), *configuration]) if path and Path(path).exists() else source
+
+
 def _add_generator_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--generator", default="morph", metavar="NAME", help="makes the synthetic images (default: morph)"
-    )
+    command.add_argument("--generator", default="morph", metavar="NAME", help="of synthetic images (default: morph)")
     command.add_argument(
         "--option", action="append", default=[], type=_named_value, metavar="NAME=VALUE",
         help="of the generator, such as quality=low or 'prices={\"image_out\": 40}' (JSON); may be given several times",
     )  # fmt: skip
     command.add_argument(
         "--bank", type=Path, metavar="FOLDER",
-        help="where synthetic images are kept (default: artifacts/bank); given this, or a generator that cannot repeat "
-        "an image, a study takes them from the bank alone",
+        help="of synthetic images (default: artifacts/bank); where it is named, a study makes none itself",
     )  # fmt: skip
 
 
 def _add_vary_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--protocol", help="only for the conditions of this protocol: image, subject or published")
     command.add_argument("--plan", action="store_true", help="print what is missing and its cost; request nothing")
-    command.add_argument(
-        "--offline", "--replay", action="store_true", help="fail if the bank lacks anything; request nothing"
-    )
+    command.add_argument("--offline", "--replay", action="store_true", help="request nothing; fail if one is missing")
     command.add_argument("--max-usd", type=float, metavar="USD", help="stop before the bank costs more in all")
     command.add_argument("--max-images", type=int, metavar="N", help="stop before the bank has requested more in all")
 

@@ -65,6 +65,9 @@ def test_the_outlook_runs_nothing(small, capsys):
         (["study", "--real-frac", "1", "--profile", "smoke"], "real_frac must be below 1"),
         (["study", "--profile", "quick"], "profile must be one of smoke, demo, thesis, got 'quick'"),
         (["study", "--parts", "figure"], "there is no part figure; choose from: draft, people"),
+        (["study", "--settings", "--simulations", "0"], "n_simulations must be at least 1, got 0"),
+        (["study", "--record", "--simulations", "0"], "n_simulations must be at least 1, got 0"),
+        (["study", "--outlook", "--export", "toy", "--profile", "smoke"], "there are no rows to deposit as 'toy'"),
         (["study", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
         (["book", "--dataset", "no-such-folder"], "there is no folder 'no-such-folder'"),
     ],
@@ -75,10 +78,21 @@ def test_a_fault_is_one_line(small, capsys, command, message):
     assert said.startswith("mri-aug: ") and message in said and len(said.strip().splitlines()) == 1
 
 
-def test_unknown_words_end_with_the_usage(capsys):
+@pytest.mark.parametrize("words", [["study", "--scheme", "quick"], ["tables", "--profile", "smoke"]])
+def test_unknown_words_end_with_the_usage(capsys, words):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["study", "--scheme", "quick"])
-    assert stop.value.code == 2 and "--scheme" in capsys.readouterr().err
+        cli.main(words)
+    assert stop.value.code == 2 and words[1] in capsys.readouterr().err
+
+
+def test_paths_reach_notebooks_that_run_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "people.csv").touch()
+    for given, expected in (("scans", "scans"), ("scans:raw", "scans:raw"), ("people.csv", "people.csv")):
+        assert cli._absolute(given) == f"{tmp_path}/{expected}"
+    for given in ("", "phantom", "owner/name:raw", r"pat(\d+)_"):
+        assert cli._absolute(given) == given
 
 
 def test_help_imports_nothing_heavy():

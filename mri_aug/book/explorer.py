@@ -14,7 +14,7 @@ import pandas as pd
 import vl_convert
 
 from mri_aug.results.comparison import summarise
-from mri_aug.results.people import SCORES, person_scores, scores_in, summarise_people
+from mri_aug.results.people import SCORES, person_scores, scores_in, summarise_people, whole_repeats
 
 PERSON_LOSS = f"test_{SCORES[-1]}_subject_cross_entropy"  # its interval is over people, where the rows keep them
 STEP = 34  # pixels of a training set: its name, and below it its simulations
@@ -57,7 +57,8 @@ def estimates(rows: pd.DataFrame, metrics: Mapping[str, bool]) -> pd.DataFrame:
         for metric, lower_is_better in metrics.items():
             table = summarise(part, metric, by="name").rename(columns={"median": "value"})
             if metric == PERSON_LOSS and SCORES[-1] in scores_in(part):
-                table = summarise_people(person_scores(part, by="name")).rename(columns={"log_loss": "value"})
+                graded = person_scores(whole_repeats(part), by="name")
+                table = summarise_people(graded).rename(columns={"log_loss": "value"})
             table = table.rename(columns={"condition": "name"}).astype({"name": str})
             place = table["value"].rank(method="first", ascending=lower_is_better)
             tables.append(table.assign(metric=metric, place=place).join(numbers, on="name").dropna(subset="value"))

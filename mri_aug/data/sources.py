@@ -357,7 +357,7 @@ def _read_table(table: Path, paths: dict[Path, Path], columns, passed: Counter[s
             head = stream.readline()
         options = {"dtype": str, "encoding": "utf-8-sig", "encoding_errors": "replace"}
         if table.suffix.lower() == ".jsonl":
-            frame = pd.read_json(table, lines=True, **options)
+            frame = pd.read_json(table, lines=True, **options).fillna("")
         else:
             frame = pd.read_csv(table, sep=max(",;\t|", key=head.count), keep_default_na=False, **options)
     except Exception as error:  # whatever a parser says of a damaged table
@@ -367,7 +367,9 @@ def _read_table(table: Path, paths: dict[Path, Path], columns, passed: Counter[s
     label, subject = (_find_column(kind, names, given) for kind in ("label", "subject"))
     keys = _keys(paths)
     by_column = {name: [_find(value, keys) for value in frame[name]] for name in names if name != label}
-    column = given.get("image") or max(by_column, key=lambda n: len(set().union(*by_column[n])), default=None)
+    # of columns that name as many pictures the one that tells them best apart: folders are split or class as well
+    named = {name: (len(set().union(*files)), -sum(map(len, files))) for name, files in by_column.items()}
+    column = given.get("image") or max(named, key=named.get, default=None)
     matched = by_column.get(column, [])
     if 2 * len(set().union(*matched)) < len(paths) or not (label or subject):
         passed[f"{table.suffix} file (names neither classes nor people of the images)"] += 1

@@ -77,7 +77,7 @@ def _check_packages(folder: Path) -> None:
 
 def _variant(folder: Path) -> str | None:
     """Return the variant, such as fp16, in which some part of a pipeline has its weights, if any."""
-    files = list(folder.rglob("*.safetensors"))
+    files = list(folder.glob("*/*.safetensors"))  # beside the index lies at most the whole pipeline in one file
     if not files and (pickles := [path.name for path in folder.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]):
         raise ValueError(
             f"the weights in {folder} are pickles ({pickles[0]}), which can run code when they are read; save them as "

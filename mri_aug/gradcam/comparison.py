@@ -111,7 +111,7 @@ def measure_maps(
         columns[f"fluid{ending}"] = _average(measures.energy_share(one, fluid, within=brain) for one in maps)
         shares = (measures.elsewhere_share(one, region, test.subjects.numpy(), within=brain) for one in maps)
         columns[f"elsewhere{ending}"] = _average(shares)
-    columns["shift"] = measures.shift_likeness(partial(explain, classifier.model), test.images, within=brain)
+    columns["shift"] = measures.shift_equivariance(partial(explain, classifier.model), test.images, within=brain)
     columns["rank"] = _average(measures.rank_correlation(cams, one, within=brain) for one in random)
     grid = map_grid(classifier.model, test.images[:1])
     noise = measures.random_maps(len(test), grid=grid, size=test.images.shape[-1], seed=seed)

@@ -261,7 +261,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike, *, within: ArrayLike) 
     return np.array([_correlation(*map(stats.rankdata, pair)) for pair in pairs], dtype=float)
 
 
-def shift_likeness(explain: Callable[[Tensor], NDArray], images: Tensor, *, within: ArrayLike) -> NDArray[np.float64]:
+def shift_equivariance(explain: Callable[[Tensor], NDArray], images: Tensor, *, within: ArrayLike) -> NDArray:
     """Return how well each map follows a shift of the image by ``SHIFT_PIXELS``, (n,).
 
     It is Pearson's correlation of the map with that of the shifted image, shifted back, averaged over four directions;

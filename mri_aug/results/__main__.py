@@ -22,15 +22,15 @@ def report(name: str) -> str:
     rows, manifest = load_deposit(name)
     if "images" in rows:
         rows = rows[rows["images"] == manifest["images"]]
-    subject = rows[rows["protocol"] == "subject"]
+    subject = people.whole_repeats(rows[rows["protocol"] == "subject"])
     parts = [f"{name}: {len(rows)} simulations", "Planned contrasts, nats per person"]
     parts.append(_text(planned_contrasts(rows)[_CONTRASTS]))
     if "validated_calibrated" in people.scores_in(subject):
         references, to_beat = people.reference_conditions(subject), people.full_reference(subject)
-        graded = people.person_scores(people.whole_repeats(subject))
+        graded = people.person_scores(subject)
         scores = people.summarise_people(graded, references=references, to_beat=to_beat)
         parts += ["Scores per person, out of fold", _text(scores[_SCORES])]
-        arms = planned_arms(rows)
+        arms = planned_arms(subject)
         for condition, baseline in [row[:2] for row in PLANNED if arms.keys() >= set(row[:2])][:1]:
             parts.append(f"Smallest differences that can be shown at 80 % power: {condition} against {baseline}")
             parts.append(_text(people.power_table(graded, arms[condition], arms[baseline])))

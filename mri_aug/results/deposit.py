@@ -15,7 +15,8 @@ import pandas as pd
 
 from mri_aug import provenance
 
-_OWN_KEYS = ("n_rows", "sha256")
+_OWN_COLUMNS = {"code": "code", "machines": "machine"}  # what made the rows, by where a row says it
+_OWN_KEYS = ("n_rows", "sha256", "core_hours", *_OWN_COLUMNS)
 _TABLE, _MANIFEST = "rows.parquet", "manifest.json"
 # what should not change, within what: parts may have images of their own (simulated people), generators their own code
 FINGERPRINTS = {"images": "part", "code": "", "generator_code": "generator"}
@@ -31,10 +32,11 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
     name : str or Path
         Letters, digits, ``-`` and ``_``: a folder below :func:`mri_aug.provenance.results`; or the path of a deposit.
     manifest : mapping
-        What made the rows (what, when, n, versions, hours), as JSON can hold it; replaces an earlier manifest. The
-        number of rows and a checksum are added.
+        What made the rows (what, when, versions), as JSON can hold it; replaces an earlier manifest, except that
+        entries of ``parts`` which it does not name stay. What the table itself tells is added: the number of rows, a
+        checksum, and the hours, code and machines where rows name them.
     mix : bool
-        Add rows although another version of the images or of the code made those that are there.
+        Add rows although another dataset or other code made those that are there.
 
     Raises
     ------
@@ -57,15 +59,20 @@ def export(rows: pd.DataFrame, name: str | Path, *, manifest: Mapping[str, objec
             )
     if (place / _TABLE).is_file():
         kept = pd.read_parquet(place / _TABLE)  # whole, even where a kill came before its manifest was written
+        earlier = json.loads((place / _MANIFEST).read_text(encoding="utf-8")) if (place / _MANIFEST).is_file() else {}
         if not mix:
-            _refuse_mixture(kept, rows, place)
+            _refuse_mixture(kept, rows, place, earlier.get("images"), manifest.get("images"))
         rows = pd.concat([kept, rows[~rows["key"].isin(kept["key"])]], ignore_index=True)
+        parts = {part["part"]: part for part in [*earlier.get("parts", ()), *manifest.get("parts", ())]}
+        manifest = dict(manifest) | ({"parts": list(parts.values())} if parts else {})
     rows = rows.sort_values("key", ignore_index=True)
+    own = {name: sorted(set(rows[column])) for name, column in _OWN_COLUMNS.items() if column in rows}
+    own |= {"core_hours": round(float(rows["seconds"].sum()) / 3600, 2)} if "seconds" in rows else {}
     place.mkdir(parents=True, exist_ok=True)
     with provenance.atomic_write(place / _TABLE) as temporary:
         rows.to_parquet(temporary, index=False, compression="zstd")
-    own = {"n_rows": len(rows), "sha256": _checksum(place / _TABLE)}
-    text = json.dumps({**manifest, **own}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        own |= {"n_rows": len(rows), "sha256": _checksum(temporary)}
+        text = json.dumps({**manifest, **own}, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with provenance.atomic_write(place / _MANIFEST) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return place
@@ -106,20 +113,21 @@ def _deposit_folder(name: str | Path) -> Path:
     return provenance.results() / name
 
 
-def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path) -> None:
+def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path, *datasets: str | None) -> None:
+    strange = {"images": datasets} if None not in datasets and len(set(datasets)) > 1 else {}
     for column, group in FINGERPRINTS.items():
         if column not in kept or column not in rows:
             continue
         groups = [frame.get(group, frame[column].map(lambda _: "")) for frame in (kept, rows)]
         known, given = (frame.groupby(by)[column].agg(set) for frame, by in zip((kept, rows), groups, strict=True))
         shared = known.index.intersection(given.index)
-        strange = group != "generator" and set(kept[column]).isdisjoint(rows[column])
-        if strange or (known[shared] != given[shared]).any():
-            there, these = (", ".join(sorted(set(frame[column]))) for frame in (kept, rows))
-            raise ValueError(
-                f"{place} holds rows of another version ({column} {there}) than these ({these}): export to another "
-                "name, or mix them knowingly (--mix)"
-            )
+        if (known[shared] != given[shared]).any():
+            strange[column] = [", ".join(sorted(set(frame[column]))) for frame in (kept, rows)]
+    for column, (there, these) in strange.items():
+        raise ValueError(
+            f"{place} holds rows of another version ({column} {there}) than these ({these}): export to another "
+            "name, or mix them knowingly (--mix)"
+        )
 
 
 def _is_plain(values: pd.Series) -> bool:

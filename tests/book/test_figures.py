@@ -279,6 +279,13 @@ def test_the_answer_is_drawn_from_whole_repeats_beside_the_references_and_names_
         {"tissue fractions, all people": expected["tissue"], "class shares": expected["shares"]}
     )
     assert drawn["table"]["value"].rename(labels)["all real people"] == pytest.approx(expected["all real people"])
+    begun = made_up_rows([person_condition(real_frac=0.3, synth_frac=0.7, generator="diffusion")], n_repeats=1)
+    begun = pd.concat([rows, begun[begun["simulation"] < 3].assign(images="these")])  # a planned set without a repeat
+    begun["key"] = [str(i) for i in range(len(begun))]
+    export(begun, tmp_path / "begun", manifest={"images": "these"})
+    before = list(drawn["order"])
+    figures.draw_answer(tmp_path / "begun")
+    assert drawn["order"] == before
     export(rows[rows["architecture"] == "shares"], tmp_path / "few", manifest={"images": "these"})
     with pytest.raises(ValueError, match="holds none of the planned training sets"):
         figures.draw_answer(tmp_path / "few")

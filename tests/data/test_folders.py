@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 
 from mri_aug.data import loading
 from mri_aug.data.loading import load_images
+from mri_aug.data.sources import Report, find_files, folder_items
 from mri_aug.provenance import project
 from tests.data.made import FOUR, picture, tree
 
@@ -204,6 +207,29 @@ def test_one_table_may_hold_the_classes_and_another_the_people(folder, tmp_path)
     table.write_text("\n".join(["file,subject", *(f"{file},{who}" for file, _, who in rows)]))
     images = load_images(folder, subjects=table)
     assert list(images.class_counts().values()) == [4] * 4 and images.subjects.unique().numel() == 8
+
+
+def test_a_table_names_images_by_the_column_that_tells_them_apart(folder):
+    tree(folder, "train/{c}/{p}_{k}.png", people=2)
+    files = sorted(folder.rglob("*.png"))
+    rows = [f"train,{file.parent.name},{file.name},who{file.name.split('_')[0]}" for file in files]
+    (folder / "who.csv").write_text("\n".join(["split,folder,file_name,patient_id", *rows]))
+    images = load_images(folder)
+    assert images.subjects.unique().numel() == 8
+    assert f"The people of {len(files)} images are from who.csv." in images.notes
+
+
+@pytest.mark.parametrize("name", ["who.jsonl", "who.csv"])
+def test_people_that_a_table_leaves_out_have_no_name(folder, name):
+    tree(folder, "{c}/{p}_{k}.png")
+    whose = {file.name: file.name[0] if i else None for i, file in enumerate(sorted(folder.rglob("*.png")))}
+    lines = [json.dumps({"file_name": file, "patient_id": who}) for file, who in whose.items()]
+    if name.endswith("csv"):
+        lines = ["file_name,patient_id", *(f"{file},{who or ''}" for file, who in whose.items())]
+    (folder / name).write_text("\n".join(lines))
+    report = Report(str(folder))
+    items = folder_items(folder, *find_files(folder, report), FOUR, report, columns={})
+    assert {Path(item.name).name: item.subject or None for item in items} == whose
 
 
 def test_a_table_of_people_gives_classes_to_all_their_slices(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -97,11 +98,16 @@ def test_weights_of_a_variant_are_found_and_pickles_and_single_files_named(hub, 
     pipeline.save_pretrained(tmp_path / "half", variant="fp16")
     half = replace(hub, model=tmp_path / "half", _loaded={})
     assert torch.equal(half.vary(*batch, seed=0), hub.vary(*batch, seed=0))
+    weights = next(folder.rglob("*.safetensors"))
+    shutil.copytree(folder, tmp_path / "both")
+    shutil.copy(weights, tmp_path / "both" / "sd_xl_base_1.0.safetensors")  # the whole pipeline in one file, too
+    beside = replace(hub, model=tmp_path / "both", _loaded={})
+    assert torch.equal(beside.vary(*batch, seed=0), hub.vary(*batch, seed=0))
     pipeline.save_pretrained(tmp_path / "pickles", safe_serialization=False)
     with pytest.raises(ValueError, match=r"are pickles \(diffusion_pytorch_model.bin\).*save them as safetensors"):
         replace(hub, model=tmp_path / "pickles", _loaded={}).vary(*batch, seed=0)
     with pytest.raises(ValueError, match="is a single file; save it as a folder"):
-        HubGenerator(model=next(folder.rglob("*.safetensors")))
+        HubGenerator(model=weights)
 
 
 def test_a_variation_does_not_depend_on_its_batch(hub, batch):

@@ -346,3 +346,5 @@ def test_secrets_are_blotted_out(monkeypatch):
         "[secret] at http://me:[secret]@host, [secret], [secret], key [secret], [secret] or [secret] xxx"
     )
     assert len(text) < 310
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # any word does for a server of one's own
+    assert without_secrets("a nonempty prompt") == "a nonempty prompt"

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from mri_aug.gradcam.measures import own_and_other, randomised, rank_correlation, shift_likeness, weighted_layers
+from mri_aug.gradcam.measures import own_and_other, randomised, rank_correlation, shift_equivariance, weighted_layers
 from mri_aug.models.networks import make_model
 
 EVERYWHERE = np.ones((2, 32, 32), bool)
@@ -82,11 +82,11 @@ def test_a_map_that_moves_along_is_steady_and_one_that_stays_is_not():
     within = np.zeros((2, 128, 128), bool)
     within[:, 40:80, 40:80] = True
     fixed = rng.random((2, 128, 128))
-    moving = shift_likeness(lambda pictures: pictures[:, 0].numpy() / 255, images, within=within)
-    staying = shift_likeness(lambda pictures: fixed, images, within=within)
+    moving = shift_equivariance(lambda pictures: pictures[:, 0].numpy() / 255, images, within=within)
+    staying = shift_equivariance(lambda pictures: fixed, images, within=within)
     np.testing.assert_allclose(moving, 1)
     assert np.abs(staying).max() < 0.1
-    assert np.isnan(shift_likeness(lambda pictures: 0 * fixed, images, within=within)).all()
+    assert np.isnan(shift_equivariance(lambda pictures: 0 * fixed, images, within=within)).all()
 
 
 def test_own_and_other_people():

@@ -78,6 +78,38 @@ def test_a_part_may_have_images_of_its_own(rows, tmp_path):
         export(made.assign(images=["a", "a", "z"], key=["d", "e", "f"]), tmp_path / "demo", manifest={})
 
 
+def test_a_part_on_other_images_may_come_alone_but_no_other_dataset(rows, tmp_path):
+    made = rows.assign(images=["a", "a", "of simulated people"], part=["people", "people", "power-50"])
+    export(made.head(2), tmp_path / "demo", manifest={"images": "a"})
+    with pytest.raises(ValueError, match="another version .images a. than these .b.: "):
+        export(made.tail(1), tmp_path / "demo", manifest={"images": "b"})
+    assert load_deposit(tmp_path / "demo")[1]["images"] == "a"
+    export(made.tail(1), tmp_path / "demo", manifest={"images": "a"})
+    assert len(load_deposit(tmp_path / "demo")[0]) == 3
+
+
+def test_parts_that_are_not_exported_anew_stay_in_the_manifest(rows, tmp_path):
+    made = rows.assign(part=["people", "draft", "sweep"], seconds=1800.0, machine=["x", "y", "y"], code="c")
+    known = [{"part": "people", "finished": 1}, {"part": "draft", "finished": 1}]
+    export(made.head(2), tmp_path / "demo", manifest={"parts": known})
+    export(made.tail(1), tmp_path / "demo", manifest={"parts": [{"part": "sweep", "finished": 1}]})
+    export(made.head(1), tmp_path / "demo", manifest={"parts": [{"part": "people", "finished": 9}]})
+    manifest = load_deposit(tmp_path / "demo")[1]
+    assert [(part["part"], part["finished"]) for part in manifest["parts"]] == [
+        ("people", 9),
+        ("draft", 1),
+        ("sweep", 1),
+    ]
+    assert (manifest["core_hours"], manifest["machines"], manifest["code"]) == (1.5, ["x", "y"], ["c"])
+
+
+def test_a_manifest_that_json_cannot_hold_leaves_the_old_deposit(rows, tmp_path):
+    export(rows, tmp_path / "demo", manifest={"n": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        export(rows.assign(key=list("xyz")), tmp_path / "demo", manifest={"n": float("nan")})
+    pd.testing.assert_frame_equal(load_deposit(tmp_path / "demo")[0], rows)
+
+
 def test_names_are_those_of_whole_deposits(rows, tmp_path):
     assert deposit_names(folder=tmp_path) == []
     for name in ("b", "a"):

@@ -90,6 +90,13 @@ def test_a_complete_table_of_people_has_the_textbook_variance():
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 38) * np.sqrt(variance), rel=1e-4)
 
 
+def test_where_repeats_vary_most_they_are_what_is_counted():
+    shift = np.random.default_rng(4).normal(size=6)
+    values = np.tile(np.repeat(shift, 5), (40, 1)) + 1e-9 * np.random.default_rng(5).normal(size=(40, 30))
+    _, (low, high, _) = inference.crossed_interval(values, np.repeat([0, 1], 20), np.repeat(range(6), 5))
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 5) * shift.std(ddof=1) / np.sqrt(6), rel=1e-4)
+
+
 def test_the_order_of_people_and_simulations_changes_nothing():
     values, labels, repeats = study()
     rows, columns = np.random.default_rng(0).permutation(40), np.random.default_rng(1).permutation(100)

@@ -140,13 +140,12 @@ def draw_answer(deposit: str | Path) -> Path:
     none of the planned training sets.
     """
     rows, manifest = load_deposit(deposit)
-    rows = rows[rows["images"] == manifest["images"]]
-    arms = {label: name for name, label in planned_arms(rows).items()}
+    subject = whole_repeats(rows[(rows["images"] == manifest["images"]) & (rows["protocol"] == "subject")])
+    arms = {label: name for name, label in planned_arms(subject).items()}
     if not arms:
         raise ValueError(f"{deposit} holds none of the planned training sets: compute the part 'people' first")
-    subject = rows[rows["protocol"] == "subject"]
     tissue, shares = full_reference(subject), full_reference(subject, "shares")
-    subject = whole_repeats(subject[subject["condition"].isin([*arms, tissue, shares])])
+    subject = subject[subject["condition"].isin([*arms, tissue, shares])]
     scores = summarise_people(person_scores(subject), references=reference_conditions(subject), to_beat=tissue)
     scores = scores.rename(columns={"log_loss": "value"}).set_index("condition", drop=False)
     names = {"tissue fractions, all people": tissue, "class shares": shares}

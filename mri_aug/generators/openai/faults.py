@@ -200,7 +200,7 @@ def public_address(url: object) -> str:
 def without_secrets(text: str) -> str:
     """Return the text on one line, shortened, with the key and whatever looks like one blotted out."""
     address, key = urlsplit(os.environ.get("OPENAI_BASE_URL", "")), os.environ.get("OPENAI_API_KEY", "")
-    for secret in (key, address.password, address.query):
+    for secret in (key * (len(key) >= 8), address.password, address.query):  # a shorter key is any word
         text = text.replace(secret, "[secret]") if secret else text
     if len(key) >= 16:  # servers quote a key's beginning
         text = re.sub(re.escape(key[:6]) + r"\S*", "[secret]", text)
