@@ -183,10 +183,10 @@ counts = pd.DataFrame(
         ],
     }
 )
-counts.loc[len(counts)] = ["all", *counts.iloc[:, 1:].sum()]
+counts.loc[len(counts)] = ["all", *counts.iloc[:, 1:].sum(min_count=1)]
 numbered_table(counts, "The images of this copy: how many of each class, and the people they show.", "tab-copy")
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Two slices of each class in the images of this copy (simulated, unless the copy was made from a dataset), each of another person. Severe atrophy shows as wide ventricles, the dark cavities in the middle, and as wide furrows at the surface.", "name": "fig-slices"}, "image": {"alt": "Two slices of each class; the dark cavities widen from the first class to the last"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "Two slices of each class in the images of this copy (simulated, unless the copy was made from a dataset), each of another person. Severe atrophy shows as wide ventricles, the dark cavities in the middle, and as wide furrows at the surface.", "name": "fig-slices"}, "image": {"alt": "Two slices of each class, the classes in their order"}}
 use_book_style(image_format="png")
 owner = image_set.subjects.numpy() if known else np.arange(len(labels))
 pairs = [rng.choice(np.unique(owner[labels == c]), size=2, replace=False) for c in range(image_set.n_classes)]
@@ -240,7 +240,7 @@ numbered_table(generator_kinds().iloc[:, :3], caption, "tab-kinds")
 # those of the real sample. *Duplicate* is not a generator but the control that every generator has to beat. {numref}`fig-variations` shows
 # what each makes. *Hub* and the two *openai* kinds are missing there, since they need a model of the reader's choice or a paid service.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class from the images of this copy, and one image that each generator made for it; all were fitted on 30 % of the training images, the sources among them. Duplicates would be the first row again. The diffusion model was fine-tuned for a few steps only. Simulated people have the class of the source and nothing else of it.", "name": "fig-variations"}, "image": {"alt": "Sources of four classes and, below each, an image by morph, diffusion and simulated; ventricles widen with the class in every row"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class from the images of this copy, and one image that each generator made for it; all were fitted on 30 % of the training images, the sources among them. Duplicates would be the first row again. The diffusion model was fine-tuned for a few steps only. Simulated people have the class of the source and nothing else of it.", "name": "fig-variations"}, "image": {"alt": "A source of each class and, below it, an image by morph, diffusion and simulated"}}
 sample = image_set[image_split.train[stratified_sample(labels[image_split.train], 0.3, seed=seed)]]
 options = {"morph": {}, "diffusion": {"config": {"n_steps": diffusion_steps}}, "simulated": {"n_people": 24}}
 sources = sample[[np.flatnonzero(sample.labels.numpy() == c)[0] for c in range(sample.n_classes)]]
@@ -397,8 +397,8 @@ glue_values(**{f"anatomy_{name}": text for name, text in told.items()})
 #   {glue:text}`anatomy_area_sd:s` at most. Whoever prepared the dataset seems to have scaled the brains to one size. Ours are larger, and differ in size.
 # - *Contrast.* The grey values of the brain spread more from *non* to *mild* in all three, but in phantoms more steeply.
 #
-# *Simulated* brings grey values and sharpness to those of the sample and leaves the anatomy as it is, so that its fluid is that of phantoms. Its most severe grade is
-# milder and more varied, since its classes share the range of severity evenly.
+# *Simulated* brings grey values and sharpness to those of the sample and leaves the anatomy as it is, so that its fluid is that of phantoms. Its people have
+# few slices here, the most severe one each, and vary more for that than means of 32 slices.
 
 # %% tags=["remove-cell"]
 assert counts["training images"].iloc[-1] + counts["test images"].iloc[-1] == len(image_set)

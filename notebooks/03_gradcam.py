@@ -75,7 +75,7 @@ from mri_aug.study.conditions import Condition
 image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=n_subjects or None, seed=seed
 )
-image_set = separate_images(image_set)  # changes nothing where people are known
+load_notes, image_set = image_set.notes, separate_images(image_set)  # changes nothing where people are known
 parts = {
     "subject": split(image_set, "subject", seed=seed, fold=(0, 1)),
     "image": split(image_set, "image", seed=seed, test_share=0.4, validation_share=0),
@@ -112,10 +112,12 @@ test = image_set[np.sort(np.concatenate(spread))]
 truth, subjects, brain = test.labels.numpy(), test.subjects.numpy(), measures.brain_masks(test.images)
 predictions = {name: predict(one, test.images).argmax(axis=1) for name, one in classifiers.items()}
 classifier, predicted = classifiers["CNN"], predictions["CNN"]
+degrees = [name if name.isupper() else name.lower() for name in test.class_names]  # in a sentence
 network, scaling = classifier.model, {"mean": classifier.mean, "std": classifier.std}
 
 # %% tags=["remove-cell"]
 glue_values(
+    gradcam_unknown=" ".join(image_set.notes[len(load_notes) :]),  # where people are
     gradcam_train_people=len(training["subject"].subjects.unique()),
     gradcam_test_people=len(np.unique(subjects)),
     gradcam_test_slices=len(test),
@@ -129,7 +131,7 @@ glue_values(
 # The CNN learned from {glue:text}`gradcam_train_people:d` people and is examined on {glue:text}`gradcam_test_slices:d` slices of
 # {glue:text}`gradcam_test_people:d` others, of which it classifies {glue:text}`gradcam_accuracy_percent:.0f` % correctly; under the
 # image protocol it is {glue:text}`gradcam_leaky_percent:.0f` %. Always predicting the most frequent class of these slices would be right
-# for {glue:text}`gradcam_majority_percent:.0f` %.
+# for {glue:text}`gradcam_majority_percent:.0f` %. {glue:text}`gradcam_unknown:s`
 #
 # ## Overview of Grad-CAM
 #
@@ -197,7 +199,7 @@ assert difference < 1e-5
 glue_values(
     gradcam_compared=len(asked_of),
     gradcam_difference=power_text(difference),
-    gradcam_asked=test.class_names[asked].lower(),
+    gradcam_asked=degrees[asked],
     gradcam_dead_slices=int((~has_map).sum()),
 )
 
@@ -435,7 +437,7 @@ k = [
     (right if len(right) else np.flatnonzero(truth == c))[max(len(right), 1) // 2 - (len(right) == 1)]
     for c, right in zip(np.unique(truth), right_of, strict=True)
 ]
-short = [name.removesuffix("demented").strip().lower() for name in test.class_names]
+short = [name.removesuffix("demented").strip() for name in degrees]
 titles = [f"{short[truth[i]]}\n→ {short[predicted[i]]}" for i in k]
 rows = [
     SheetRow("slice", slices[k], regions=lesion[k], titles=titles),
@@ -463,8 +465,8 @@ glue_values(
 #
 # ### Evidence for the disease
 #
-# A map belongs to one class. Maps of the same slices are drawn for each class in turn: evidence for a severe class should lie where tissue
-# was lost more than evidence for the healthy class does.
+# A map belongs to one class. Maps of the same slices are drawn for each class in turn. Where classes are degrees of a disease, evidence for a severe one should
+# lie where tissue was lost more than evidence for the mildest does.
 
 # %% tags=["hide-input"]
 tables = []
@@ -489,7 +491,7 @@ numbered_table(
     formats={column: ".2f" for column in table.columns if column != "asked"},
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN's HiResCAM maps for the most severe class, averaged over the test slices of each true class after every brain was brought to one outline; below, the average slice. Each average map is scaled by itself. Thin lines: the common outline; in the lower row, where at least half of the slices have lost tissue, if that is known and there is such a place.", "name": "fig-gradcam-average"}, "image": {"alt": "Average heat maps of each class on a common brain outline"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The CNN's HiResCAM maps for the last class, which is the most severe of classes with an order, averaged over the test slices of each true class after every brain was brought to one outline; below, the average slice. Each average map is scaled by itself. Thin lines: the common outline; in the lower row, where at least half of the slices have lost tissue, if that is known and there is such a place.", "name": "fig-gradcam-average"}, "image": {"alt": "Average heat maps of each class on a common brain outline"}}
 severe = heatmaps(network, test.images, method="hirescam", target=test.n_classes - 1, **scaling)
 aligned, outline = measures.on_common_outline(severe, brain)
 pictures, tissue = measures.on_common_outline(slices, brain)[0], measures.on_common_outline(lesion, brain)[0]
@@ -504,8 +506,8 @@ rows = [SheetRow("map", grey, strength, outlines, titles), SheetRow("slice", gre
 _ = plot_sheet(rows)
 
 # %% [markdown]
-# The rows of {numref}`tab-gradcam-asked` should differ: evidence for a severe class should lie in the {glue:text}`gradcam_region:s` more, and evidence
-# for the healthy class less, than chance would place it. {numref}`fig-gradcam-average` shows where the evidence for the most severe class lies on average.
+# The rows of {numref}`tab-gradcam-asked` should differ: evidence for a severe degree should lie in the {glue:text}`gradcam_region:s` more, and evidence
+# for the mildest less, than chance would place it. {numref}`fig-gradcam-average` shows where the evidence for the last class lies on average.
 #
 # ### Right and wrong predictions
 #
@@ -568,8 +570,8 @@ glue_values(
 )
 
 # %% [markdown]
-# How much more a map resembles the person's other maps than other people's differs by {glue:text}`gradcam_follows:s` between the two networks, image
-# minus subject protocol over the same slices; the energy in the {glue:text}`gradcam_region:s`, in multiples of chance, by {glue:text}`gradcam_looks:s`.
+# Image minus subject protocol, over the same slices: the excess of the correlation with the person's other maps over that with other people's changes by
+# {glue:text}`gradcam_follows:s`, and the energy in the {glue:text}`gradcam_region:s`, in multiples of chance, by {glue:text}`gradcam_looks:s`.
 # An interval that holds 0 does not show that the network is free of leakage: two slices of one person differ so little that a network that
 # recognises the person and one that recognises the disease can use the same places.
 #
@@ -719,7 +721,7 @@ pictures = torch.stack([test.images[chosen], variations[chosen]], dim=1).flatten
 owner = np.repeat(chosen, 2)
 kinds = [f"person {subjects[i]}, slice {n}{', synthetic' if j % 2 else ''}"
          for j, (i, n) in enumerate(zip(owner, np.repeat(np.arange(len(chosen)) + 1, 2), strict=True))]  # fmt: skip
-maps, captions, degrees = {}, {}, [name.lower() for name in test.class_names]
+maps, captions = {}, {}
 for name in ("CNN", "CNN (image protocol)", "ResNet-18", "ViT"):
     one = classifiers[name]
     found = predict(one, pictures).argmax(axis=1)

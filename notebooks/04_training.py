@@ -56,7 +56,7 @@ use_book_style()
 
 # %% tags=["remove-cell"]
 source = {"class_names": class_names or None, "subjects": subjects or None, "seed": seed}
-image_set = load_images(dataset, n_subjects=n_subjects or None, **source)
+image_set = separate_images(load_images(dataset, n_subjects=n_subjects or None, **source))
 config = TrainConfig()
 torch.set_num_threads(1)  # the same sums in the same order, however busy the machine
 rng = np.random.default_rng(seed)

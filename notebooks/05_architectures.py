@@ -421,7 +421,7 @@ _ = diagrams.plot_encoder_block()
 #
 # Tissue (`tissue`)
 # : Logistic regression on the {glue:text}`n_tissue:d` measures of {numref}`tab-tissue`, each as its mean and its maximum over the slices of a
-#   person. They are found by thresholds alone: the brain is the largest bright region, and *dark* is what has less than 0.55 of the
+#   person; *tissue fractions* for short, though not all are fractions. They are found by thresholds alone: the brain is the largest bright region, and *dark* is what has less than 0.55 of the
 #   brain's median grey value, which in these images is fluid. Fluid in the core is mostly that of the ventricles, fluid at the rim that of the
 #   sulci. Both widen as tissue is lost {cite:p}`frisoni2010clinical`.
 #

@@ -126,7 +126,7 @@ _ = figures.plot_sheet(
 # One more transformation is used throughout, `morph`. Its images are made beforehand and added to the training set, so it stands among the generators, but it is no generative model. It
 # learns no distribution, and it shows no tissue that its source lacks. What it does is registration-based augmentation: a slice is deformed towards other people's
 # slices of its class {cite:p}`rueckert2003automatic`. For a source $x$, three partners are drawn without replacement among the {glue:text}`morph_neighbours:d` training
-# images of its class and of other people that correlate most with it. $f_1$, $f_2$ and $f_3$ are the displacement fields that register $x$ to each
+# images of its class and of other people that correlate most with it, where these are nearly as alike as the nearest. $f_1$, $f_2$ and $f_3$ are the displacement fields that register $x$ to each
 # {cite:p}`kroeger2016fast`, smoothed by a Gaussian of 2 pixels. At pixel $p$ the new image is
 #
 # $$
@@ -143,7 +143,7 @@ _ = figures.plot_sheet(
 # \end{aligned}
 # $$ (eq-morph-draws)
 #
-# That is a random point on the path to the first partner and a little off it, in directions in which real brains differ. The jitter $e$ is drawn on a grid of
+# That is a random point on the path to the first partner, or a little beyond it, and a little off it, in directions in which real brains differ. The jitter $e$ is drawn on a grid of
 # 5 × 5 points and interpolated. $w$ fades to zero over the outer 6 pixels, and $s \le 1$ is the largest of 1, 0.9, 0.81 and so on at which nothing
 # folds: the Jacobian determinant of $p + s\,u(p)$ is at least {glue:text}`morph_jacobian:g` everywhere. Pixels are moved and never blended between
 # images, so the results are as sharp as their sources. Where the sample holds no other person of the class, as with the moderately demented under the
@@ -188,12 +188,12 @@ numbered_table(
 # {numref}`tab-cards` is what every generator says of itself: a generator carries its card, and one that a reader adds is
 # listed by its own words, too. {numref}`fig-generators` shows two images of every class by each of those that run here without a download or a bill.
 # *Duplicate* is the control. *Morph* deforms. *Diffusion* is generative: it redraws what noise has hidden in its source. *Simulated*
-# draws new anatomy of the class, and its people are nobody's neighbours. [Appendix C](C_fidelity.ipynb) measures them.
+# draws new anatomy of the class, and its people have no source. [Appendix C](C_fidelity.ipynb) measures them.
 
 # %% tags=["hide-input"]
 from mri_aug.fidelity.table import generator_kinds
 
-caption = "The generators' cards, as each carries its own."
+caption = "The generators: what each is and learns from, who sees the images, and its licence and limits."
 numbered_table(generator_kinds(), caption, "tab-cards")
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Two images of each class by every generator that runs without a download, fitted on the real sample of one simulation in the images of this copy (phantoms, unless it was made from a dataset). The first row, duplicates, shows the sources of the two rows below it; simulated people have no source. The diffusion model was fine-tuned for 40 steps here, for 1,800 in a study, and its images are hazier than a study's.", "name": "fig-generators"}, "image": {"alt": "Rows of slices by generator, two for each class: morph moves the sources' anatomy, diffusion redraws it with coarser texture, simulated shows other heads"}}
@@ -268,7 +268,7 @@ numbered_table(table, "Images of each class in one simulation.", "tab-mix")
 #
 # Equal steps
 # : Every training set is trained for as many steps as the full one. Under the subject protocol this is so in all comparisons but those of
-#   weights learnt on phantoms. Under the image protocol the draft's equal epochs are computed as well; what content adds is judged at equal steps.
+#   larger networks with the CNN, and of weights learnt on phantoms. Under the image protocol the draft's equal epochs are computed as well; what content adds is judged at equal steps.
 #
 # A gain that duplicates reach as well, in equal steps, is not due to the content of synthetic images {cite:p}`pink2026`.
 #
@@ -351,7 +351,7 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # ({numref}`sec-confidence`). Each training therefore yields two networks. The *last* one has the weights after the final step. The
 # *validated* one has the weights of the look with the least loss on the validation part; there are {glue:text}`n_looks:d` looks, evenly over
 # the steps, which cost at most {glue:text}`looking_percent:.0f` % of the training. Each is scored as it is, and again at a *temperature*
-# fitted on the validation part {cite:p}`guo2017calibration`, which changes the confidence and not the order of the classes. All four scores
+# fitted on the validation part {cite:p}`guo2017calibration`, which changes the confidence and not the order of a slice's classes. All four scores
 # are in each row of the record. Nothing is trained twice for them, and neither the step nor the temperature depends on a test image.
 #
 # The image protocol is judged by the last network without a temperature, as in the draft. The subject protocol is judged by the validated
@@ -371,12 +371,12 @@ numbered_table(scarcity, "What a sample of images and a sample of people leave o
 # With $p_{ic}$ the predicted probability of class $c$ for image $i$ and $c_i$ its label, the primary measure is the thesis's,
 #
 # $$
-# L = -\frac{1}{n} \sum_{i=1}^{n} \ln p_{i c_i} ,
+# L = -\frac{1}{n_\mathrm{test}} \sum_{i=1}^{n_\mathrm{test}} \ln p_{i c_i} ,
 # $$ (eq-test-cross-entropy)
 #
-# the mean cross-entropy on the test part. Under the subject protocol a *person* has one prediction, the mean of the probabilities
-# of that person's slices, and $i$ counts people; the log loss then is in nats per person. Beside it stand measures that do not depend on
-# confidence: the area under the curve (AUC) of demented against not, Spearman's correlation of the expected grade, quadratic weighted
+# the mean cross-entropy of the $n_\mathrm{test}$ test images. Under the subject protocol a *person* has one prediction, the mean of the probabilities
+# of that person's slices, and $i$ counts people; the log loss then is in nats per person. Beside it stand measures that depend little on
+# confidence: the area under the curve (AUC) of demented against not, Spearman's correlation of the expected grade with the label, quadratic weighted
 # kappa {cite:p}`cohen1968weighted`, which penalises a confusion of *non* with *moderate* more than one with *very mild*, and
 # accuracy. Calibration is shown by a reliability diagram. The image protocol also has balanced accuracy, macro F1, the Brier score
 # {cite:p}`brier1950verification` and, as a diagnostic, the expected calibration error {cite:p}`guo2017calibration`.
@@ -437,7 +437,7 @@ glue_values(**{"claim_settings-stand": "holds" if gains.min() > -0.01 else "fail
 # Simulation $r$ of every training set shares its split, its sample and its initial weights. All of these vary between simulations, so that
 # a conclusion does not depend on one of them {cite:p}`bouthillier2021accounting`. Training sets are therefore compared in pairs.
 #
-# Under the *image* protocol $a_r$ and $b_r$ are the losses of two training sets in simulation $r$. They are compared by the mean of
+# Under the *image* protocol $a_r$ and $b_r$ are the losses of training sets $A$ and $B$ in simulation $r$. They are compared by the mean of
 # $\ln (a_r / b_r)$ over the $R$ simulations, given in percent, and by
 #
 # $$
@@ -468,19 +468,26 @@ glue_values(**{"claim_settings-stand": "holds" if gains.min() > -0.01 else "fail
 # The obvious alternative is a bootstrap that resamples people within class and repeats at once. It is too narrow where there are few
 # repeats. {numref}`tab-error-rates` shows this for two training sets that do not differ, in
 # {glue:text}`n_studies:d` simulated studies of each kind: a nominal 95 % interval should leave zero out in at most 5 % of them. Each of
-# {glue:text}`n_simulated_people:d` people has a random difference in each repeat, and each network shifts all the people that it tests.
+# {glue:text}`n_simulated_people:d` people has a random difference in each repeat, and each network shifts all the people that it tests; in the last
+# kind, networks of one repeat also shift theirs together.
 
 # %% tags=["remove-cell"]
 rng, n_studies, n_draws = np.random.default_rng(seed), 300, 200
 labels = np.repeat([0, 1, 2, 3], [100, 70, 28, 2])
 strata, rates = inference.merged_classes(labels), []
 groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-cases = {"people": (0.05, 0.3), "networks": (0.05, 0.1)}  # standard deviations in nats: of a network, of a person
-for (varies, (of_network, of_person)), n_repeats in product(cases.items(), (2, 5, 20)):
+# standard deviations in nats: of a person in a repeat, of a network, of a repeat
+cases = {
+    "mostly people in a repeat": (0.3, 0.05, 0),
+    "mostly networks": (0.1, 0.05, 0),
+    "networks and repeats": (0.1, 0.05, 0.05),
+}
+for (varies, (of_person, of_network, of_repeat)), n_repeats in product(cases.items(), (2, 5, 20)):
     missed, first = np.zeros(2), splits.N_FOLDS * np.arange(n_repeats)
     for _ in range(n_studies):
         tester = first + rng.integers(splits.N_FOLDS, size=(len(labels), n_repeats))
         drawn = rng.normal(0, of_network, splits.N_FOLDS * n_repeats)[tester] + rng.normal(0, of_person, tester.shape)
+        drawn += rng.normal(0, of_repeat, n_repeats)
         values = np.full((len(labels), splits.N_FOLDS * n_repeats), np.nan)
         np.put_along_axis(values, tester, drawn, axis=1)
         _, closed = inference.crossed_interval(values, labels, np.arange(values.shape[1]) // splits.N_FOLDS)
@@ -488,25 +495,26 @@ for (varies, (of_network, of_person)), n_repeats in product(cases.items(), (2, 5
         repeats = rng.multinomial(n_repeats, np.full(n_repeats, 1 / n_repeats), n_draws)
         means = ((weights @ drawn[np.concatenate(groups)]) * repeats).sum(axis=1)
         missed += np.prod(np.sign([np.percentile(means, (2.5, 97.5)), closed[:2]]), axis=1) > 0
-    rates.append((f"mostly between {varies}", n_repeats, *100 * missed / n_studies))
+    rates.append((varies, n_repeats, *100 * missed / n_studies))
 
 # %% tags=["hide-input"]
 columns = ["what varies", "repeats", "crossed bootstrap (%)", "closed form (%)"]
 error_rates = pd.DataFrame(rates, columns=columns)
-few = error_rates["repeats"] == 2
+few, together = error_rates["repeats"] == 2, error_rates["what varies"] == varies
 glue_values(
     n_studies=n_studies,
     n_simulated_people=len(labels),
     confidence_percent=100 * inference.CONFIDENCE,
     error_bootstrap=error_rates.loc[few, columns[2]].max(),
-    error_closed=error_rates[columns[3]].max(),
+    error_closed=error_rates.loc[~together, columns[3]].max(),
+    error_together=error_rates.loc[together, columns[3]].max(),
 )
 numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true difference of zero, in simulated studies with few and with many repeats.",
                "tab-error-rates", formats=dict.fromkeys(columns[2:], ".1f"))  # fmt: skip
 
 # %% [markdown]
 # With two repeats the bootstrap errs in up to {glue:text}`error_bootstrap:.1f` % of the studies; the closed form errs in at most
-# {glue:text}`error_closed:.1f` %.
+# {glue:text}`error_closed:.1f` %, or {glue:text}`error_together:.1f` % where the networks of a repeat err together and repeats are few.
 #
 # ### Outcomes
 #
@@ -522,7 +530,7 @@ numbered_table(error_rates, "How often a nominal 95 % interval leaves out a true
 # the intervals allow for this: the corrected resampled t test {cite:p}`nadeau2003inference` replaces the variance $s^2 / R$ of a mean by
 # $(1/R + n_\mathrm{test} / n_\mathrm{train}) \, s^2$, here with a ratio of {glue:text}`test_ratio:g`, that of one fold to the others. They ask about another dataset of
 # the same kind. That is a harder question than the interval's, and more simulations hardly help to answer it. Neither intervals nor
-# equivalence are adjusted for the number of comparisons: about one true null in twenty will be called a difference. The p values are adjusted by Holm's method
+# equivalence is adjusted for the number of comparisons: about one true null in twenty will be called a difference. The p values are adjusted by Holm's method
 # {cite:p}`holm1979simple` within the families named below, and in exploratory tables within each table and protocol. What an interval
 # decides and the adjusted p value does not confirm is a suggestion for a further study.
 #

@@ -373,7 +373,7 @@ if len(scores):
     figures.plot_forest(table, labels=words, lines=lines, better="left", x_label="Log loss per person (nats)")
 
 # %% [markdown]
-# {claim}`tissue-unbeaten` No network was shown to be better than a logistic regression on twelve tissue fractions of all people, {glue:text}`loss_tissue:.3f` nats.
+# {claim}`tissue-unbeaten` No network was shown to be better than a logistic regression on tissue fractions of all people, {glue:text}`loss_tissue:.3f` nats.
 # {claim}`all-beats-shares` The network on all people, {glue:text}`loss_all:.3f`, is better than the class shares, {glue:text}`loss_shares:.3f`; the difference
 # is {glue:text}`all_shares:s`. {claim}`some-beat-shares` So is the network on 30 % of the people, {glue:text}`loss_some:.3f`, by {glue:text}`some_shares:s`, and with simulated people beside these or in their
 # place. With duplicates, deformed images or images by diffusion beside them it cannot be told from the shares. {claim}`auc-alike` How well they tell demented from other people hardly depends on the training set:

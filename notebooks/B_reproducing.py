@@ -84,7 +84,11 @@ sizes = pd.DataFrame(
     }
 )
 sizes.insert(0, "number of", list(named.values()))
-numbered_table(sizes, "What the profiles compute; simulations are counted for each condition.", "tab-profiles")
+numbered_table(
+    sizes,
+    "What the profiles compute (smoke: does it run; demo: the default; thesis: as many simulations as the draft). Simulations are counted for each condition.",
+    "tab-profiles",
+)
 
 # %% tags=["remove-cell"]
 config, computer, decays = TrainConfig(), machine(), one_cycle_momentum(100)
@@ -126,7 +130,7 @@ numbered_table(
 # %% tags=["hide-input"]
 times = executions(Path(executed), without=["B_reproducing"]) if executed else pd.DataFrame()
 if len(times):
-    table = times[["notebook", "seconds"]].assign(fingerprint=times["library"].str[:8])
+    table = times[["notebook", "seconds"]].assign(**{"library's fingerprint": times["library"].str[:8]})
     table.loc[len(table)] = ["all", table["seconds"].sum(), ""]
 else:
     table = pd.DataFrame({"notebook": ["none yet: run `make book`"], "seconds": [None]})
@@ -186,7 +190,7 @@ glue_values(
 #
 # The hub's dataset is pinned to one commit, because a later one merges its classes. Nothing else is downloaded unless you ask for
 # ImageNet's weights or for a
-# generator that a service runs. Images that were bought are kept in a bank and never requested again. The thesis's own synthetic images
+# model from the hub. Images that were bought are kept in a bank and never requested again. The thesis's own synthetic images
 # cannot be reproduced, since the service that made them no longer exists.
 
 # %% tags=["remove-cell"]

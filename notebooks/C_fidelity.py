@@ -47,7 +47,7 @@ from mri_aug import provenance
 from mri_aug.book import figures
 from mri_aug.book.record import ABSENT, load_tables
 from mri_aug.book.report import PAGE_WIDTH, glue_values, numbered_table, use_book_style
-from mri_aug.data.loading import load_images
+from mri_aug.data.loading import load_images, separate_images
 from mri_aug.data.sampling import stratified_sample
 from mri_aug.fidelity.features import domain_network, imagenet_network
 from mri_aug.fidelity.realism import DETECTOR_CONFIG
@@ -90,7 +90,7 @@ image_set = load_images(
 # inception distance {cite:p}`binkowski2018demystifying`; our features come from another network. It is preferred to the better known Fréchet
 # distance because that is biased in small samples. The classes are compared separately and averaged in proportion to their people, where
 # there are three on each side: the expectation for two random groups of people is then zero, also for groups stratified by class. The
-# distance of synthetic images to *their own sources*, where the same people are on both sides, is more precise, because differences between
+# distance of synthetic images to *their own sources*, where the same people are on both sides and $i \neq j$ in the last mean, too, is more precise, because differences between
 # people cancel out.
 #
 # *Precision* is the share of synthetic images within reach of some real image, *recall* the share of real images within reach of some
@@ -113,8 +113,8 @@ image_set = load_images(
 # ## In the thesis's dataset
 #
 # {numref}`tab-fidelity` is of the thesis's dataset, and comes from the record. The sample is the one that the study's first
-# simulation draws under the subject protocol: 30 % of the training people of one fold. Everybody else is the standard of comparison. Its
-# first column compares the sample itself, people against other people, which is the mark to measure a generator by. {glue:text}`record_note:s`
+# simulation draws under the subject protocol: 30 % of the training people of one fold. Everybody else is the standard of comparison. The
+# table's first column compares the sample itself, people against other people, which is the mark to measure a generator by. {glue:text}`record_note:s`
 
 # %% tags=["hide-input"]
 record = load_tables("fidelity").get("fidelity")
@@ -182,17 +182,19 @@ for name in names:
     seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
 
 # %% tags=["remove-cell"]
+n_people, n_others = (len(separate_images(part).subjects.unique()) for part in (training, others))
 glue_values(
     copy_steps=diffusion_steps,
     fidelity_training=len(training),
-    fidelity_people=len(training.subjects.unique()),
+    fidelity_people=n_people,
     fidelity_others=len(others),
-    fidelity_other_people=len(others.subjects.unique()),
+    fidelity_other_people=n_others,
+    fidelity_unknown="" if known else "The people are unknown, so that every image counts as one.",
 )
 
 # %% [markdown]
 # Here the sample has {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people, and outside it are
-# {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`.
+# {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`. {glue:text}`fidelity_unknown:s`
 #
 # ### Side by side
 #
@@ -200,7 +202,7 @@ glue_values(
 # generator moves anatomy, differences are pairs of
 # thin lines of opposite colours along edges; where it generates texture, they are spread over the whole image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made for it, and the difference between variation and source (red is brighter than the source, blue darker). Duplicates differ in nothing, and simulated people have no source.", "name": "fig-side-by-side"}, "image": {"alt": "Columns of a source and the images made from it: morph moves edges, diffusion changes texture everywhere, simulated shows another head, so that its difference is a whole brain"}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "A source of each class, the image that each generator made for it, and the difference between variation and source (red is brighter than the source, blue darker). Duplicates differ in nothing, and simulated people have no source.", "name": "fig-side-by-side"}, "image": {"alt": "Columns of a source and the images made from it: morph moves edges, diffusion changes texture everywhere, simulated shows another head"}}
 labels = training.labels.numpy()
 rows = [int(np.flatnonzero(labels == c)[(labels == c).sum() // 2]) for c in range(training.n_classes)]
 sources = training.images[rows, 0].numpy()
@@ -240,13 +242,13 @@ texts = [estimate_text(row.value, row.low, row.high) for row in overall.itertupl
 shown = overall.assign(text=texts).pivot(index="measure", columns="generator", values="text")
 shown = shown.loc[list(MEASURES), [REAL, *names]].rename(index=MEASURES)
 shown.columns = ["sample itself", *names]
-people = f"{len(training.subjects.unique())} people of the sample, {len(others.subjects.unique())} outside it"
-caption = f"Fidelity in the images of this copy, with 95 % intervals over people ({people}). Features: {network.name}. Columns and rows as above."
+people = f"{n_people} people of the sample, {n_others} outside it"
+caption = f"Fidelity in the images of this copy, with 95 % intervals over people ({people}). Features: {network.name}. Columns and rows as in the table of the thesis's dataset."
 numbered_table(shown.reset_index(names="measure"), caption, "tab-fidelity-copy")
 
 # %% [markdown]
-# {numref}`tab-fidelity-copy` gives all measures, and {numref}`fig-fidelity` six by class. So few people decide little: the intervals are wide, with fewer than two
-# people of a class on a side it has no distance, and with fewer than three no interval.
+# {numref}`tab-fidelity-copy` gives all measures, and {numref}`fig-fidelity` six by class. So few people decide little: the intervals are wide.
+# A class with fewer than two people on a side has no distance, and with fewer than three no interval.
 
 # %% tags=["hide-input"] mystnb={"figure": {"caption": "Six measures by class, of the people of the sample (real) and of each generator, in the images of this copy. Bars are 95 % intervals over people.", "name": "fig-fidelity"}, "image": {"alt": "Six measures of every generator by class, beside those of the people of the sample; most intervals overlap"}}
 figure, axes = plt.subplots(2, 3, figsize=(PAGE_WIDTH, 5.4), sharey=True, layout="constrained")
