@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datasets
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
+from mri_aug import provenance
 from mri_aug.data.imageset import ImageSet
 from mri_aug.data.loading import load_images
 from mri_aug.provenance import project
@@ -70,6 +72,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Keep what is computed, and what the hub's library prepares, in the test's own folder."""
+    monkeypatch.setattr(provenance, "artifacts", lambda *parts: tmp_path.joinpath("artifacts", *parts))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def user(what: str) -> None:
 @pytest.mark.parametrize(("what", "found"), [("a traceback", (1, 0)), ("a fault", (0, 0)), ("a hang", (0, 1))])
 def test_tracebacks_and_hangs_are_found_and_faults_are_none(tmp_path, monkeypatch, what, found):
     if what == "a hang":
-        monkeypatch.setattr(engine, "PATIENCE", 20.0)
+        monkeypatch.setattr(engine, "PATIENCE", 3.0)
     monkeypatch.setattr(engine, "PROCESSES", engine.multiprocessing.get_context("spawn"))  # pytest may have threads
     tally = Tally("x")
     Campaign(tmp_path, 0, 1.0).run(tally, user, what)

@@ -57,12 +57,6 @@ def test_the_house_has_these_rooms_and_stays_small():
     assert sum(lines for _, lines, _ in table.values()) <= MAX_LINES
 
 
-def test_rooms_stand_in_an_order():
-    order = list(MAY_IMPORT)
-    for name, below in MAY_IMPORT.items():
-        assert all(order.index(other) < order.index(name) for other in below.split())
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module):
     for other in IMPORTS[module]:

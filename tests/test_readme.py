@@ -10,7 +10,7 @@ from mri_aug.provenance import project
 from mri_aug.results.deposit import load_deposit
 
 
-def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_as_printed(tmp_path, monkeypatch, capsys, own_cache):
     text = (project() / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(example.strip().splitlines()) <= 20, "a whole study fits in about twenty lines"

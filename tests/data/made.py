@@ -25,6 +25,12 @@ def encoded(image: Image.Image, path: str | None = None) -> dict:
     return {"bytes": buffer.getvalue(), "path": path}
 
 
+class Header(dict):
+    """A stand-in for pydicom's data sets."""
+
+    __getattr__ = dict.__getitem__
+
+
 def tree(folder: Path, template: str, classes=FOUR, *, people: int = 2, slices: int = 2, **options) -> Path:
     """Write a picture for each class ``c``, person ``p`` (counted on) or ``q`` (anew in each class) and slice ``k``."""
     people_so_far, seed = count(1), count(options.pop("seed", 0))

@@ -19,14 +19,12 @@ from mri_aug.data import loading
 from mri_aug.data.loading import load_images
 from mri_aug.data.sources import Report, find_files, folder_items
 from mri_aug.provenance import project
-from tests.data.made import FOUR, picture, tree
+from tests.data.made import FOUR, Header, picture, tree
 
 AD = ("CN", "MCI", "AD")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading.provenance, "artifacts", lambda *parts: tmp_path.joinpath("artifacts", *parts))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
@@ -377,9 +375,6 @@ def test_dicom_series_are_read_by_series_and_person(folder, monkeypatch):
         for i in range(40):
             (folder / c).mkdir(parents=True, exist_ok=True)
             (folder / c / f"{i}.dcm").write_bytes(f"{c} {i}".encode())
-
-    class Header(dict):
-        __getattr__ = dict.__getitem__
 
     def dcmread(file, stop_before_pixels=False):
         c, i = file.read_text().split()

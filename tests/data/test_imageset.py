@@ -38,8 +38,18 @@ def test_fingerprint_sees_every_part(toy_images):
     labels[0] = 1
     images = toy_images.images.clone()
     images[-1, 0, 0, 0] += 1
-    changed = [replace(toy_images, labels=labels), replace(toy_images, images=images), toy_images[:-1]]
-    assert len({toy_images.fingerprint, *(other.fingerprint for other in changed)}) == 4
+    parts = {
+        "labels": labels,
+        "images": images,
+        "subjects": toy_images.subjects.flip(0),
+        "source_ids": toy_images.source_ids + 1,
+        "class_names": toy_images.class_names[::-1],
+        "published_test": toy_images.labels == 0,
+        "severity": toy_images.labels.float(),
+        "atrophy": toy_images.images > 0,
+    }
+    changed = [toy_images[:-1], *(replace(toy_images, **{name: part}) for name, part in parts.items())]
+    assert len({toy_images.fingerprint, *(other.fingerprint for other in changed)}) == 2 + len(parts)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -21,10 +20,7 @@ from mri_aug.data.splits import split
 from mri_aug.results.metrics import evaluate
 from tests.data.made import FOUR, picture, tree
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading.provenance, "artifacts", lambda *parts: tmp_path.joinpath("artifacts", *parts))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_any_size_and_mode_is_brought_to_form_and_said(tmp_path):
@@ -67,14 +63,13 @@ def test_without_network_one_sentence_names_the_way_on(tmp_path):
 def test_a_mistyped_folder_fails_at_once(tmp_path, monkeypatch):
     (tmp_path / "data" / "Alzheimer_MRI").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    began = time.monotonic()
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: pytest.fail("the hub was asked"))
     for wrong in ("data/Alzheimer_MRY", "./data/Alzheimer_MRY", str(tmp_path / "data" / "Alzheimer_MRY")):
         with pytest.raises(FileNotFoundError, match="no folder '.*MRY', did you mean 'Alzheimer_MRI'?"):
             load_images(wrong)
     for wrong in ("nowhere", "../nowhere/at/all", "/nowhere", "a/b/c", "phantoms"):
         with pytest.raises(FileNotFoundError, match="there is no folder"):
             load_images(wrong)
-    assert time.monotonic() - began < 1
     with pytest.raises(ValueError, match="the dataset is empty"):
         load_images("")
     (tmp_path / "data.zip").write_bytes(b"PK")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from mri_aug.data.loading import read_slices
-from tests.data.made import picture
+from tests.data.made import Header, picture
 
 Y, X = np.mgrid[0:128, 0:128]
 PLAIN = np.where(np.hypot(X - 64, Y - 50) < 40, 60 + X, 0).astype(np.uint8)
@@ -161,12 +161,6 @@ def test_volumes_that_cannot_serve_are_refused(tmp_path):
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), file)
         with pytest.raises(ValueError, match=message):
             list(read_slices(file))
-
-
-class Header(dict):
-    """A stand-in for pydicom's data sets."""
-
-    __getattr__ = dict.__getitem__
 
 
 def test_single_dicom_pictures_are_taken_each(tmp_path, monkeypatch):

@@ -15,9 +15,7 @@ from tests.data.made import ALPHABETICAL, FOUR, encoded, hub_folder, parquet, pi
 IMAGES = [encoded(picture(i)) for i in range(8)]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(loading.provenance, "artifacts", lambda *parts: tmp_path.joinpath("artifacts", *parts))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_labels_come_out_ordinal_whatever_their_order(tmp_path):

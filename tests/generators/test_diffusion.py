@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 import torch
 
 from mri_aug.generators.base import LearningGenerator, make_generator
-from mri_aug.generators.diffusion import network, training
+from mri_aug.generators.diffusion import network, pretrain, training
 from mri_aug.generators.diffusion.generator import DiffusionGenerator
 from mri_aug.generators.diffusion.network import (
     CHANNELS,
@@ -125,6 +127,13 @@ def test_phantom_weights_are_small_and_checked_by_digest(tmp_path):
     other.write_bytes(PHANTOM_WEIGHTS.read_bytes()[:-1] + b"0")
     with pytest.raises(ValueError, match="phantom.safetensors is not the file .* install the package again"):
         Denoiser.load(other, sha256=PHANTOM_SHA256)
+
+
+def test_phantom_weights_are_made_by_their_command(discs, tmp_path, monkeypatch, own_cache):
+    simulated = create_autospec(pretrain.load_phantoms, return_value=SimpleNamespace(images=discs[0], labels=discs[1]))
+    for name, value in (("load_phantoms", simulated), ("PHANTOM_WEIGHTS", tmp_path / "made"), ("CONFIG", TINY)):
+        monkeypatch.setattr(pretrain, name, value)
+    assert Denoiser.load(tmp_path / "made", sha256=pretrain.pretrain()).classes == (0, 2)
 
 
 def test_fine_tuning_starts_from_the_phantom_weights():

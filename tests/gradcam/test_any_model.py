@@ -112,7 +112,7 @@ def test_every_stage_of_a_swin_transformer_has_maps(images):
 
 
 def test_maps_of_a_swin_transformer_follow_the_image():
-    """A bright square in one corner: the map of its class is brightest there, and turns with the image."""
+    """A bright square in one corner: the map stands out there, and turns with the image."""
     torch.manual_seed(0)
     swin = SwinTransformer([4, 4], 16, [2], [2], window_size=[4, 4], num_classes=2)
     swin.features[0][0] = nn.Conv2d(1, 16, kernel_size=4, stride=4)

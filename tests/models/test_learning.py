@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mri_aug.data.phantom.people import load_phantoms
+from mri_aug.data.phantom.people import make_phantoms
 from mri_aug.data.splits import split
 from mri_aug.models.networks import highest_learning_rate, make_model
 from mri_aug.models.training import TrainConfig, predict, train
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def slices():
     """Every fourth slice of 25 people: 200 phantoms."""
-    return load_phantoms(n_subjects=25, seed=0)[::4]
+    return make_phantoms(n_subjects=25, seed=0, n_jobs=2)[::4]
 
 
 def slow(*values):

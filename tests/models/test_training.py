@@ -12,6 +12,7 @@ from mri_aug.models.networks import make_model
 from mri_aug.models.training import TrainConfig, predict, train, train_head
 
 QUICK = TrainConfig(epochs=2, batch_size=16)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def weights(classifier):
@@ -27,7 +28,6 @@ def test_it_learns_what_can_be_learnt(toy_images):
 
 @pytest.mark.parametrize("policy", ["none", "traditional", "mixup"])
 def test_same_seed_same_bits_another_seed_others(toy_images, policy):
-    torch.set_num_threads(1)
     runs = [
         weights(train(make_model("cnn", seed=0), toy_images, seed=seed, config=QUICK, policy=policy))
         for seed in (3, 3, 4)

@@ -333,3 +333,9 @@ def test_wrong_images_are_named(shape_and_type):
     bad = torch.zeros(shape_and_type[0], dtype=shape_and_type[1])
     with pytest.raises(ValueError, match="policy 'flip' takes float images"):
         make_policy("flip")(bad, torch.zeros(2, dtype=torch.int64), generator=rng())
+
+
+def test_images_elsewhere_than_their_generator_are_named():
+    labels = torch.zeros(2, dtype=torch.int64, device="meta")
+    with pytest.raises(ValueError, match="meta"):
+        make_policy("flip")(torch.zeros(2, 1, 8, 8, device="meta"), labels, generator=rng())

@@ -136,14 +136,6 @@ def test_interval_does_not_depend_on_other_conditions(rows):
     assert both.equals(comparison.compare(alone, METRIC, baseline="baseline").iloc[0].drop("p_holm"))
 
 
-def test_hundred_thousand_rows_need_no_table_of_resamples():
-    n = 2000
-    rows = pd.DataFrame({"simulation": np.tile(np.arange(n), 50), "condition": np.repeat(np.arange(50).astype(str), n)})
-    rows[METRIC] = np.random.default_rng(0).normal(1, 0.1, size=len(rows))
-    table = comparison.compare(rows, METRIC, baseline="0")
-    assert len(table) == 49 and (table["n"] == n).all()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -100,6 +100,7 @@ def test_protocol_table_holds_the_summaries():
         "training set", "draft", "image: loss", "image: accuracy, %", "subject: loss", "subject: accuracy, %",
     ]  # fmt: skip
     assert table["training set"].to_list() == ["few", *labels[1:]]
+    assert table["draft"][0] == 0.22 and table["draft"][1:].isna().all()
     row = summarise(rows[rows["protocol"] == "image"], LOSS).set_index("condition").loc[labels[0]]
     assert table["image: loss"][0].startswith(f"{row['median']:.3f} [{row['low']:.3f},")
     assert table["image: accuracy, %"][0].startswith("50.")
@@ -220,4 +221,8 @@ def test_people_are_shown_with_their_intervals_and_marked():
     assert list(table["training set"]) == [arms[0].label, "few \N{DAGGER}", arms[2].label]
     assert table["log loss"][1].startswith(f"{scores['log_loss'][1]:.3f} [{scores['low'][1]:.3f},")
     assert table["against tissue"][0] == "–" and table["against tissue"][2].startswith("\N{MINUS SIGN}")
-    assert {"kappa", "Spearman"} - set(people_table(scores, words={}, ordered=False)) == {"kappa", "Spearman"}
+    shown = table[["raw", "AUC", "accuracy", "kappa", "Spearman"]]
+    pd.testing.assert_frame_equal(
+        shown, scores[["raw_log_loss", "auc", "accuracy", "kappa", "spearman"]].set_axis(shown.columns, axis=1)
+    )
+    assert set(table) - set(people_table(scores, words={}, ordered=False)) == {"kappa", "Spearman"}

@@ -209,8 +209,10 @@ def test_profiles_grow_and_unknown_ones_are_named():
 def test_names_are_those_of_the_rooms_that_implement_them():
     from mri_aug.data import splits
     from mri_aug.fidelity import filters
-    from mri_aug.models import training
+    from mri_aug.models import references, training
+    from mri_aug.results import metrics
 
     assert conditions.PROTOCOLS == splits.PROTOCOLS
     assert conditions.FILTERS == filters.FILTERS
     assert conditions.BALANCES == training.BALANCES
+    assert tuple(conditions.REFERENCES) == tuple(metrics.REFERENCES) == tuple(references.REFERENCES)

@@ -75,9 +75,12 @@ def test_a_seed_that_is_no_integer_is_named():
 
 
 def test_threads_are_given_back(toy_images):
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     simulate(Condition(real_frac=0.2), toy_images, simulation=0, seed=0, config=QUICK)
-    assert torch.get_num_threads() == 2
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == 2
 
 
 @pytest.mark.parametrize("protocol", ["image", "subject"])

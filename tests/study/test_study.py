@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_arms_are_paired(reference):
 def test_rows_do_not_depend_on_the_number_of_workers(reference, tmp_path):
     parallel = small_study(tmp_path / "store.sqlite", n_jobs=2)
     pd.testing.assert_frame_equal(stable(parallel), stable(reference), check_exact=True)
+
+
+def test_a_killed_worker_is_explained(tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise BrokenProcessPool("A process was terminated.\nA long report.")
+
+    monkeypatch.setattr(joblib.Parallel, "__call__", killed)
+    with pytest.raises(
+        RuntimeError, match="^A process was terminated. With fewer processes each has more memory. What"
+    ):
+        small_study(tmp_path / "store.sqlite", n_jobs=2)
 
 
 def test_finished_simulations_are_read_and_not_run(reference, tmp_path, monkeypatch, toy_images):

@@ -26,7 +26,7 @@ CONFIG = DiffusionConfig(weights="none", n_steps=6000, decay=False, averaging=0.
 def pretrain() -> str:
     """Train on phantoms, write the weights into the package and return their SHA-256."""
     torch.set_num_threads(1)
-    phantoms = load_phantoms(n_subjects=N_SUBJECTS, seed=SEED, progress=True)
+    phantoms = load_phantoms(n_subjects=N_SUBJECTS, seed=SEED)
     made = provenance.artifacts("diffusion", "phantom.safetensors")
     train_denoiser(
         phantoms.images, phantoms.labels, seed=0, config=CONFIG, compute=Compute().resolved(), path=made,
