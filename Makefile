@@ -76,8 +76,9 @@ lock: .venv/installed  ## Move every package to its newest allowed version and w
 	mv artifacts/constraints.txt constraints.txt
 	rm -rf artifacts/lock
 
-clean:  ## Remove the environments and everything under artifacts, cached images and finished simulations too
-	rm -rf .venv .venv-bench artifacts
+clean:  ## Remove the environments and all under artifacts, finished simulations too, but not the bank of bought images
+	rm -rf .venv .venv-bench
+	! test -d artifacts || find artifacts -mindepth 1 -maxdepth 1 ! -name bank -exec rm -rf {} +
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

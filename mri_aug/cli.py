@@ -65,10 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--parts", nargs="+", default=(), metavar="NAME", help="these alone, such as cnn or sweep")
         command.add_argument("--seed", type=int, default=0)
         _add_generator_options(command)
-    study.add_argument(
-        "--pretrained", nargs="+", default=(), metavar="NAME",
-        help="also these networks from ImageNet's weights, which are downloaded: resnet18, vit_b_16",
-    )  # fmt: skip
+    study.add_argument("--pretrained", nargs="+", default=(), metavar="NAME", help="from ImageNet: resnet18, vit_b_16")
     study.add_argument("--epochs", type=int, metavar="N", help="passes over the images, in place of the profile's")
     study.add_argument("--device", default="auto", help="cpu, cuda or cuda:1 (default: a GPU where there is one)")
     which = study.add_mutually_exclusive_group()
@@ -142,7 +139,8 @@ def _parts(options: argparse.Namespace, sizes: Mapping[str, object], image_set: 
         chosen = parts.choose_parts(parts.record_parts(), options.parts)
         return [replace(part, n_simulations=min(part.n_simulations, cap)) for part in chosen]
     rare = parts.rare_classes(list(image_set.class_counts().values()))
-    own = {"rare": rare, "known_people": bool((image_set.subjects >= 0).all())}
+    subjects, counts = image_set.subjects.unique(return_counts=True)
+    own = {"rare": rare, "known_people": bool((subjects >= 0).all()), "n_slices": int(counts.min())}
     offered = parts.chapter_parts(options.real_frac, generator=options.generator, **own, **parts.part_sizes(sizes))
     return parts.choose_parts(offered, options.parts)
 

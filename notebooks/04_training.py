@@ -179,7 +179,7 @@ for size in sizes:
     crowds = [rng.permutation(len(members)) for _ in range(200)]
     few = [np.concatenate([rng.permutation(members[i]) for i in crowd])[:size] for crowd in crowds]
     for name, batches in zip(errors, (rng.integers(len(features), size=(200, size)), few), strict=True):
-        noise = [residual[batch].T @ features[batch] / size - exact for batch in batches]
+        noise = [residual[batch].T @ features[batch] / len(batch) - exact for batch in batches]
         errors[name].append(np.sqrt(np.mean(np.square(noise).sum(axis=(1, 2)))) / length)
 
 of_people = np.array([residual[rows].T @ features[rows] / len(rows) for rows in members])

@@ -440,6 +440,7 @@ meanings = (
     "95th percentile of the brain's grey values over the median", "5th percentile over the median", "height over width",
 )  # fmt: skip
 by_class = measured.groupby(np.take(image_set.class_names, every.labels), sort=False).mean().T
+by_class = by_class.reindex(columns=[*image_set.class_names])  # of a rare class, none may be among them
 tissue = pd.DataFrame({"measure": meanings} | {name: by_class[name].to_numpy() for name in image_set.class_names})
 glue_values(n_tissue=len(TISSUE_FEATURES), n_pca=MAX_COMPONENTS)
 numbered_table(tissue, f"The measures of the tissue reference: means of each class over {len(every)} slices of this copy.",

@@ -44,8 +44,11 @@ image_set = load_images(
     dataset, class_names=class_names or None, subjects=subjects or None, n_subjects=dataset_subjects or None, seed=seed
 )
 audit, known, copy_note = recover_subjects(image_set.images, labels=image_set.labels), dataset == "phantom", ""
-if not audit.found:
-    copy_note = f"In the images of this copy the method finds no people ({audit.reason}); what follows shows phantoms in their place."
+if not audit.found or (image_set.subjects < 0).any():
+    reason = "groups of similar images have several labels" if audit.found else audit.reason
+    copy_note = (
+        f"In the images of this copy the method finds no people ({reason}); what follows shows phantoms in their place."
+    )
     image_set, known = load_images(n_subjects=22, seed=seed), True
     audit = recover_subjects(image_set.images, labels=image_set.labels)
 record = load_tables("people", "leakage")

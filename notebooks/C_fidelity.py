@@ -54,7 +54,7 @@ from mri_aug.fidelity.realism import DETECTOR_CONFIG
 from mri_aug.fidelity.similarity import memorisation, real_similarity
 from mri_aug.fidelity.table import ALL_CLASSES, MEASURES, REAL, fidelity_table, generation_card, make_candidate
 from mri_aug.generators.bank import Bank, BankedGenerator
-from mri_aug.generators.base import fit_generator, make_generator
+from mri_aug.generators.base import RefusedVariationsError, fit_generator, make_generator
 from mri_aug.models.training import TrainConfig
 from mri_aug.results.tables import estimate_text
 
@@ -170,7 +170,7 @@ groups = image_set.subjects.numpy() if known else None
 chosen = stratified_sample(image_set.labels.numpy(), real_frac, seed=seed, subjects=groups)
 training, others = image_set[chosen], image_set[np.setdiff1d(np.arange(len(image_set)), chosen)]
 bank = Bank(provenance.artifacts("bank"), max_usd=max_usd)
-fitted, candidates, seconds, usd = {}, {}, {}, {}
+fitted, candidates, seconds, usd, refusals = {}, {}, {}, {}, []
 quick = {"diffusion": {"config": {"n_steps": diffusion_steps}}, "simulated": {"n_people": 24}}
 for name in names:
     start, spent = time.perf_counter(), bank.account().usd
@@ -178,10 +178,14 @@ for name in names:
     if not generator.reproducible:
         generator = BankedGenerator.of(generator, bank, image_set)
     fitted[name] = fit_generator(generator, training.images, training.labels, training.subjects, seed=seed)
-    candidates[name] = make_candidate(fitted[name], training, seed=seed)
+    try:
+        candidates[name] = make_candidate(fitted[name], training, seed=seed)
+    except RefusedVariationsError as refused:  # each measure would need the missing images
+        refusals.append(f"{name} is left out: {refused}")
     seconds[name], usd[name] = time.perf_counter() - start, bank.account().usd - spent
 
 # %% tags=["remove-cell"]
+names = [*candidates]
 n_people, n_others = (len(separate_images(part).subjects.unique()) for part in (training, others))
 glue_values(
     copy_steps=diffusion_steps,
@@ -189,12 +193,14 @@ glue_values(
     fidelity_people=n_people,
     fidelity_others=len(others),
     fidelity_other_people=n_others,
+    fidelity_refused=" ".join(refusals),
     fidelity_unknown="" if known else "The people are unknown, so that every image counts as one.",
 )
 
 # %% [markdown]
 # Here the sample has {glue:text}`fidelity_training:d` slices of {glue:text}`fidelity_people:d` people, and outside it are
 # {glue:text}`fidelity_others:d` slices of {glue:text}`fidelity_other_people:d`. {glue:text}`fidelity_unknown:s`
+# {glue:text}`fidelity_refused:s`
 #
 # ### Side by side
 #

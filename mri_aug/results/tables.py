@@ -137,7 +137,7 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
     """Return scores per person, of :func:`mri_aug.results.people.summarise_people`, as the page shows them.
 
     Columns ``training set`` (with a dagger where it is not better than the reference to beat); ``n``; ``log loss`` with
-    its interval; ``raw``, the loss before calibration; ``AUC``, ``accuracy``; where classes are ordered ``kappa`` and
+    its interval; ``raw``, the loss before calibration; ``accuracy``; where classes are ordered ``AUC``, ``kappa`` and
     ``Spearman``; and ``against tissue``, the paired difference with its interval, if it was compared.
     """
     if scores.empty:
@@ -149,8 +149,7 @@ def people_table(scores: pd.DataFrame, *, words: Mapping[str, str], ordered: boo
         "n": scores["n"],
         "log loss": [estimate_text(row["log_loss"], row["low"], row["high"], method=row["method"]) for row in rows],
         "raw": scores["raw_log_loss"],
-        "AUC": scores["auc"],
-        **({"kappa": scores["kappa"], "Spearman": scores["spearman"]} if ordered else {}),
+        **({"AUC": scores["auc"], "kappa": scores["kappa"], "Spearman": scores["spearman"]} if ordered else {}),
         "accuracy": scores["accuracy"],
     })  # fmt: skip
     if scores["to_reference"].notna().any():

@@ -122,6 +122,7 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     pretrained: Sequence[str] = (),
     rare: Sequence[int] = (2, 3),
     known_people: bool = True,
+    n_slices: int = 32,
 ) -> list[Part]:
     """Return the parts of chapter 7 for any images: the record's questions at sizes of one's own, or a profile's.
 
@@ -146,12 +147,13 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     people_steps : int
         Optimisation steps of ``people`` and of the other networks.
     architectures, pretrained : sequence of str
-        Networks trained from random weights; and started from ImageNet's, which are downloaded: the whole network, and
-        its head alone.
+        Networks trained from random weights; and from ImageNet's, which are downloaded, whole or their heads alone.
     rare : sequence of int
         The classes of ``classes``, as from :func:`rare_classes`; without any there is no such part.
     known_people : bool
         False, where nobody can be held out: without the parts under the subject protocol.
+    n_slices : int
+        Of the person with the fewest. Below three there is no part ``filters``: near copies need neighbouring slices.
     """
     given = {"policies": policies, "sweep": sweep, "people_generators": people_generators}
     for name, value in {**given, "architectures": architectures, "pretrained": pretrained}.items():
@@ -169,7 +171,7 @@ def chapter_parts(  # noqa: PLR0913  one a parameter of chapter 7
     side = {
         "policies": [*arms, *conditions.policy_arms(real_frac, policies)],
         "controls": [*arms, *conditions.control_arms(real_frac, **common)],
-        "filters": conditions.filter_arms(real_frac, **common),
+        **({"filters": conditions.filter_arms(real_frac, **common)} if n_slices > 2 else {}),
         **({"classes": conditions.selective_arms(real_frac, classes=rare, **common)} if len(rare) else {}),
         "sweep": conditions.sweep_arms(sorted({*sweep, real_frac, 1.0}), **common),
     }

@@ -225,4 +225,4 @@ def test_people_are_shown_with_their_intervals_and_marked():
     pd.testing.assert_frame_equal(
         shown, scores[["raw_log_loss", "auc", "accuracy", "kappa", "spearman"]].set_axis(shown.columns, axis=1)
     )
-    assert set(table) - set(people_table(scores, words={}, ordered=False)) == {"kappa", "Spearman"}
+    assert set(table) - set(people_table(scores, words={}, ordered=False)) == {"AUC", "kappa", "Spearman"}

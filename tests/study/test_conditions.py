@@ -33,9 +33,9 @@ from mri_aug.study.parts import (
 FILLED = {"real_frac": 0.3, "synth_frac": 0.7, "generator": "morph"}
 
 
-def thesis_parts(real_frac=0.3):
+def thesis_parts(real_frac=0.3, **images):
     sizes = part_sizes(profile_parameters("thesis")) | {"pretrained": ["resnet18", "vit_b_16"]}
-    return chapter_parts(real_frac, **sizes)
+    return chapter_parts(real_frac, **sizes, **images)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +188,8 @@ def test_the_chapters_parts():
     assert [part.name for part in choose_parts(list(parts.values()), ["sweep", "draft"])] == ["draft", "sweep"]
     with pytest.raises(ValueError, match="there is no part gan; choose from: draft, people"):
         choose_parts(list(parts.values()), ["gan"])
+    alone = {part.name for part in thesis_parts(n_slices=2, known_people=False)}
+    assert alone == set(parts) - {"filters", "people", "networks"}  # near copies need neighbours, folds need people
 
 
 def test_no_profile_needs_a_download():
