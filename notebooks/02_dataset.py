@@ -155,6 +155,8 @@ if twins:
         f" Of the test images of a random split, {100 * twins.close_neighbours:.1f} % have a near-twin, and copying the most similar training image "
         f"is right for {100 * twins.accuracy:.1f} %."
     )
+
+# %% tags=["remove-cell"]
 meaning = "Nobody can be held out: wherever this copy divides people it divides images, and its scores say nothing about new people."
 glue_values(
     dataset_note=(
