@@ -604,7 +604,8 @@ numbered_table(record, "The record's parts as planned. Steps or epochs are those
 # the whole dataset, people of the later test parts included. Apart from that constant, the link of grade to atrophy is ours and was not fitted.
 #
 # *Changed after the plan:* the plan foresaw intervals by resampling people and repeats. They are in closed form
-# instead, because the resampled ones are anticonservative with few repeats ({numref}`tab-error-rates`). The references were to be treated
+# instead, because the resampled ones are anticonservative with few repeats ({numref}`tab-error-rates`); their degrees of freedom, too many where
+# repeats vary most, were corrected when most rows existed, which changed no outcome. The references were to be treated
 # like networks. They are scored at 128 × 128 pixels, because finding the brain depends on sizes in pixels and a weaker reference would have
 # flattered the networks; and they get no temperature, for the reason given above. The part `draft-generative`, diffusion in the draft's own comparison, was
 # added before any of its simulations was run.
