@@ -222,7 +222,7 @@ numbered_table(table, caption, "tab-policies-compared")
 
 # %% [markdown]
 # {claim}`policies-short` At the sample's epochs no policy has a lower loss than the mixed set, as in the draft; but these trainings are a third as
-# long. {claim}`policies-lower` For as many steps the order is reversed in each of {glue:text}`n_policies:d` simulations so far: elastic deformation, anew at
+# long. {claim}`policies-lower` For as many steps the order is reversed, in {glue:text}`n_policies:d` simulations: elastic deformation, anew at
 # every step, has a lower loss by {glue:text}`elastic_steps:s`, RandAugment by {glue:text}`randaugment_steps:s`, AutoAugment by
 # {glue:text}`autoaugment_steps:s`.
 #
@@ -273,7 +273,7 @@ numbered_table(table, caption, "tab-filters", formats={"dropped, %": ".1f"})
 # {glue:text}`control_morph:s`, duplicates by {glue:text}`control_duplicate:s` and images by diffusion by {glue:text}`control_diffusion:s`: none lowers it in every
 # simulation. {claim}`labels-matter` The labels of synthetic images do matter. Shuffled, they change it by {glue:text}`control_shuffled:s`. Deformed images
 # without any real one change it by {glue:text}`control_only:s`, a small price beside that: most of what the sample shows is in its deformations too.
-# The controls have {glue:text}`n_controls:d` simulations so far.
+# Each control has {glue:text}`n_controls:d` simulations or more so far.
 
 # %% [markdown]
 # (sec-selective)=
