@@ -230,9 +230,8 @@ def _book(options: argparse.Namespace) -> None:
     if options.pdf:
         check_latex()  # before hours of computation
     dataset = _absolute(options.dataset)
-    is_folder = Path(dataset).is_dir()
-    name = f"{Path(dataset).name if is_folder else dataset.replace('/', '--')}{'-folder' if is_folder else ''}".lower()
-    output = options.output or provenance.artifacts("books", f"{name}-{options.profile}")
+    name = f"{Path(dataset).name}-folder" if Path(dataset).is_absolute() else dataset.replace("/", "--")
+    output = options.output or provenance.artifacts("books", f"{name.lower()}-{options.profile}")
     image_set = _study(options)
     # A dataset's content is not in its name, and the committed tables may have been made anew since the last time.
     inputs = f"{image_set.fingerprint} {provenance.folder_digest(provenance.results())}"
@@ -248,8 +247,10 @@ def _book(options: argparse.Namespace) -> None:
 
 def _absolute(source: str) -> str:
     """Return a path, or a path:configuration, as the notebooks find it, which run elsewhere; other text as it is."""
-    path, *configuration = source.split(":", 1)
-    return ":".join([str(Path(path).resolve()), *configuration]) if path and Path(path).exists() else source
+    base, colon, configuration = source.rpartition(":")
+    ends = {source: "", base: colon + configuration}  # a folder's own name may hold a colon
+    found = next((path for path in ends if path and Path(path).exists()), None)
+    return source if found is None else f"{Path(found).resolve()}{ends[found]}"
 
 
 def _add_generator_options(command: argparse.ArgumentParser) -> None:

@@ -500,7 +500,7 @@ for (varies, (of_person, of_network, of_repeat)), n_repeats in product(cases.ite
 # %% tags=["hide-input"]
 columns = ["what varies", "repeats", "crossed bootstrap (%)", "closed form (%)"]
 error_rates = pd.DataFrame(rates, columns=columns)
-few, together = error_rates["repeats"] == 2, error_rates["what varies"] == varies
+few, together = error_rates["repeats"] == 2, error_rates["what varies"] == [*cases][-1]
 glue_values(
     n_studies=n_studies,
     n_simulated_people=len(labels),

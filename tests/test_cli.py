@@ -88,9 +88,10 @@ def test_unknown_words_end_with_the_usage(capsys, words):
 def test_paths_reach_notebooks_that_run_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scans").mkdir()
+    (tmp_path / "a:b").mkdir()
     (tmp_path / "people.csv").touch()
-    for given, expected in (("scans", "scans"), ("scans:raw", "scans:raw"), ("people.csv", "people.csv")):
-        assert cli._absolute(given) == f"{tmp_path}/{expected}"
+    for given in ("scans", "scans:raw", "a:b", "a:b:raw", "people.csv"):
+        assert cli._absolute(given) == f"{tmp_path}/{given}"
     for given in ("", "phantom", "owner/name:raw", r"pat(\d+)_"):
         assert cli._absolute(given) == given
 

@@ -70,7 +70,8 @@ def _leakage(images: ImageSet, seed: int) -> pd.DataFrame:
     for protocol, k in wanted + [("published", 0)] * (images.published_test is not None):
         parts = divide(images, protocol, seed=seed, simulation=k)
         row = asdict(audit_split(images, parts, neighbour_threshold=threshold, seed=seed + k))
-        row["close_neighbours"] *= threshold / threshold  # NaN where no threshold tells people apart
+        if np.isnan(threshold):  # nothing tells people apart
+            row["close_neighbours"] = float("nan")
         row["random_label_low"], row["random_label_high"] = row.pop("random_label_interval")
         rows.append({"split": k, "n_train": len(parts.train), **row})
     return pd.DataFrame(rows)

@@ -115,15 +115,15 @@ def _deposit_folder(name: str | Path) -> Path:
 
 def _refuse_mixture(kept: pd.DataFrame, rows: pd.DataFrame, place: Path, *datasets: str | None) -> None:
     strange = {"images": datasets} if None not in datasets and len(set(datasets)) > 1 else {}
-    for column, group in FINGERPRINTS.items():
-        if column not in kept or column not in rows:
-            continue
+    for column in (name for name in FINGERPRINTS if name in kept and name in rows):
+        group = FINGERPRINTS[column]
         groups = [frame.get(group, frame[column].map(lambda _: "")) for frame in (kept, rows)]
         known, given = (frame.groupby(by)[column].agg(set) for frame, by in zip((kept, rows), groups, strict=True))
         shared = known.index.intersection(given.index)
         if (known[shared] != given[shared]).any():
             strange[column] = [", ".join(sorted(set(frame[column]))) for frame in (kept, rows)]
-    for column, (there, these) in strange.items():
+    if strange:
+        column, (there, these) = next(iter(strange.items()))
         raise ValueError(
             f"{place} holds rows of another version ({column} {there}) than these ({these}): export to another "
             "name, or mix them knowingly (--mix)"

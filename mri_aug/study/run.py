@@ -175,9 +175,7 @@ def _images(part: Part, image_set: ImageSet) -> ImageSet:
     return load_phantoms(n_subjects=part.n_phantoms, seed=PHANTOM_SEED) if part.n_phantoms else image_set
 
 
-def _prepare(
-    conditions, image_set, seed, config, generators, *, known: str | None = None, to_compute: bool = True
-) -> _Study:
+def _prepare(conditions, image_set, seed, config, generators, *, known=None, to_compute=True) -> _Study:
     # Phantoms are ``known`` by a deposit's fingerprint: another kind of processor rounds some pixels otherwise, as it
     # does sums. The configuration is resolved here, so that every machine of a cluster trains as the key says.
     shared = {"seed": seed, "config": (config or TrainConfig()).resolved(), "generators": dict(generators or {})}

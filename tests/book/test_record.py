@@ -61,6 +61,9 @@ def test_leaks_of_images_are_recognition_and_folds_of_people_have_none(images, f
     assert leaks["shared_subjects"].mean().to_dict() == {"image": 1, "subject": 0}
     assert leaks["random_label_accuracy"].mean()["image"] > leaks["random_label_accuracy"].mean()["subject"] + 0.3
     assert leaks["n_test"].sum()["subject"] == len(images)  # the folds test everybody once
+    assert not leaks["close_neighbours"].count().any(), "no threshold tells these people apart"
+    told = made(make_toy_images(4, seed=3), folder.with_name("told"), "leakage")["leakage"].groupby("protocol")
+    assert told["close_neighbours"].min()["image"] > 0.5 > told["close_neighbours"].max()["subject"]
 
 
 def test_real_and_simulated_tissue_stand_side_by_side(images, folder, monkeypatch):
